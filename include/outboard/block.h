@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A block node: what stands behind a disk. One small asynchronous interface for all backends.
+ *
+ * Completion context: ob_block_submit() either finishes the request at once (it returns 0 or an
+ * error, and done is not called), or returns -EINPROGRESS and calls request->done later, from the
+ * event loop, exactly once and never from within a submit. The request and the memory that its
+ * iovecs point to belong to the backend from a submit that returns -EINPROGRESS until done.
+ */
+#ifndef OUTBOARD_BLOCK_H
+#define OUTBOARD_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct ob_block;
+
+enum ob_block_op {
+	OB_BLOCK_READ,
+	OB_BLOCK_WRITE,
+	OB_BLOCK_FLUSH,        /* everything completed before is on stable storage after */
+	OB_BLOCK_DISCARD,      /* contents no longer needed; reads zeroes afterwards where the
+	                        * backend reports discard_zeroes, else anything */
+	OB_BLOCK_WRITE_ZEROES, /* reads zeroes afterwards, whatever it takes */
+};
+
+enum {
+	OB_BLOCK_FUA = 1u << 0,   /* WRITE, WRITE_ZEROES: on stable storage before completion */
+	OB_BLOCK_UNMAP = 1u << 1, /* WRITE_ZEROES: may deallocate */
+};
+
+struct ob_block_request {
+	/* Set by the caller. */
+	enum ob_block_op op;
+	unsigned flags;
+	uint64_t offset;           /* bytes, a multiple of the node's block_size */
+	uint64_t length;           /* bytes, a multiple of block_size; the sum of the iovecs for
+	                            * READ and WRITE */
+	struct iovec *iov;         /* READ, WRITE. Any alignment. The array may be changed. */
+	unsigned iovcnt;           /* at most 1024 (IOV_MAX) */
+	void (*done)(struct ob_block_request *request, int status); /* status: 0 or -errno */
+
+	/* The backend's, while the request is under way. */
+	struct ob_block *block;
+	struct ob_block_request *next;
+	uint64_t progress;
+	void *bounce;
+};
+
+struct ob_block_info {
+	uint64_t size;          /* bytes, a multiple of block_size */
+	uint32_t block_size;    /* smallest unit of offset and length: 512 */
+	uint32_t optimal_io;    /* bytes; the size and alignment that is written without
+	                         * read-modify-write: 4096 as a rule */
+	bool read_only;
+	bool discard;           /* DISCARD does something */
+	bool discard_zeroes;    /* what was discarded reads as zeroes */
+	bool volatile_cache;    /* completed writes need a FLUSH to survive a crash of the host */
+};
+
+const struct ob_block_info *ob_block_info(const struct ob_block *block);
+
+/* The node-name, for messages. Owned by the node. */
+const char *ob_block_name(const struct ob_block *block);
+
+/*
+ * Starts a request. Returns 0 when it is done already, -EINPROGRESS when request->done will tell,
+ * or what went wrong: -EROFS (write to a read-only node), -EINVAL (offset or length not a multiple
+ * of block_size, more than 1024 iovecs), -ENOSPC (also: past the end), -EIO, -ENOMEM.
+ */
+int ob_block_submit(struct ob_block *block, struct ob_block_request *request);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The device model interface: a model is one `const struct ob_model`.
+ *
+ * The core owns everything that is the same for all PCI devices: configuration space, BAR sizing,
+ * capabilities, MSI and MSI-X tables, masks, pending bits, the client and its memory. A model says
+ * what it looks like, and gets the reads and writes of its BARs.
+ *
+ * All callbacks run on one thread, one at a time. A model has no mutable globals; what it knows
+ * lives in three structs that the core allocates, zeroed, and frees:
+ *  - its properties: what the user configured, constant while the device lives;
+ *  - its state: plain data without pointers, what a real device would hold in registers and RAM.
+ *    It alone moves with a live migration;
+ *  - its runtime: everything that can be rebuilt from those two (queue mappings, timers, requests
+ *    in flight).
+ *
+ * docs/writing-a-device.md walks through a whole model.
+ */
+#ifndef OUTBOARD_DEVICE_H
+#define OUTBOARD_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "outboard/block.h"
+#include "outboard/dma.h"
+#include "outboard/endian.h"
+#include "outboard/error.h"
+#include "outboard/loop.h"
+#include "outboard/prop.h"
+
+struct ob_dev;
+
+/* PCI identity: the header fields of the same names (PCI Local Bus 3.0, 6.2.1 and 6.2.4). */
+struct ob_pci_ident {
+	uint16_t vendor, device;
+	uint16_t subsystem_vendor, subsystem; /* 0: same as vendor and device */
+	uint32_t class_code;                  /* base class, subclass, interface: 0x010802 */
+	uint8_t revision;
+};
+
+enum ob_bar_flags {
+	OB_BAR_IO = 1u << 0,       /* I/O space; otherwise memory space */
+	OB_BAR_64 = 1u << 1,       /* 64-bit memory BAR; takes the next BAR's place too */
+	OB_BAR_PREFETCH = 1u << 2, /* prefetchable memory */
+	OB_BAR_RAM = 1u << 3,      /* plain memory, owned by the core: no read and write callbacks */
+};
+
+/*
+ * One BAR. The client may access a region with any size and alignment; the core cuts that into
+ * naturally aligned accesses of min_access to max_access bytes (powers of 2, 1 to 8; 0 stands for
+ * 4), all of them inside of size. A read smaller than min_access reads min_access bytes and
+ * takes its part; a write smaller than that reads, merges and writes.
+ */
+struct ob_bar {
+	uint64_t size;  /* bytes; 0: no such BAR. A power of 2; at least 16, I/O: 4 to 256 */
+	uint32_t flags; /* enum ob_bar_flags */
+	uint8_t min_access, max_access;
+	uint64_t (*read)(struct ob_dev *dev, uint64_t offset, unsigned size);
+	void (*write)(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
+};
+
+/* What kinds of interrupts the device has. */
+struct ob_irqs {
+	bool intx;              /* pin INTA# */
+	uint16_t msi_vectors;   /* 0: no MSI; otherwise 1, 2, 4, 8, 16 or 32 */
+	uint16_t msix_vectors;  /* 0: no MSI-X; at most 2048 */
+	uint8_t msix_bar;       /* BAR that holds the MSI-X table and the pending bit array. */
+	uint32_t msix_table;    /* their offsets in it, multiples of 8. With size 0 for that BAR */
+	uint32_t msix_pba;      /* the core makes it, and chooses the offsets by itself. */
+};
+
+/* What a device looks like on its bus. A model's constant one is the default for its devices. */
+struct ob_layout {
+	struct ob_pci_ident ident;
+	struct ob_bar bars[6];
+	struct ob_irqs irqs;
+	bool pcie;             /* PCI Express endpoint: 4 KiB configuration space */
+	const void *rom;       /* expansion ROM image, or NULL; must outlive the device */
+	uint32_t rom_size;
+};
+
+struct ob_model {
+	const char *name;     /* as in `-device NAME` */
+	const char *summary;  /* one line for --list */
+
+	size_t props_size, state_size, runtime_size;
+	struct ob_layout layout;
+	const struct ob_prop *props; /* may be NULL */
+
+	/*
+	 * Optional. Adapts this device's layout to its properties, and checks them against each
+	 * other. Called once, before anything else. Returns 0 or -errno with a message.
+	 */
+	int (*configure)(struct ob_dev *dev, struct ob_layout *layout, struct ob_error *err);
+
+	/*
+	 * Optional. Sets up state and runtime to power-on. Returns 0 or -errno with a message; after
+	 * an error, stop is not called.
+	 */
+	int (*start)(struct ob_dev *dev, struct ob_error *err);
+
+	/* Optional. Frees what start set up. The device is quiet: see quiesce. */
+	void (*stop)(struct ob_dev *dev);
+
+	/*
+	 * Back to power-on state, in place; interrupts were lowered and the configuration space was
+	 * reset already. The device is quiet.
+	 */
+	void (*reset)(struct ob_dev *dev);
+
+	/*
+	 * Optional, for models with work in flight. Stops beginning new work, ends or drops what
+	 * waits for the client, and calls ob_dev_quiet() once nothing is in flight any more (no
+	 * transfer begun, no request submitted), which may be before it returns. Called before
+	 * reset, stop, and a client's departure.
+	 */
+	void (*quiesce)(struct ob_dev *dev);
+
+	/*
+	 * Optional. The counterpart: work may begin again, as state says. Called after quiesce when
+	 * the device goes on without a reset.
+	 */
+	void (*resume)(struct ob_dev *dev);
+};
+
+/* The three structs of this device, of the sizes that the model says. */
+void *ob_dev_props(struct ob_dev *dev);
+void *ob_dev_state(struct ob_dev *dev);
+void *ob_dev_runtime(struct ob_dev *dev);
+
+struct ob_loop *ob_dev_loop(struct ob_dev *dev);
+
+/* The id that the user gave the device, or one that the core made. Owned by the device. */
+const char *ob_dev_id(const struct ob_dev *dev);
+
+/* Tells the core that a quiesce has finished. */
+void ob_dev_quiet(struct ob_dev *dev);
+
+/*
+ * Interrupts. A model has sources, numbered like its vectors. Raising a source sends message
+ * `vector` while the client uses MSI-X or MSI (each raise is one message; for a vector past what the
+ * client enabled with MSI, modulo their number), and otherwise asserts INTA#, which stays asserted
+ * until every raised source has been lowered. Lowering does nothing in the message modes.
+ */
+void ob_irq_raise(struct ob_dev *dev, unsigned vector);
+void ob_irq_lower(struct ob_dev *dev, unsigned vector);
+
+/* Whether interrupts are messages at present (MSI or MSI-X enabled) and not the INTA# pin. */
+bool ob_irq_is_message(struct ob_dev *dev);
+
+/*
+ * Logs something that the guest's driver did wrong, one line, rate-limited, with the device's id in
+ * front. The device then goes on as its hardware's specification says.
+ */
+void ob_dev_guest_error(struct ob_dev *dev, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Logs something that whoever runs the device should know: a backend's error, a fatal state. */
+void ob_dev_warn(struct ob_dev *dev, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The event loop as a device model sees it: deferred calls, timers and pollers.
+ *
+ * A process runs one loop on one thread, and everything of a device happens on it: no locks, and
+ * nothing here may be called from another thread. The structs are embedded in whatever owns them
+ * (a model's runtime part, never its state), are zero-initialised but for the callback, and must
+ * be cancelled before their memory goes away.
+ */
+#ifndef OUTBOARD_LOOP_H
+#define OUTBOARD_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ob_loop;
+
+/* Set the callback first; the rest belongs to the loop. */
+struct ob_task {
+	void (*run)(struct ob_task *task);
+	struct ob_task *next, *prev; /* both NULL while not scheduled */
+};
+
+/*
+ * Has task->run called once, soon: after the events at hand were handled and before the loop goes
+ * to sleep. Scheduling a task that is scheduled already changes nothing. A task that schedules
+ * itself runs again on the next turn, with descriptors looked at in between.
+ */
+void ob_task_schedule(struct ob_loop *loop, struct ob_task *task);
+
+/* Takes the task back; nothing happens if it was not scheduled. */
+void ob_task_cancel(struct ob_task *task);
+
+/* Set the callback first; the rest belongs to the loop. */
+struct ob_timer {
+	void (*expired)(struct ob_timer *timer);
+	uint64_t deadline; /* in ns of CLOCK_MONOTONIC */
+	unsigned slot;     /* place in the loop's heap, counted from 1; 0 while not armed */
+};
+
+/*
+ * Has timer->expired called once, delay_ns from now at the earliest. Arming an armed timer moves
+ * it. Returns 0, or -ENOMEM (the timer is then not armed).
+ */
+int ob_timer_arm(struct ob_loop *loop, struct ob_timer *timer, uint64_t delay_ns);
+
+/* Disarms; nothing happens if the timer was not armed. */
+void ob_timer_cancel(struct ob_loop *loop, struct ob_timer *timer);
+
+/* CLOCK_MONOTONIC now, in ns. */
+uint64_t ob_loop_now(void);
+
+#endif

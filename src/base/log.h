@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Log lines on a descriptor (standard error as a rule), each with a prefix that says whose it is.
+ *
+ * A log has a bound of lines per second: whoever lets a stranger cause lines (a session, a device)
+ * has a log of its own, so that a flood drowns nobody else's lines. What was dropped is counted and
+ * said with the next line that gets through.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+struct log {
+	int fd;
+	enum log_level level; /* lines above this level are not written */
+	bool timestamps;      /* ISO 8601 in front of each line */
+	char prefix[64];      /* "" or "d0" */
+	unsigned per_second;  /* bound; 0: none */
+
+	uint64_t window;      /* the second that `lines` belongs to */
+	unsigned lines, dropped;
+};
+
+/* A log of its own with the destination, level and format of parent, for prefix. */
+void log_init(struct log *log, const struct log *parent, unsigned per_second, const char *prefix,
+	      ...) __attribute__((format(printf, 4, 5)));
+
+void log_line(struct log *log, enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void log_vline(struct log *log, enum log_level level, const char *format, va_list args);
+
+#define log_error(log, ...) log_line(log, LOG_ERROR, __VA_ARGS__)
+#define log_warn(log, ...) log_line(log, LOG_WARN, __VA_ARGS__)
+#define log_info(log, ...) log_line(log, LOG_INFO, __VA_ARGS__)
+#define log_debug(log, ...)                                                                       \
+	do {                                                                                      \
+		if ((log)->level >= LOG_DEBUG)                                                    \
+			log_line(log, LOG_DEBUG, __VA_ARGS__);                                    \
+	} while (0)
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A device: an instance of a model, with its properties, its PCI function, its DMA space, and its
+ * life (start, reset, quiesce, stop). Implements outboard/device.h for models; this is the side that
+ * sessions and servers see.
+ */
+#ifndef DEVICE_DEVICE_H
+#define DEVICE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/opts.h"
+#include "dma/dma.h"
+#include "outboard/device.h"
+#include "pci/pci.h"
+
+/* VFIO_PCI_*_REGION_INDEX */
+enum device_region {
+	DEVICE_REGION_BAR0 = 0,
+	DEVICE_REGION_ROM = 6,
+	DEVICE_REGION_CONFIG = 7,
+	DEVICE_REGION_VGA = 8,
+	DEVICE_REGIONS = 9,
+};
+
+/* What a device needs of the process around it. */
+struct device_env {
+	struct ob_loop *loop;
+	const struct log *log;
+	/* Finds a block node by node-name and marks it as used by user; NULL with a message. */
+	struct ob_block *(*claim_block)(void *context, const char *node_name, const char *user,
+					struct ob_error *err);
+	void (*release_block)(void *context, struct ob_block *block, const char *user);
+	void *context;
+	unsigned max_dma_maps;
+};
+
+/*
+ * Makes and starts a device. Takes the model's properties out of opts; what remains there is the
+ * caller's to judge. env is copied. NULL with a message.
+ */
+struct ob_dev *device_new(const struct ob_model *model, const char *id,
+			  const struct device_env *env, struct opts *opts, struct ob_error *err);
+
+/* The device must be quiet and have no client: nothing mapped, no sink. */
+void device_free(struct ob_dev *dev);
+
+const struct ob_model *device_model(const struct ob_dev *dev);
+struct pci *device_pci(struct ob_dev *dev);
+struct dma_space *device_dma(struct ob_dev *dev);
+struct log *device_log(struct ob_dev *dev);
+
+/*
+ * Quiesce: one path for reset, a client's departure, unplug and migration. The device begins no new
+ * work, and waiter->done is called once nothing is in flight. Returns 0 if that is so at once (done
+ * is not called), else -EINPROGRESS. Several may wait at a time. The device stays quiet until as many
+ * device_resume() calls have come as there were quiesces that ended.
+ */
+struct device_waiter {
+	void (*done)(struct device_waiter *waiter);
+	struct device_waiter *next;
+};
+int device_quiesce(struct ob_dev *dev, struct device_waiter *waiter);
+
+/* Takes a waiter back whose done was not called yet; counts as its resume. */
+void device_quiesce_cancel(struct ob_dev *dev, struct device_waiter *waiter);
+
+void device_resume(struct ob_dev *dev);
+
+/* Power-on state of function and model. Only between a quiesce and its resume. */
+void device_reset(struct ob_dev *dev);
+
+/* Size in bytes; 0: there is no such region. readable and writeable as the client sees it. */
+struct device_region_info {
+	uint64_t size;
+	bool readable, writeable;
+};
+void device_region_info(struct ob_dev *dev, unsigned region, struct device_region_info *info);
+
+/*
+ * Reads or writes a region, any size and alignment. 0, or -EINVAL: no such region, past its end, or
+ * a direction it does not have.
+ */
+int device_region_read(struct ob_dev *dev, unsigned region, uint64_t offset, void *buffer,
+		       size_t length);
+int device_region_write(struct ob_dev *dev, unsigned region, uint64_t offset, const void *buffer,
+			size_t length);
+
+/* The models that are built in, ended by NULL; and one of them by name, or NULL. */
+const struct ob_model *const *device_models(void);
+const struct ob_model *device_model_find(const char *name);
+
+/* Prints the property table as `outboard MODEL --help` shows it. */
+void device_print_help(const struct ob_model *model, FILE *out);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The loop's own struct, shared by loop.c and timer.c. */
+#ifndef LOOP_INTERNAL_H
+#define LOOP_INTERNAL_H
+
+#include "loop.h"
+
+enum { LOOP_EVENTS = 64 };
+
+struct ob_loop {
+	int epoll;
+	bool stop;
+
+	/* The batch that is being handled: removing a descriptor takes it out of the rest. */
+	struct epoll_event events[LOOP_EVENTS];
+	int event_count, next_event;
+
+	struct ob_task tasks;		 /* heads of rings */
+	struct loop_poller pollers, *next_poller;
+
+	struct ob_timer **timers; /* a heap, earliest first; slot n is timers[n - 1] */
+	unsigned timer_count, timer_room;
+};
+
+/* Milliseconds until the first timer is due, rounded up; -1 without one. */
+int loop_timers_wait_ms(struct ob_loop *loop);
+
+/* Calls the timers that are due now, not those that they arm. */
+void loop_timers_run(struct ob_loop *loop);
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The event loop on epoll; see loop.h for what a turn is. Timers are in timer.c. */
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "loop.h"
+
+/* Tasks and pollers hang in rings whose head looks like one of them. */
+#define ring_init(head) ((head)->next = (head)->prev = (head))
+#define ring_empty(head) ((head)->next == (head))
+#define ring_append(head, element)                                                                \
+	((element)->next = (head), (element)->prev = (head)->prev,                                \
+	 (head)->prev->next = (element), (head)->prev = (element))
+#define ring_remove(element)                                                                      \
+	((element)->next->prev = (element)->prev, (element)->prev->next = (element)->next,        \
+	 (element)->next = (element)->prev = NULL)
+
+struct ob_loop *loop_new(void)
+{
+	struct ob_loop *loop = calloc(1, sizeof(*loop));
+
+	if (!loop)
+		return NULL;
+	ring_init(&loop->tasks);
+	ring_init(&loop->pollers);
+	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll < 0) {
+		free(loop);
+		return NULL;
+	}
+	return loop;
+}
+
+void loop_free(struct ob_loop *loop)
+{
+	if (!loop)
+		return;
+	close(loop->epoll);
+	free(loop->timers);
+	free(loop);
+}
+
+uint64_t ob_loop_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int loop_fd_add(struct ob_loop *loop, struct loop_fd *watch)
+{
+	struct epoll_event event = {.events = watch->events, .data.ptr = watch};
+
+	return epoll_ctl(loop->epoll, EPOLL_CTL_ADD, watch->fd, &event) ? -errno : 0;
+}
+
+int loop_fd_modify(struct ob_loop *loop, struct loop_fd *watch, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = watch};
+
+	if (events == watch->events)
+		return 0;
+	if (epoll_ctl(loop->epoll, EPOLL_CTL_MOD, watch->fd, &event))
+		return -errno;
+	watch->events = events;
+	return 0;
+}
+
+void loop_fd_remove(struct ob_loop *loop, struct loop_fd *watch)
+{
+	epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->fd, NULL);
+	for (int i = loop->next_event; i < loop->event_count; i++) {
+		if (loop->events[i].data.ptr == watch)
+			loop->events[i].data.ptr = NULL;
+	}
+}
+
+void ob_task_schedule(struct ob_loop *loop, struct ob_task *task)
+{
+	if (!task->next)
+		ring_append(&loop->tasks, task);
+}
+
+void ob_task_cancel(struct ob_task *task)
+{
+	if (task->next)
+		ring_remove(task);
+}
+
+/*
+ * Runs the tasks that are scheduled now. They are first moved to a ring of their own, so that a task
+ * that schedules itself waits for the next turn, and any task may cancel any other.
+ */
+static void run_tasks(struct ob_loop *loop)
+{
+	struct ob_task now, *task;
+
+	if (ring_empty(&loop->tasks))
+		return;
+	now = loop->tasks;
+	now.next->prev = now.prev->next = &now;
+	ring_init(&loop->tasks);
+	while (!ring_empty(&now)) {
+		task = now.next;
+		ring_remove(task);
+		task->run(task);
+	}
+}
+
+void loop_poller_add(struct ob_loop *loop, struct loop_poller *poller)
+{
+	if (!poller->next)
+		ring_append(&loop->pollers, poller);
+}
+
+void loop_poller_remove(struct ob_loop *loop, struct loop_poller *poller)
+{
+	if (!poller->next)
+		return;
+	if (loop->next_poller == poller)
+		loop->next_poller = poller->next;
+	ring_remove(poller);
+}
+
+static bool run_pollers(struct ob_loop *loop)
+{
+	struct loop_poller *poller;
+	bool busy = false;
+
+	for (poller = loop->pollers.next; poller != &loop->pollers; poller = loop->next_poller) {
+		loop->next_poller = poller->next;
+		busy |= poller->poll(poller);
+	}
+	loop->next_poller = NULL;
+	return busy;
+}
+
+static int wait_ms(struct ob_loop *loop, int timeout_ms, bool busy)
+{
+	int until_timer;
+
+	if (busy || !ring_empty(&loop->tasks))
+		return 0;
+	until_timer = loop_timers_wait_ms(loop);
+	if (until_timer < 0 || (timeout_ms >= 0 && timeout_ms < until_timer))
+		return timeout_ms;
+	return until_timer;
+}
+
+int loop_turn(struct ob_loop *loop, int timeout_ms)
+{
+	bool busy = run_pollers(loop);
+	int n;
+
+	n = epoll_wait(loop->epoll, loop->events, LOOP_EVENTS, wait_ms(loop, timeout_ms, busy));
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	loop->event_count = n < 0 ? 0 : n;
+	for (loop->next_event = 0; loop->next_event < loop->event_count;) {
+		struct epoll_event event = loop->events[loop->next_event++];
+		struct loop_fd *watch = event.data.ptr;
+
+		if (watch)
+			watch->ready(watch, event.events);
+	}
+	loop->event_count = 0;
+	loop_timers_run(loop);
+	run_tasks(loop);
+	return 0;
+}
+
+int loop_run(struct ob_loop *loop)
+{
+	int rc = 0;
+
+	for (loop->stop = false; !loop->stop && !rc;)
+		rc = loop_turn(loop, -1);
+	return rc;
+}
+
+void loop_stop(struct ob_loop *loop)
+{
+	loop->stop = true;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The event loop: descriptors, timers, deferred calls and pollers, on one thread.
+ *
+ * A turn: pollers, descriptors that are ready, expired timers, tasks. It sleeps only when no task is
+ * scheduled and no poller has work. What a model may use is in outboard/loop.h. A callback may
+ * add, change and remove anything, itself included, at any time.
+ */
+#ifndef LOOP_LOOP_H
+#define LOOP_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#include "outboard/loop.h"
+
+/* Set fd, events and ready first. Embedded in its owner; the descriptor stays the owner's. */
+struct loop_fd {
+	int fd;
+	uint32_t events; /* EPOLLIN, EPOLLOUT; level-triggered. Change with loop_fd_modify() */
+	void (*ready)(struct loop_fd *watch, uint32_t events);
+};
+
+/* A function called on every turn of a busy loop. It returns whether it found work. */
+struct loop_poller {
+	bool (*poll)(struct loop_poller *poller);
+	struct loop_poller *next, *prev; /* both NULL while not added */
+};
+
+/* NULL and errno on failure. */
+struct ob_loop *loop_new(void);
+
+/* Nothing may be registered any more. */
+void loop_free(struct ob_loop *loop);
+
+/* Runs turns until loop_stop() is called. 0 or -errno of the wait itself. */
+int loop_run(struct ob_loop *loop);
+
+/* One turn that sleeps for timeout_ms at most (-1: until something happens; 0: not at all). */
+int loop_turn(struct ob_loop *loop, int timeout_ms);
+
+void loop_stop(struct ob_loop *loop);
+
+/* 0 or -errno of epoll_ctl (-EEXIST: the descriptor is watched already; -EPERM: it can't be). */
+int loop_fd_add(struct ob_loop *loop, struct loop_fd *watch);
+int loop_fd_modify(struct ob_loop *loop, struct loop_fd *watch, uint32_t events);
+/* Before the descriptor is closed. Events already fetched for it are not delivered. */
+void loop_fd_remove(struct ob_loop *loop, struct loop_fd *watch);
+
+/* While at least one poller's last call found work, the loop does not sleep. */
+void loop_poller_add(struct ob_loop *loop, struct loop_poller *poller);
+void loop_poller_remove(struct ob_loop *loop, struct loop_poller *poller);
+
+#endif

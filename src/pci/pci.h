@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One PCI function: configuration space, BARs, capabilities and interrupts. It knows neither
+ * messages nor models: reads and writes come in, interrupts go out through a sink.
+ *
+ * Specifications: PCI Local Bus 3.0 (header, BARs, MSI, MSI-X), PCI Power Management 1.2, PCI
+ * Express Base 3.0 (endpoint capability).
+ */
+#ifndef PCI_PCI_H
+#define PCI_PCI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "outboard/device.h"
+#include "outboard/error.h"
+
+enum {
+	PCI_CONFIG_SIZE = 256,
+	PCIE_CONFIG_SIZE = 4096,
+	PCI_BARS = 6,
+	PCI_MAX_MSIX = 2048,
+};
+
+/* Interrupt kinds, with the numbers of VFIO_PCI_*_IRQ_INDEX. */
+enum pci_irq { PCI_IRQ_INTX, PCI_IRQ_MSI, PCI_IRQ_MSIX, PCI_IRQ_ERR, PCI_IRQ_REQ, PCI_IRQ_KINDS };
+
+/*
+ * Where interrupts go: whoever serves the client. signal() is called for a vector that is wired (see
+ * pci_irq_wire()) and not masked by anybody.
+ */
+struct pci_irq_sink {
+	void (*signal)(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector);
+};
+
+struct pci;
+
+/*
+ * Makes a function with the given layout, checked: refuses, with a message, BARs of sizes that are
+ * no power of 2, 64-bit BARs without room, MSI-X tables that do not fit, and so on. layout is copied
+ * (the ROM image is not: it must outlive the function); pci_layout() shows the copy, with the MSI-X
+ * BAR filled in where the core was to make it. NULL and *err.
+ */
+struct pci *pci_new(const struct ob_layout *layout, struct ob_error *err);
+void pci_free(struct pci *pci);
+const struct ob_layout *pci_layout(const struct pci *pci);
+
+/* Power-on state of everything but the wiring and the client's masks. Lowers all interrupts. */
+void pci_reset(struct pci *pci);
+
+/*
+ * Configuration space, any size and alignment within pci_config_size(). What the masks do not let
+ * through is dropped silently, as hardware does.
+ */
+unsigned pci_config_size(const struct pci *pci);
+void pci_config_read(struct pci *pci, unsigned offset, void *buffer, unsigned length);
+void pci_config_write(struct pci *pci, unsigned offset, const void *buffer, unsigned length);
+
+/*
+ * The address that the guest gave a BAR (index 6: the expansion ROM), valid or not; true if the
+ * command register (and the ROM's enable bit) lets the BAR decode it.
+ */
+bool pci_bar_address(const struct pci *pci, unsigned bar, uint64_t *address);
+
+/*
+ * The MSI-X table and the pending bit array live in a BAR: true if [offset, offset + length) of that
+ * BAR lies wholly in one of them. The core then calls these instead of the model. Any size and
+ * alignment; the pending bits are read-only.
+ */
+bool pci_msix_covers(const struct pci *pci, unsigned bar, uint64_t offset, uint64_t length);
+/* Where the next table or pending bit array at or after offset begins; UINT64_MAX if none. */
+uint64_t pci_msix_next(const struct pci *pci, unsigned bar, uint64_t offset);
+/* Where the area that contains offset ends. Only if pci_msix_covers(pci, bar, offset, 1). */
+uint64_t pci_msix_end(const struct pci *pci, unsigned bar, uint64_t offset);
+void pci_msix_read(struct pci *pci, unsigned bar, uint64_t offset, void *buffer, unsigned length);
+void pci_msix_write(struct pci *pci, unsigned bar, uint64_t offset, const void *buffer,
+		    unsigned length);
+
+/* Vectors of a kind: 0 or 1 for INTx, 1 for ERR and REQ. */
+unsigned pci_irq_count(const struct pci *pci, enum pci_irq kind);
+
+/* The device's side, as ob_irq_raise() and so on say in outboard/device.h. */
+void pci_irq_raise(struct pci *pci, unsigned source);
+void pci_irq_lower(struct pci *pci, unsigned source);
+bool pci_irq_is_message(const struct pci *pci);
+
+/* Sends ERR or REQ. */
+void pci_irq_notify(struct pci *pci, enum pci_irq kind);
+
+/* The client's side. NULL takes the sink away: everything unwired, unmasked, nothing pending. */
+void pci_irq_set_sink(struct pci *pci, struct pci_irq_sink *sink);
+
+/*
+ * Whether somebody listens to a vector (has an eventfd for it). Wiring a message vector means that
+ * the client uses that kind, even where the guest's enable bit was not seen: some clients keep the
+ * capability to themselves. An interrupt that comes up while its vector is not wired stays pending.
+ */
+void pci_irq_wire(struct pci *pci, enum pci_irq kind, unsigned vector, bool wired);
+
+/*
+ * The client's own mask (SET_IRQS with MASK, UNMASK), beside what the guest masks in the table. INTx
+ * masks itself when it is signalled and stays so until it is unmasked here; it is signalled again
+ * right then if the pin is still asserted.
+ */
+void pci_irq_mask(struct pci *pci, enum pci_irq kind, unsigned vector, bool masked);
+
+/* SET_IRQS with TRIGGER and NONE or BOOL: signals as if the device had. */
+void pci_irq_trigger(struct pci *pci, enum pci_irq kind, unsigned vector);
+
+#endif

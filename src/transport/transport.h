@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Whole messages over a UNIX stream socket, with descriptors (SCM_RIGHTS). It knows the 16-byte
+ * header's size field and nothing else of the protocol.
+ *
+ * Receiving: one recvmsg takes what is there, however many messages; each is handed over with the
+ * descriptors that came with it. A descriptor belongs to the message that holds the last byte of the
+ * recvmsg that it came with (the kernel ends a read behind a part that carries descriptors).
+ * Sending: replies gather in a buffer and leave in one sendmsg at the end of the turn; a message with
+ * descriptors leaves in one of its own. A message is never split over two sendmsg calls unless the
+ * socket is full.
+ */
+#ifndef TRANSPORT_TRANSPORT_H
+#define TRANSPORT_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loop/loop.h"
+
+enum { TRANSPORT_MAX_FDS = 64 };
+
+struct transport;
+
+struct transport_limits {
+	size_t max_message; /* a longer one ends the connection (-EMSGSIZE) */
+	size_t max_unsent;  /* more unsent than this: no more messages are taken until it shrank */
+};
+
+struct transport_ops {
+	/*
+	 * One whole message, header included. Owns nothing but the descriptors: the callee takes those
+	 * it wants by setting them to -1, the rest is closed afterwards. message is valid during
+	 * the call. May call anything of this header, transport_free() included.
+	 */
+	void (*message)(void *context, uint8_t *message, size_t length, int *fds,
+			unsigned fd_count);
+	/*
+	 * The connection is over: reason is 0 (the peer closed it) or -errno (-EMSGSIZE, -EPROTO: a
+	 * size below 16 or a truncated control message, -ECONNRESET...). Called once, from the loop; the
+	 * callee frees the transport, then or later.
+	 */
+	void (*closed)(void *context, int reason);
+};
+
+/* Takes fd (a connected stream socket) over, makes it non-blocking. NULL on ENOMEM, fd is closed. */
+struct transport *transport_new(struct ob_loop *loop, int fd, const struct transport_limits *limits,
+				const struct transport_ops *ops, void *context);
+
+/* Closes the socket. Unsent replies are tried once more, without waiting. */
+void transport_free(struct transport *transport);
+
+/*
+ * Room for a message of size bytes, to be filled before transport_commit(), which takes the same or a
+ * smaller size. NULL on ENOMEM; the connection is then over, closed() follows.
+ */
+uint8_t *transport_reserve(struct transport *transport, size_t size);
+
+/* Queues what was reserved. Descriptors are duplicated where needed; they stay the caller's. */
+void transport_commit(struct transport *transport, size_t size, const int *fds, unsigned fd_count);
+
+/* While paused, no message is handed over and nothing is read. Counts nothing: on or off. */
+void transport_pause(struct transport *transport, bool paused);
+
+/* Ends the connection: closed(reason) follows from the loop. */
+void transport_close(struct transport *transport, int reason);
+
+#endif
