@@ -34,11 +34,11 @@ struct ob_block_request {
 	/* Set by the caller. */
 	enum ob_block_op op;
 	unsigned flags;
-	uint64_t offset;           /* bytes, a multiple of the node's block_size */
-	uint64_t length;           /* bytes, a multiple of block_size; the sum of the iovecs for
-	                            * READ and WRITE */
-	struct iovec *iov;         /* READ, WRITE. Any alignment. The array may be changed. */
-	unsigned iovcnt;           /* at most 1024 (IOV_MAX) */
+	uint64_t offset;   /* bytes, a multiple of the node's block_size */
+	uint64_t length;   /* bytes, a multiple of block_size; the sum of the iovecs for
+	                    * READ and WRITE */
+	struct iovec *iov; /* READ, WRITE. Any alignment. The array may be changed. */
+	unsigned iovcnt;   /* at most 1024 (IOV_MAX) */
 	void (*done)(struct ob_block_request *request, int status); /* status: 0 or -errno */
 
 	/* The backend's, while the request is under way. */
@@ -49,14 +49,14 @@ struct ob_block_request {
 };
 
 struct ob_block_info {
-	uint64_t size;          /* bytes, a multiple of block_size */
-	uint32_t block_size;    /* smallest unit of offset and length: 512 */
-	uint32_t optimal_io;    /* bytes; the size and alignment that is written without
-	                         * read-modify-write: 4096 as a rule */
+	uint64_t size;       /* bytes, a multiple of block_size */
+	uint32_t block_size; /* smallest unit of offset and length: 512 */
+	uint32_t optimal_io; /* bytes; the size and alignment that is written without
+	                      * read-modify-write: 4096 as a rule */
 	bool read_only;
-	bool discard;           /* DISCARD does something */
-	bool discard_zeroes;    /* what was discarded reads as zeroes */
-	bool volatile_cache;    /* completed writes need a FLUSH to survive a crash of the host */
+	bool discard;        /* DISCARD does something */
+	bool discard_zeroes; /* what was discarded reads as zeroes */
+	bool volatile_cache; /* completed writes need a FLUSH to survive a crash of the host */
 };
 
 const struct ob_block_info *ob_block_info(const struct ob_block *block);

@@ -32,6 +32,9 @@
 
 struct ob_dev;
 
+/* The struct whose member a callback got a pointer to. */
+#define ob_container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+
 /* PCI identity: the header fields of the same names (PCI Local Bus 3.0, 6.2.1 and 6.2.4). */
 struct ob_pci_ident {
 	uint16_t vendor, device;
@@ -44,7 +47,7 @@ enum ob_bar_flags {
 	OB_BAR_IO = 1u << 0,       /* I/O space; otherwise memory space */
 	OB_BAR_64 = 1u << 1,       /* 64-bit memory BAR; takes the next BAR's place too */
 	OB_BAR_PREFETCH = 1u << 2, /* prefetchable memory */
-	OB_BAR_RAM = 1u << 3,      /* plain memory, owned by the core: no read and write callbacks */
+	OB_BAR_RAM = 1u << 3, /* plain memory, owned by the core: no read and write callbacks */
 };
 
 /*
@@ -63,12 +66,12 @@ struct ob_bar {
 
 /* What kinds of interrupts the device has. */
 struct ob_irqs {
-	bool intx;              /* pin INTA# */
-	uint16_t msi_vectors;   /* 0: no MSI; otherwise 1, 2, 4, 8, 16 or 32 */
-	uint16_t msix_vectors;  /* 0: no MSI-X; at most 2048 */
-	uint8_t msix_bar;       /* BAR that holds the MSI-X table and the pending bit array. */
-	uint32_t msix_table;    /* their offsets in it, multiples of 8. With size 0 for that BAR */
-	uint32_t msix_pba;      /* the core makes it, and chooses the offsets by itself. */
+	bool intx;             /* pin INTA# */
+	uint16_t msi_vectors;  /* 0: no MSI; otherwise 1, 2, 4, 8, 16 or 32 */
+	uint16_t msix_vectors; /* 0: no MSI-X; at most 2048 */
+	uint8_t msix_bar;      /* BAR that holds the MSI-X table and the pending bit array. */
+	uint32_t msix_table;   /* their offsets in it, multiples of 8. With size 0 for that BAR */
+	uint32_t msix_pba;     /* the core makes it, and chooses the offsets by itself. */
 };
 
 /* What a device looks like on its bus. A model's constant one is the default for its devices. */
@@ -76,14 +79,14 @@ struct ob_layout {
 	struct ob_pci_ident ident;
 	struct ob_bar bars[6];
 	struct ob_irqs irqs;
-	bool pcie;             /* PCI Express endpoint: 4 KiB configuration space */
-	const void *rom;       /* expansion ROM image, or NULL; must outlive the device */
+	bool pcie;       /* PCI Express endpoint: 4 KiB configuration space */
+	const void *rom; /* expansion ROM image, or NULL; must outlive the device */
 	uint32_t rom_size;
 };
 
 struct ob_model {
-	const char *name;     /* as in `-device NAME` */
-	const char *summary;  /* one line for --list */
+	const char *name;    /* as in `-device NAME` */
+	const char *summary; /* one line for --list */
 
 	size_t props_size, state_size, runtime_size;
 	struct ob_layout layout;
@@ -96,8 +99,8 @@ struct ob_model {
 	int (*configure)(struct ob_dev *dev, struct ob_layout *layout, struct ob_error *err);
 
 	/*
-	 * Optional. Sets up state and runtime to power-on. Returns 0 or -errno with a message; after
-	 * an error, stop is not called.
+	 * Optional. Sets up state and runtime to power-on. Returns 0 or -errno with a message;
+	 * after an error, stop is not called.
 	 */
 	int (*start)(struct ob_dev *dev, struct ob_error *err);
 
@@ -119,11 +122,14 @@ struct ob_model {
 	void (*quiesce)(struct ob_dev *dev);
 
 	/*
-	 * Optional. The counterpart: work may begin again, as state says. Called after quiesce when
-	 * the device goes on without a reset.
+	 * Optional. The counterpart: work may begin again, as state says. Called after a quiesce
+	 * has ended, whether or not the device was reset in between.
 	 */
 	void (*resume)(struct ob_dev *dev);
 };
+
+/* The models that are built in, ended by NULL: the list in src/models/models.c. */
+extern const struct ob_model *const ob_models[];
 
 /* The three structs of this device, of the sizes that the model says. */
 void *ob_dev_props(struct ob_dev *dev);
@@ -131,6 +137,9 @@ void *ob_dev_state(struct ob_dev *dev);
 void *ob_dev_runtime(struct ob_dev *dev);
 
 struct ob_loop *ob_dev_loop(struct ob_dev *dev);
+
+/* The memory of a BAR with OB_BAR_RAM, all of its size. Owned by the core. */
+void *ob_dev_ram(struct ob_dev *dev, unsigned bar);
 
 /* The id that the user gave the device, or one that the core made. Owned by the device. */
 const char *ob_dev_id(const struct ob_dev *dev);
@@ -140,9 +149,9 @@ void ob_dev_quiet(struct ob_dev *dev);
 
 /*
  * Interrupts. A model has sources, numbered like its vectors. Raising a source sends message
- * `vector` while the client uses MSI-X or MSI (each raise is one message; for a vector past what the
- * client enabled with MSI, modulo their number), and otherwise asserts INTA#, which stays asserted
- * until every raised source has been lowered. Lowering does nothing in the message modes.
+ * `vector` while the client uses MSI-X or MSI (each raise is one message; for a vector past what
+ * the client enabled with MSI, modulo their number), and otherwise asserts INTA#, which stays
+ * asserted until every raised source has been lowered. Lowering does nothing in the message modes.
  */
 void ob_irq_raise(struct ob_dev *dev, unsigned vector);
 void ob_irq_lower(struct ob_dev *dev, unsigned vector);

@@ -23,8 +23,8 @@ struct ob_dev;
 /*
  * An access under way. Set the callback first; the rest belongs to the core. done is called from
  * the event loop, exactly once, never from within the call that returned -EINPROGRESS, and not at
- * all after ob_dma_cancel(). status: 0, -EFAULT (address not mapped, or no longer), -EIO (the client
- * answered with an error), -ECANCELED (the client is gone).
+ * all after ob_dma_cancel(). status: 0, -EFAULT (address not mapped, or no longer), -EIO (the
+ * client answered with an error), -ECANCELED (the client is gone).
  */
 struct ob_dma_op {
 	void (*done)(struct ob_dma_op *op, int status);
@@ -42,12 +42,12 @@ struct ob_dma_op {
  * client's memory. buffer must stay valid until the operation has ended. A length of 0 succeeds.
  *
  * Returns 0 (done, done() will not be called), -EINPROGRESS, -EFAULT (some byte of the range is not
- * mapped, or not for this direction; nothing was transferred), -ENOTCONN (no client).
+ * mapped, or not for this direction, or there is no client; nothing was transferred).
  */
 int ob_dma_read(struct ob_dev *dev, uint64_t address, void *buffer, size_t length,
-		struct ob_dma_op *op);
+                struct ob_dma_op *op);
 int ob_dma_write(struct ob_dev *dev, uint64_t address, const void *buffer, size_t length,
-		 struct ob_dma_op *op);
+                 struct ob_dma_op *op);
 
 /*
  * Ends interest in an operation that returned -EINPROGRESS and has not called back: done will not
@@ -86,7 +86,8 @@ enum { OB_XFER_INLINE_IOV = 8 };
  * two there must be nothing that waits for the client.
  */
 struct ob_xfer {
-	/* Called when a begin or an end that returned -EINPROGRESS has finished. status as there. */
+	/* Called when a begin or an end that returned -EINPROGRESS has finished. status as there.
+	 */
 	void (*ready)(struct ob_xfer *xfer, int status);
 
 	/* Valid between begin and end. May be changed by whoever does the I/O. */
@@ -100,6 +101,7 @@ struct ob_xfer {
 	unsigned nranges, next_range, iov_capacity;
 	uint64_t offset;
 	enum ob_dma_dir dir;
+	uint8_t active, ending;
 	uint8_t *bounce;
 	struct ob_dma_op op;
 	struct iovec inline_iov[OB_XFER_INLINE_IOV];
@@ -107,14 +109,14 @@ struct ob_xfer {
 
 /*
  * Starts a transfer over nranges ranges, which must stay valid and unchanged until the end. For
- * OB_DMA_FROM_CLIENT the client's bytes stand in iov once this has finished; for OB_DMA_TO_CLIENT the
- * caller fills iov before ob_xfer_end().
+ * OB_DMA_FROM_CLIENT the client's bytes stand in iov once this has finished; for OB_DMA_TO_CLIENT
+ * the caller fills iov before ob_xfer_end().
  *
  * Returns 0, -EINPROGRESS, -EFAULT (not mapped for this direction), -ENOMEM, -E2BIG (more than 1024
- * iovecs would be needed), -ENOTCONN. After an error there is nothing to end.
+ * iovecs would be needed). After an error there is nothing to end.
  */
 int ob_xfer_begin(struct ob_dev *dev, struct ob_xfer *xfer, const struct ob_dma_range *ranges,
-		  unsigned nranges, enum ob_dma_dir dir);
+                  unsigned nranges, enum ob_dma_dir dir);
 
 /*
  * Ends a transfer: brings bounced bytes to the client (OB_DMA_TO_CLIENT, and only if keep is not 0)

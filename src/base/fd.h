@@ -32,11 +32,11 @@ static inline void ptr_free(void *pointer)
 	free(*(void **)pointer);
 }
 
-#define take_ptr(pointer)                                                                         \
-	({                                                                                        \
-		typeof(*(pointer)) taken_ = *(pointer);                                           \
-		*(pointer) = NULL;                                                                \
-		taken_;                                                                           \
+#define take_ptr(pointer)                                                                          \
+	({                                                                                         \
+		typeof(*(pointer)) taken_ = *(pointer);                                            \
+		*(pointer) = NULL;                                                                 \
+		taken_;                                                                            \
 	})
 
 #define cleanup_fd __attribute__((cleanup(fd_close)))

@@ -9,7 +9,8 @@
 
 enum { MAX_LINE = 1024 };
 
-void log_init(struct log *log, const struct log *parent, unsigned per_second, const char *prefix, ...)
+void log_init(struct log *log, const struct log *parent, unsigned per_second, const char *prefix,
+              ...)
 {
 	va_list args;
 

@@ -22,13 +22,13 @@ struct log {
 	char prefix[64];      /* "" or "d0" */
 	unsigned per_second;  /* bound; 0: none */
 
-	uint64_t window;      /* the second that `lines` belongs to */
+	uint64_t window; /* the second that `lines` belongs to */
 	unsigned lines, dropped;
 };
 
 /* A log of its own with the destination, level and format of parent, for prefix. */
 void log_init(struct log *log, const struct log *parent, unsigned per_second, const char *prefix,
-	      ...) __attribute__((format(printf, 4, 5)));
+              ...) __attribute__((format(printf, 4, 5)));
 
 void log_line(struct log *log, enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -37,10 +37,10 @@ void log_vline(struct log *log, enum log_level level, const char *format, va_lis
 #define log_error(log, ...) log_line(log, LOG_ERROR, __VA_ARGS__)
 #define log_warn(log, ...) log_line(log, LOG_WARN, __VA_ARGS__)
 #define log_info(log, ...) log_line(log, LOG_INFO, __VA_ARGS__)
-#define log_debug(log, ...)                                                                       \
-	do {                                                                                      \
-		if ((log)->level >= LOG_DEBUG)                                                    \
-			log_line(log, LOG_DEBUG, __VA_ARGS__);                                    \
+#define log_debug(log, ...)                                                                        \
+	do {                                                                                       \
+		if ((log)->level >= LOG_DEBUG)                                                     \
+			log_line(log, LOG_DEBUG, __VA_ARGS__);                                     \
 	} while (0)
 
 #endif

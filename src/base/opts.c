@@ -42,7 +42,7 @@ static const char *unescape(const char *text, char *out)
 
 /* One "key=value" or "word" at *text, which moves behind it and its comma. */
 static int parse_pair(struct opts *opts, const char **text, const char *first_key, char *key,
-		      char *value, struct ob_error *err)
+                      char *value, struct ob_error *err)
 {
 	size_t length = strcspn(*text, "=,");
 	bool has_value = (*text)[length] == '=';
@@ -156,7 +156,7 @@ int parse_bool(const char *key, const char *value, bool *out, struct ob_error *e
 }
 
 int parse_uint(const char *key, const char *value, uint64_t min, uint64_t max, uint64_t *out,
-	       struct ob_error *err)
+               struct ob_error *err)
 {
 	bool hex = value[0] == '0' && (value[1] == 'x' || value[1] == 'X');
 	char *end;
@@ -166,8 +166,8 @@ int parse_uint(const char *key, const char *value, uint64_t min, uint64_t max, u
 	n = strtoull(value, &end, hex ? 16 : 10);
 	if (!isdigit((unsigned char)value[0]) || *end || errno || n < min || n > max)
 		return ob_error_set(err, -EINVAL,
-				    "%s=%s: expected a number from %" PRIu64 " to %" PRIu64, key,
-				    value, min, max);
+		                    "%s=%s: expected a number from %" PRIu64 " to %" PRIu64, key,
+		                    value, min, max);
 	*out = n;
 	return 0;
 }
@@ -195,7 +195,7 @@ static bool size_from_text(const char *value, uint64_t *out)
 	if (!isdigit((unsigned char)value[0]))
 		return false;
 	errno = 0;
-	whole = strtoull(value, &end, 10);
+	whole = strtoull(value, &end, value[0] == '0' && (value[1] | 0x20) == 'x' ? 16 : 10);
 	if (errno)
 		return false;
 	if (*end == '.') {
@@ -212,18 +212,18 @@ static bool size_from_text(const char *value, uint64_t *out)
 }
 
 int parse_size(const char *key, const char *value, uint64_t min, uint64_t max, uint64_t *out,
-	       struct ob_error *err)
+               struct ob_error *err)
 {
 	uint64_t n;
 
 	if (!size_from_text(value, &n))
 		return ob_error_set(err, -EINVAL,
-				    "%s=%s: expected a size in bytes, or with K, M, G or T: %s=64M",
-				    key, value, key);
+		                    "%s=%s: expected a size in bytes, or with K, M, G or T: %s=64M",
+		                    key, value, key);
 	if (n < min || n > max)
 		return ob_error_set(err, -EINVAL,
-				    "%s=%s: expected a size from %" PRIu64 " to %" PRIu64 " bytes",
-				    key, value, min, max);
+		                    "%s=%s: expected a size from %" PRIu64 " to %" PRIu64 " bytes",
+		                    key, value, min, max);
 	*out = n;
 	return 0;
 }

@@ -10,13 +10,13 @@
 #include "fd.h"
 
 static int set_string(const struct ob_prop *prop, char **field, const char *value,
-		      struct ob_error *err)
+                      struct ob_error *err)
 {
 	char *copy;
 
 	if (prop->max && strlen(value) > prop->max)
 		return ob_error_set(err, -EINVAL, "%s=%s: expected at most %" PRIu64 " characters",
-				    prop->name, value, prop->max);
+		                    prop->name, value, prop->max);
 	copy = strdup(value);
 	if (!copy)
 		return ob_error_set(err, -ENOMEM, "out of memory");
@@ -26,7 +26,7 @@ static int set_string(const struct ob_prop *prop, char **field, const char *valu
 }
 
 static int set_enum(const struct ob_prop *prop, uint32_t *field, const char *value,
-		    struct ob_error *err)
+                    struct ob_error *err)
 {
 	char choices[256] = "";
 	size_t used = 0;
@@ -37,7 +37,7 @@ static int set_enum(const struct ob_prop *prop, uint32_t *field, const char *val
 			return 0;
 		}
 		used += (size_t)snprintf(choices + used, sizeof(choices) - used, "%s%s",
-					 i ? ", " : "", prop->choices[i]);
+		                         i ? ", " : "", prop->choices[i]);
 		if (used >= sizeof(choices))
 			break;
 	}
@@ -45,16 +45,16 @@ static int set_enum(const struct ob_prop *prop, uint32_t *field, const char *val
 }
 
 static int add_block(const struct ob_prop *prop, struct ob_block_list *list, const char *value,
-		     const struct props_blocks *blocks, struct ob_error *err)
+                     const struct props_blocks *blocks, struct ob_error *err)
 {
 	struct ob_block *block;
 
 	if (list->count == OB_MAX_BLOCKS)
 		return ob_error_set(err, -EINVAL, "%s=%s: more than %d block nodes", prop->name,
-				    value, OB_MAX_BLOCKS);
+		                    value, OB_MAX_BLOCKS);
 	if (!blocks)
-		return ob_error_set(err, -EINVAL, "%s=%s: there are no block nodes here", prop->name,
-				    value);
+		return ob_error_set(err, -EINVAL, "%s=%s: there are no block nodes here",
+		                    prop->name, value);
 	block = blocks->claim(blocks->context, value, err);
 	if (!block)
 		return -EINVAL;
@@ -63,7 +63,7 @@ static int add_block(const struct ob_prop *prop, struct ob_block_list *list, con
 }
 
 static int set_number(const struct ob_prop *prop, void *field, const char *value,
-		      struct ob_error *err)
+                      struct ob_error *err)
 {
 	uint64_t widest = prop->type == OB_PROP_UINT32 ? UINT32_MAX : UINT64_MAX;
 	uint64_t max = prop->min || prop->max ? prop->max : widest;
@@ -84,7 +84,7 @@ static int set_number(const struct ob_prop *prop, void *field, const char *value
 }
 
 static int set(const struct ob_prop *prop, void *target, const char *value,
-	       const struct props_blocks *blocks, struct ob_error *err)
+               const struct props_blocks *blocks, struct ob_error *err)
 {
 	void *field = (char *)target + prop->offset;
 
@@ -105,7 +105,7 @@ static int set(const struct ob_prop *prop, void *target, const char *value,
 }
 
 int props_apply(const struct ob_prop *table, void *target, struct opts *opts,
-		const struct props_blocks *blocks, struct ob_error *err)
+                const struct props_blocks *blocks, struct ob_error *err)
 {
 	for (const struct ob_prop *prop = table; prop && prop->name; prop++) {
 		bool repeats = prop->type == OB_PROP_BLOCKS;
@@ -149,7 +149,7 @@ void props_print(const struct ob_prop *table, FILE *out)
 {
 	static const char *const types[] = {
 		[OB_PROP_BOOL] = "on|off", [OB_PROP_UINT32] = "NUMBER", [OB_PROP_SIZE] = "SIZE",
-		[OB_PROP_STRING] = "TEXT", [OB_PROP_ENUM] = "",		[OB_PROP_BLOCKS] = "NODE",
+		[OB_PROP_STRING] = "TEXT", [OB_PROP_ENUM] = "",         [OB_PROP_BLOCKS] = "NODE",
 	};
 
 	for (const struct ob_prop *prop = table; prop && prop->name; prop++) {
@@ -158,7 +158,7 @@ void props_print(const struct ob_prop *table, FILE *out)
 
 		for (uint32_t i = 0; prop->type == OB_PROP_ENUM && prop->choices[i]; i++)
 			n += snprintf(left + n, sizeof(left) - (size_t)n, "%s%s", i ? "|" : "",
-				      prop->choices[i]);
+			              prop->choices[i]);
 		fprintf(out, "  %-28s %s", left, prop->help);
 		print_range(prop, out);
 		fputc('\n', out);

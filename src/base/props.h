@@ -21,7 +21,7 @@ struct props_blocks {
  * -ENOMEM; the struct is then to be given to props_free() as well.
  */
 int props_apply(const struct ob_prop *table, void *target, struct opts *opts,
-		const struct props_blocks *blocks, struct ob_error *err);
+                const struct props_blocks *blocks, struct ob_error *err);
 
 /* Frees strings. Block nodes are left to whoever claimed them. */
 void props_free(const struct ob_prop *table, void *target);

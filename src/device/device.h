@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A device: an instance of a model, with its properties, its PCI function, its DMA space, and its
- * life (start, reset, quiesce, stop). Implements outboard/device.h for models; this is the side that
- * sessions and servers see.
+ * life (start, reset, quiesce, stop). Implements outboard/device.h for models; this is the side
+ * that sessions and servers see.
  */
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
@@ -33,7 +33,7 @@ struct device_env {
 	const struct log *log;
 	/* Finds a block node by node-name and marks it as used by user; NULL with a message. */
 	struct ob_block *(*claim_block)(void *context, const char *node_name, const char *user,
-					struct ob_error *err);
+	                                struct ob_error *err);
 	void (*release_block)(void *context, struct ob_block *block, const char *user);
 	void *context;
 	unsigned max_dma_maps;
@@ -44,7 +44,7 @@ struct device_env {
  * caller's to judge. env is copied. NULL with a message.
  */
 struct ob_dev *device_new(const struct ob_model *model, const char *id,
-			  const struct device_env *env, struct opts *opts, struct ob_error *err);
+                          const struct device_env *env, struct opts *opts, struct ob_error *err);
 
 /* The device must be quiet and have no client: nothing mapped, no sink. */
 void device_free(struct ob_dev *dev);
@@ -57,8 +57,8 @@ struct log *device_log(struct ob_dev *dev);
 /*
  * Quiesce: one path for reset, a client's departure, unplug and migration. The device begins no new
  * work, and waiter->done is called once nothing is in flight. Returns 0 if that is so at once (done
- * is not called), else -EINPROGRESS. Several may wait at a time. The device stays quiet until as many
- * device_resume() calls have come as there were quiesces that ended.
+ * is not called), else -EINPROGRESS. Several may wait at a time. The device stays quiet until as
+ * many device_resume() calls have come as there were quiesces that ended.
  */
 struct device_waiter {
 	void (*done)(struct device_waiter *waiter);
@@ -86,9 +86,9 @@ void device_region_info(struct ob_dev *dev, unsigned region, struct device_regio
  * a direction it does not have.
  */
 int device_region_read(struct ob_dev *dev, unsigned region, uint64_t offset, void *buffer,
-		       size_t length);
+                       size_t length);
 int device_region_write(struct ob_dev *dev, unsigned region, uint64_t offset, const void *buffer,
-			size_t length);
+                        size_t length);
 
 /* The models that are built in, ended by NULL; and one of them by name, or NULL. */
 const struct ob_model *const *device_models(void);

@@ -15,7 +15,7 @@ struct ob_loop {
 	struct epoll_event events[LOOP_EVENTS];
 	int event_count, next_event;
 
-	struct ob_task tasks;		 /* heads of rings */
+	struct ob_task tasks; /* heads of rings */
 	struct loop_poller pollers, *next_poller;
 
 	struct ob_timer **timers; /* a heap, earliest first; slot n is timers[n - 1] */

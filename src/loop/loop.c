@@ -11,11 +11,11 @@
 /* Tasks and pollers hang in rings whose head looks like one of them. */
 #define ring_init(head) ((head)->next = (head)->prev = (head))
 #define ring_empty(head) ((head)->next == (head))
-#define ring_append(head, element)                                                                \
-	((element)->next = (head), (element)->prev = (head)->prev,                                \
-	 (head)->prev->next = (element), (head)->prev = (element))
-#define ring_remove(element)                                                                      \
-	((element)->next->prev = (element)->prev, (element)->prev->next = (element)->next,        \
+#define ring_append(head, element)                                                                 \
+	((element)->next = (head), (element)->prev = (head)->prev, (head)->prev->next = (element), \
+	 (head)->prev = (element))
+#define ring_remove(element)                                                                       \
+	((element)->next->prev = (element)->prev, (element)->prev->next = (element)->next,         \
 	 (element)->next = (element)->prev = NULL)
 
 struct ob_loop *loop_new(void)
@@ -92,8 +92,8 @@ void ob_task_cancel(struct ob_task *task)
 }
 
 /*
- * Runs the tasks that are scheduled now. They are first moved to a ring of their own, so that a task
- * that schedules itself waits for the next turn, and any task may cancel any other.
+ * Runs the tasks that are scheduled now. They are first moved to a ring of their own, so that a
+ * task that schedules itself waits for the next turn, and any task may cancel any other.
  */
 static void run_tasks(struct ob_loop *loop)
 {

@@ -2,8 +2,8 @@
 /*
  * The event loop: descriptors, timers, deferred calls and pollers, on one thread.
  *
- * A turn: pollers, descriptors that are ready, expired timers, tasks. It sleeps only when no task is
- * scheduled and no poller has work. What a model may use is in outboard/loop.h. A callback may
+ * A turn: pollers, descriptors that are ready, expired timers, tasks. It sleeps only when no task
+ * is scheduled and no poller has work. What a model may use is in outboard/loop.h. A callback may
  * add, change and remove anything, itself included, at any time.
  */
 #ifndef LOOP_LOOP_H

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A device's life: made from a model and options, started, quiesced, reset, stopped.
+ *
+ * Everything that must not happen while work is in flight (a reset, a client's departure, unplug,
+ * migration) goes through device_quiesce(), so that a model has one place to get that right.
+ */
+#include "device.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/list.h"
+#include "base/props.h"
+#include "internal.h"
+
+enum { GUEST_ERRORS_PER_SECOND = 10 };
+
+static void waiters_run(struct ob_task *task);
+
+/* Properties */
+
+static struct ob_block *claim_block(void *context, const char *node_name, struct ob_error *err)
+{
+	struct ob_dev *dev = context;
+
+	return dev->env.claim_block(dev->env.context, node_name, dev->id, err);
+}
+
+static void release_blocks(struct ob_dev *dev)
+{
+	for (const struct ob_prop *prop = dev->model->props; prop && prop->name; prop++) {
+		struct ob_block_list *list = (void *)((char *)dev->props + prop->offset);
+
+		if (prop->type != OB_PROP_BLOCKS)
+			continue;
+		while (list->count)
+			dev->env.release_block(dev->env.context, list->nodes[--list->count],
+			                       dev->id);
+	}
+}
+
+static int apply_props(struct ob_dev *dev, struct opts *opts, struct ob_error *err)
+{
+	struct props_blocks blocks = {.claim = claim_block, .context = dev};
+
+	return props_apply(dev->model->props, dev->props, opts,
+	                   dev->env.claim_block ? &blocks : NULL, err);
+}
+
+/* Making */
+
+static int alloc_parts(struct ob_dev *dev, struct ob_error *err)
+{
+	/* One byte more, so that a size of 0 gives a pointer too. */
+	dev->props = calloc(1, dev->model->props_size + 1);
+	dev->state = calloc(1, dev->model->state_size + 1);
+	dev->runtime = calloc(1, dev->model->runtime_size + 1);
+	dev->dma = dma_space_new(dev->env.max_dma_maps);
+	if (!dev->props || !dev->state || !dev->runtime || !dev->dma)
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+static int alloc_ram(struct ob_dev *dev, struct ob_error *err)
+{
+	const struct ob_layout *layout = pci_layout(dev->pci);
+
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		const struct ob_bar *bar = &layout->bars[i];
+		void *memory;
+
+		if (!bar->size || !(bar->flags & OB_BAR_RAM))
+			continue;
+		dev->ram[i].fd = memfd_create("outboard-bar", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		if (dev->ram[i].fd < 0 || ftruncate(dev->ram[i].fd, (off_t)bar->size))
+			return ob_error_set(err, -errno, "no memory for BAR %u", i);
+		memory = mmap(NULL, bar->size, PROT_READ | PROT_WRITE, MAP_SHARED, dev->ram[i].fd,
+		              0);
+		if (memory == MAP_FAILED)
+			return ob_error_set(err, -errno, "no memory for BAR %u", i);
+		dev->ram[i].memory = memory;
+	}
+	return 0;
+}
+
+static int make_pci(struct ob_dev *dev, struct ob_error *err)
+{
+	struct ob_layout layout = dev->model->layout;
+	int rc = 0;
+
+	if (dev->model->configure)
+		rc = dev->model->configure(dev, &layout, err);
+	if (rc)
+		return rc;
+	dev->pci = pci_new(&layout, err);
+	return dev->pci ? 0 : -EINVAL;
+}
+
+/* Frees whatever was made so far; the model was stopped. */
+static void dispose(struct ob_dev *dev)
+{
+	const struct ob_layout *layout = dev->pci ? pci_layout(dev->pci) : NULL;
+
+	ob_task_cancel(&dev->quiet_task);
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		if (dev->ram[i].memory)
+			munmap(dev->ram[i].memory, layout->bars[i].size);
+		fd_close(&dev->ram[i].fd);
+	}
+	if (dev->props) {
+		release_blocks(dev);
+		props_free(dev->model->props, dev->props);
+	}
+	pci_free(dev->pci);
+	dma_space_free(dev->dma);
+	free(dev->props);
+	free(dev->state);
+	free(dev->runtime);
+	free(dev);
+}
+
+static int make(struct ob_dev *dev, struct opts *opts, struct ob_error *err)
+{
+	int rc = alloc_parts(dev, err);
+
+	if (!rc)
+		rc = apply_props(dev, opts, err);
+	if (!rc)
+		rc = make_pci(dev, err);
+	if (!rc)
+		rc = alloc_ram(dev, err);
+	if (!rc && dev->model->start)
+		rc = dev->model->start(dev, err);
+	return rc;
+}
+
+struct ob_dev *device_new(const struct ob_model *model, const char *id,
+                          const struct device_env *env, struct opts *opts, struct ob_error *err)
+{
+	struct ob_dev *dev = calloc(1, sizeof(*dev));
+
+	if (!dev) {
+		ob_error_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	dev->model = model;
+	dev->env = *env;
+	dev->quiet_task.run = waiters_run;
+	for (unsigned i = 0; i < PCI_BARS; i++)
+		dev->ram[i].fd = -1;
+	strncpy(dev->id, id, sizeof(dev->id) - 1);
+	log_init(&dev->log, env->log, 0, "%s", id);
+	log_init(&dev->guest_log, env->log, GUEST_ERRORS_PER_SECOND, "%s", id);
+	if (make(dev, opts, err)) {
+		dispose(dev);
+		return NULL;
+	}
+	return dev;
+}
+
+void device_free(struct ob_dev *dev)
+{
+	if (!dev)
+		return;
+	if (dev->model->stop)
+		dev->model->stop(dev);
+	dispose(dev);
+}
+
+/* Quiesce */
+
+static void waiters_run(struct ob_task *task)
+{
+	struct ob_dev *dev = container_of(task, struct ob_dev, quiet_task);
+
+	while (dev->quiet && dev->waiters) {
+		struct device_waiter *waiter = dev->waiters;
+
+		dev->waiters = waiter->next;
+		waiter->done(waiter);
+	}
+}
+
+static void wake_up(struct ob_dev *dev)
+{
+	dev->quiet = false;
+	if (dev->model->resume)
+		dev->model->resume(dev);
+}
+
+void ob_dev_quiet(struct ob_dev *dev)
+{
+	if (!dev->quieting)
+		return;
+	dev->quieting = false;
+	dev->quiet = true;
+	/* Everybody who wanted quiet may have gone in the meantime. */
+	if (!dev->holds)
+		wake_up(dev);
+	else if (dev->waiters)
+		ob_task_schedule(dev->env.loop, &dev->quiet_task);
+}
+
+int device_quiesce(struct ob_dev *dev, struct device_waiter *waiter)
+{
+	if (dev->holds++ == 0 && !dev->quieting) {
+		dev->quieting = true;
+		if (dev->model->quiesce)
+			dev->model->quiesce(dev);
+		else
+			ob_dev_quiet(dev);
+	}
+	/* Who came first is told first. */
+	if (dev->quiet && !dev->waiters)
+		return 0;
+	struct device_waiter **end = &dev->waiters;
+
+	while (*end)
+		end = &(*end)->next;
+	waiter->next = NULL;
+	*end = waiter;
+	return -EINPROGRESS;
+}
+
+void device_quiesce_cancel(struct ob_dev *dev, struct device_waiter *waiter)
+{
+	for (struct device_waiter **at = &dev->waiters; *at; at = &(*at)->next) {
+		if (*at == waiter) {
+			*at = waiter->next;
+			device_resume(dev);
+			return;
+		}
+	}
+}
+
+void device_resume(struct ob_dev *dev)
+{
+	if (--dev->holds == 0 && dev->quiet)
+		wake_up(dev);
+}
+
+void device_reset(struct ob_dev *dev)
+{
+	const struct ob_layout *layout = pci_layout(dev->pci);
+
+	pci_reset(dev->pci);
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		if (dev->ram[i].memory)
+			memset(dev->ram[i].memory, 0, layout->bars[i].size);
+	}
+	dev->model->reset(dev);
+}
+
+/* What a session and a server ask */
+
+const struct ob_model *device_model(const struct ob_dev *dev)
+{
+	return dev->model;
+}
+
+struct pci *device_pci(struct ob_dev *dev)
+{
+	return dev->pci;
+}
+
+struct dma_space *device_dma(struct ob_dev *dev)
+{
+	return dev->dma;
+}
+
+struct log *device_log(struct ob_dev *dev)
+{
+	return &dev->log;
+}

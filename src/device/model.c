@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a model may ask of the core (outboard/device.h, outboard/dma.h), but for transfers: xfer.c.
+ */
+#include <stdarg.h>
+
+#include "internal.h"
+
+void *ob_dev_props(struct ob_dev *dev)
+{
+	return dev->props;
+}
+
+void *ob_dev_state(struct ob_dev *dev)
+{
+	return dev->state;
+}
+
+void *ob_dev_runtime(struct ob_dev *dev)
+{
+	return dev->runtime;
+}
+
+void *ob_dev_ram(struct ob_dev *dev, unsigned bar)
+{
+	return dev->ram[bar].memory;
+}
+
+struct ob_loop *ob_dev_loop(struct ob_dev *dev)
+{
+	return dev->env.loop;
+}
+
+const char *ob_dev_id(const struct ob_dev *dev)
+{
+	return dev->id;
+}
+
+void ob_irq_raise(struct ob_dev *dev, unsigned vector)
+{
+	pci_irq_raise(dev->pci, vector);
+}
+
+void ob_irq_lower(struct ob_dev *dev, unsigned vector)
+{
+	pci_irq_lower(dev->pci, vector);
+}
+
+bool ob_irq_is_message(struct ob_dev *dev)
+{
+	return pci_irq_is_message(dev->pci);
+}
+
+int ob_dma_read(struct ob_dev *dev, uint64_t address, void *buffer, size_t length,
+                struct ob_dma_op *op)
+{
+	return dma_read(dev->dma, address, buffer, length, op);
+}
+
+int ob_dma_write(struct ob_dev *dev, uint64_t address, const void *buffer, size_t length,
+                 struct ob_dma_op *op)
+{
+	return dma_write(dev->dma, address, buffer, length, op);
+}
+
+void ob_dma_cancel(struct ob_dev *dev, struct ob_dma_op *op)
+{
+	dma_cancel(dev->dma, op);
+}
+
+void *ob_dma_direct(struct ob_dev *dev, uint64_t address, size_t length, enum ob_dma_dir dir)
+{
+	return dma_direct(dev->dma, address, length, dir);
+}
+
+void ob_dev_guest_error(struct ob_dev *dev, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_vline(&dev->guest_log, LOG_WARN, format, args);
+	va_end(args);
+}
+
+void ob_dev_warn(struct ob_dev *dev, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_vline(&dev->guest_log, LOG_WARN, format, args);
+	va_end(args);
+}

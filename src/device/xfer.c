@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Transfers between the client's memory and a backend (struct ob_xfer of outboard/dma.h).
+ *
+ * Memory that is mapped here is pinned and used where it is: no copy. If any byte of a transfer is
+ * reached by messages only, all of it goes through a bounce buffer, which is filled from the client
+ * before the transfer is ready, or brought to the client when it ends. Nothing is pinned then, so
+ * that nobody who waits for an unmap waits for the client.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/list.h"
+#include "internal.h"
+
+enum { MAX_IOV = 1024 };
+
+static void release(struct ob_xfer *xfer)
+{
+	if (xfer->iov != xfer->inline_iov)
+		free(xfer->iov);
+	free(xfer->bounce);
+	xfer->bounce = NULL;
+	xfer->iov = NULL;
+	xfer->iovcnt = 0;
+	xfer->active = 0;
+}
+
+static void unpin(struct ob_xfer *xfer, unsigned nranges)
+{
+	for (unsigned i = 0; i < nranges; i++)
+		dma_unpin(xfer->dev->dma, xfer->ranges[i].address, xfer->ranges[i].length,
+		          xfer->dir);
+}
+
+static int grow_iov(struct ob_xfer *xfer, unsigned capacity)
+{
+	bool was_inline = xfer->iov == xfer->inline_iov;
+	struct iovec *iov;
+
+	if (capacity <= xfer->iov_capacity)
+		return 0;
+	iov = reallocarray(was_inline ? NULL : xfer->iov, capacity, sizeof(*iov));
+	if (!iov)
+		return -ENOMEM;
+	if (was_inline)
+		memcpy(iov, xfer->inline_iov, sizeof(xfer->inline_iov));
+	xfer->iov = iov;
+	xfer->iov_capacity = capacity;
+	return 0;
+}
+
+static int pin_range(struct ob_xfer *xfer, const struct ob_dma_range *range)
+{
+	struct dma_space *dma = xfer->dev->dma;
+	int rc = dma_pin(dma, range->address, range->length, xfer->dir, xfer->iov, &xfer->iovcnt,
+	                 xfer->iov_capacity);
+
+	/* Rare: a range that is spread over several maps needs more than one piece. */
+	if (rc == -E2BIG && xfer->iov_capacity < MAX_IOV) {
+		rc = grow_iov(xfer, MAX_IOV);
+		if (!rc)
+			rc = dma_pin(dma, range->address, range->length, xfer->dir, xfer->iov,
+			             &xfer->iovcnt, xfer->iov_capacity);
+	}
+	return rc;
+}
+
+/* All ranges, or none. */
+static int pin_all(struct ob_xfer *xfer)
+{
+	int rc = grow_iov(xfer, xfer->nranges);
+
+	for (unsigned i = 0; !rc && i < xfer->nranges; i++) {
+		rc = pin_range(xfer, &xfer->ranges[i]);
+		if (rc)
+			unpin(xfer, i);
+	}
+	return rc;
+}
+
+static int sum_ranges(struct ob_xfer *xfer)
+{
+	xfer->length = 0;
+	for (unsigned i = 0; i < xfer->nranges; i++) {
+		if (!checked_add(xfer->length, xfer->ranges[i].length, &xfer->length))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+/* Moves the bounce buffer's bytes range by range, from next_range on. */
+static int move_bounced(struct ob_xfer *xfer)
+{
+	while (xfer->next_range < xfer->nranges) {
+		const struct ob_dma_range *range = &xfer->ranges[xfer->next_range++];
+		uint8_t *bytes = xfer->bounce + xfer->offset;
+		int rc;
+
+		xfer->offset += range->length;
+		if (xfer->ending)
+			rc = dma_write(xfer->dev->dma, range->address, bytes, range->length,
+			               &xfer->op);
+		else
+			rc = dma_read(xfer->dev->dma, range->address, bytes, range->length,
+			              &xfer->op);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static void moved(struct ob_dma_op *op, int status)
+{
+	struct ob_xfer *xfer = container_of(op, struct ob_xfer, op);
+
+	if (!status)
+		status = move_bounced(xfer);
+	if (status == -EINPROGRESS)
+		return;
+	if (status || xfer->ending)
+		release(xfer);
+	xfer->ready(xfer, status);
+}
+
+static int start_bounce(struct ob_xfer *xfer)
+{
+	int rc = 0;
+
+	xfer->bounce = malloc(xfer->length ? xfer->length : 1);
+	if (!xfer->bounce)
+		return -ENOMEM;
+	xfer->iov[0] = (struct iovec){xfer->bounce, xfer->length};
+	xfer->iovcnt = 1;
+	xfer->op.done = moved;
+	if (xfer->dir == OB_DMA_FROM_CLIENT)
+		rc = move_bounced(xfer);
+	return rc;
+}
+
+int ob_xfer_begin(struct ob_dev *dev, struct ob_xfer *xfer, const struct ob_dma_range *ranges,
+                  unsigned nranges, enum ob_dma_dir dir)
+{
+	int rc;
+
+	xfer->dev = dev;
+	xfer->ranges = ranges;
+	xfer->nranges = nranges;
+	xfer->dir = dir;
+	xfer->next_range = 0;
+	xfer->offset = 0;
+	xfer->ending = 0;
+	xfer->active = 1;
+	xfer->iov = xfer->inline_iov;
+	xfer->iov_capacity = OB_XFER_INLINE_IOV;
+	xfer->iovcnt = 0;
+	rc = nranges > MAX_IOV ? -E2BIG : sum_ranges(xfer);
+	if (!rc)
+		rc = pin_all(xfer);
+	if (rc == -ENOTSUP)
+		rc = start_bounce(xfer);
+	if (rc && rc != -EINPROGRESS)
+		release(xfer);
+	return rc;
+}
+
+int ob_xfer_end(struct ob_xfer *xfer, int keep)
+{
+	int rc = 0;
+
+	if (!xfer->bounce) {
+		unpin(xfer, xfer->nranges);
+	} else if (keep && xfer->dir == OB_DMA_TO_CLIENT) {
+		xfer->ending = 1;
+		rc = move_bounced(xfer);
+	}
+	if (rc != -EINPROGRESS)
+		release(xfer);
+	return rc;
+}
+
+void ob_xfer_abort(struct ob_xfer *xfer)
+{
+	if (!xfer->active)
+		return;
+	if (xfer->bounce)
+		dma_cancel(xfer->dev->dma, &xfer->op);
+	else
+		unpin(xfer, xfer->nranges);
+	release(xfer);
+}
