@@ -21,10 +21,11 @@
 struct ob_dev;
 
 /*
- * An access under way. Set the callback first; the rest belongs to the core. done is called from
- * the event loop, exactly once, never from within the call that returned -EINPROGRESS, and not at
- * all after ob_dma_cancel(). status: 0, -EFAULT (address not mapped, or no longer), -EIO (the
- * client answered with an error), -ECANCELED (the client is gone).
+ * An access under way. Zero it and set the callback before the first use; the rest belongs to the
+ * core. done is called from the event loop, exactly once, never from within the call that returned
+ * -EINPROGRESS, and not at all after ob_dma_cancel(). From within done the operation may be used
+ * again or freed. status: 0, -EFAULT (address not mapped, or no longer), -EIO (the client answered
+ * with an error), -ECANCELED (the client is gone).
  */
 struct ob_dma_op {
 	void (*done)(struct ob_dma_op *op, int status);
@@ -32,6 +33,7 @@ struct ob_dma_op {
 	uint64_t address;
 	void *buffer;
 	size_t length, transferred;
+	size_t piece; /* what is asked of the client now: src/dma/dma.h, struct dma_remote */
 	uint16_t message_id;
 	uint8_t write, state;
 	void *owner;
@@ -42,7 +44,8 @@ struct ob_dma_op {
  * client's memory. buffer must stay valid until the operation has ended. A length of 0 succeeds.
  *
  * Returns 0 (done, done() will not be called), -EINPROGRESS, -EFAULT (some byte of the range is not
- * mapped, or not for this direction, or there is no client; nothing was transferred).
+ * mapped, or not for this direction, or there is no client; nothing was transferred), -EIO (the
+ * client's file failed).
  */
 int ob_dma_read(struct ob_dev *dev, uint64_t address, void *buffer, size_t length,
                 struct ob_dma_op *op);

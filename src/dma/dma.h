@@ -20,15 +20,37 @@ struct dma_space;
 enum dma_prot { DMA_READABLE = 1u << 0, DMA_WRITEABLE = 1u << 1 };
 
 /*
- * How to reach memory without a descriptor. Both return 0 (done at once), -EINPROGRESS (done later
- * through dma_op_finish()) or -errno. The operation carries address, buffer, length and direction.
+ * How to reach memory without a descriptor. start() is asked for one piece of an operation:
+ *
+ *	piece bytes, between address + transferred in the client's memory
+ *	and buffer + transferred here; to the client if write is set, else from it
+ *
+ * It returns 0 (done at once), -EINPROGRESS (done later: dma_op_finish()), or -errno, which ends
+ * the operation. A remote that cannot take the whole piece in one go lowers op->piece (not to 0)
+ * before it returns, and is asked for the rest afterwards. An operation has one piece under way at
+ * a time, and its pieces follow in order of address; different operations run side by side. A
+ * piece lies in one map.
+ *
+ * While a piece is under way, message_id and owner of the operation are the remote's to use, and
+ * piece, transferred, address, buffer, length and write are for it to read; the rest belongs to the
+ * space. start() may be called from within dma_op_finish() (the next piece), and neither function
+ * may call anything of this header for the same space.
  */
 struct dma_remote {
 	int (*start)(struct dma_remote *remote, struct ob_dma_op *op);
-	/* The operation must not be touched afterwards. */
+	/*
+	 * The piece under way is not wanted any more: its operation was cancelled, its memory was
+	 * unmapped, or the remote is taken back. The operation must not be touched afterwards, and
+	 * dma_op_finish() not be called for it.
+	 */
 	void (*cancel)(struct dma_remote *remote, struct ob_dma_op *op);
 };
 
+/*
+ * done is called from within the dma_unpin() that gave the last pin back, as the last thing that it
+ * does: the map is gone by then, and done may call anything of this header. A caller that is not
+ * prepared for that position defers its work to the loop.
+ */
 struct dma_waiter {
 	void (*done)(struct dma_waiter *waiter);
 	struct dma_waiter *next;
@@ -36,10 +58,11 @@ struct dma_waiter {
 
 struct dma_map_info {
 	uint64_t address, size;
-	unsigned prot; /* enum dma_prot; 0 is allowed: nothing may be accessed */
-	uint64_t offset; /* in fd */
-	int fd;        /* -1: by message */
-	bool mapped;   /* false: by message, or by pread / pwrite */
+	unsigned prot;   /* enum dma_prot; 0 is allowed: nothing may be accessed */
+	uint64_t offset; /* in the descriptor that the client gave */
+	int fd;          /* for pread / pwrite; -1: mapped, or by message */
+	bool mapped;     /* false: by message, or by pread / pwrite */
+	bool dying;      /* unmapped, but pinned still */
 };
 
 /* max_maps: dma_map() refuses more, with -ENOSPC. NULL on ENOMEM. */
@@ -48,55 +71,70 @@ struct dma_space *dma_space_new(unsigned max_maps);
 /* All maps must be gone. */
 void dma_space_free(struct dma_space *space);
 
-/* Lends (or with NULL takes back) the remote. Taking back ends its operations with -ECANCELED. */
+/*
+ * Lends (or with NULL takes back) the remote. Taking back ends the operations under way: cancel()
+ * is called for each, then done with -ECANCELED, all before this returns.
+ */
 void dma_set_remote(struct dma_space *space, struct dma_remote *remote);
 
 /*
- * Adds a map. Takes fd over on success only; a descriptor that cannot be mapped (mmap says ENODEV
- * or EACCES) is used with pread and pwrite. Returns 0, -EINVAL (size 0, address + size or offset +
- * size past 2^64, prot with unknown bits, fd smaller than offset + size where it is a file), -EEXIST
- * (overlaps another map), -ENOSPC (max_maps), -ENOMEM, or -errno of mmap.
+ * Adds a map. fd is -1 for memory that is reached by messages. Takes fd over on success only (and
+ * closes it then, unless it is needed further). Nothing needs to be aligned to pages. A descriptor
+ * that cannot be mapped (mmap says ENODEV, EACCES or EPERM) is used with pread and pwrite.
+ *
+ * Returns 0, -EINVAL (size 0, address + size or offset + size past 2^64, prot with unknown bits, fd
+ * smaller than offset + size where it is a file or a block device), -EACCES (fd is not open for
+ * what prot says), -ESPIPE (fd can neither be mapped nor read at an offset), -EEXIST (overlaps
+ * another map, perhaps a dying one), -ENOSPC (max_maps), -ENOMEM, or -errno of mmap.
  */
 int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned prot, int fd,
-	    uint64_t offset);
+            uint64_t offset);
 
 /*
  * Removes the map that has exactly this address and size. From now on no access reaches it, and
- * operations by message that touch it end with -EFAULT. Returns 0 when it is gone, -EINPROGRESS when
- * pins hold it: waiter->done is called when it is gone. -ENOENT.
+ * operations by message that have still to touch it end with -EFAULT: their done is called before
+ * this returns, and must not map or unmap. Returns 0 when the map is gone, -EINPROGRESS when pins
+ * hold it ("dying"): waiter->done is called when it is gone. -ENOENT, also for a dying map.
  */
-int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size,
-	      struct dma_waiter *waiter);
+int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size, struct dma_waiter *waiter);
 
-/* The same for all maps; never -ENOENT. */
+/* The same for all maps, never -ENOENT. Waits for maps that were dying before, too. */
 int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter);
 
+/* Dying maps count until they are gone. */
 unsigned dma_map_count(const struct dma_space *space);
 
 /* The map number index in order of address; false past the last. */
 bool dma_map_at(const struct dma_space *space, unsigned index, struct dma_map_info *info);
 
-/* As ob_dma_read() and so on say in outboard/dma.h. */
+/*
+ * As ob_dma_read() and so on say in outboard/dma.h. Without a remote, memory that is reached by
+ * messages counts as not mapped (-EFAULT); memory by descriptor works.
+ */
 int dma_read(struct dma_space *space, uint64_t address, void *buffer, size_t length,
-	     struct ob_dma_op *op);
+             struct ob_dma_op *op);
 int dma_write(struct dma_space *space, uint64_t address, const void *buffer, size_t length,
-	      struct ob_dma_op *op);
+              struct ob_dma_op *op);
 void dma_cancel(struct dma_space *space, struct ob_dma_op *op);
 void *dma_direct(struct dma_space *space, uint64_t address, size_t length, enum ob_dma_dir dir);
 
-/* The remote says how an operation ended: calls op->done, unless it was cancelled. */
+/*
+ * The remote says how the piece under way ended: 0 goes on with the rest of the operation, -errno
+ * ends it. Calls op->done at the end, as the last thing. Nothing happens if no piece is under way.
+ */
 void dma_op_finish(struct dma_space *space, struct ob_dma_op *op, int status);
 
 /*
  * Pins [address, address + length): appends the pieces of directly mapped memory that make it up to
- * iov[*count...], which has room for max. Pieces that follow each other in memory become one. Unmap
- * of what is pinned waits. Returns 0, -EFAULT (some byte not mapped for this direction), -ENOTSUP
- * (some byte is mapped, but not directly), -E2BIG; nothing is pinned after an error.
+ * iov[*count...], which has room for max. Pieces that follow each other in memory become one, also
+ * with iov[*count - 1]. Unmap of what is pinned waits. Returns 0, -EFAULT (some byte not mapped for
+ * this direction), -ENOTSUP (some byte is mapped, but not directly), -E2BIG; nothing is pinned
+ * after an error.
  */
 int dma_pin(struct dma_space *space, uint64_t address, uint64_t length, enum ob_dma_dir dir,
-	    struct iovec *iov, unsigned *count, unsigned max);
+            struct iovec *iov, unsigned *count, unsigned max);
 
-/* Undoes one dma_pin() of exactly this range. */
+/* Undoes one dma_pin() of exactly this range. May call waiters: see struct dma_waiter. */
 void dma_unpin(struct dma_space *space, uint64_t address, uint64_t length, enum ob_dma_dir dir);
 
 #endif
