@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Access to the client's memory.
+ *
+ * The fast path is one piece of mapped memory that the last look-up hit: compare, copy, done.
+ * Everything else is an operation that goes from piece to piece (a piece lies in one map) and stops
+ * where it has to wait for the client. Maps may change while it waits, so each piece is looked up
+ * when its turn comes; that the range as a whole is there is checked once, before the first.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "internal.h"
+
+/* Memory that the client can take away under our hands is touched in these two only. */
+static inline void copy_from_map(const struct dma_map *map, uint64_t address, void *to, size_t n)
+{
+	memcpy(to, map->bytes + (address - map->address), n);
+}
+
+static inline void copy_to_map(struct dma_map *map, uint64_t address, const void *from, size_t n)
+{
+	memcpy(map->bytes + (address - map->address), from, n);
+}
+
+static void ring_add(struct ob_dma_op *ring, struct ob_dma_op *op)
+{
+	op->prev = ring->prev;
+	op->next = ring;
+	ring->prev->next = op;
+	ring->prev = op;
+}
+
+static void ring_remove(struct ob_dma_op *op)
+{
+	op->prev->next = op->next;
+	op->next->prev = op->prev;
+	op->next = op->prev = NULL;
+}
+
+int dma_survey(struct dma_space *space, uint64_t address, uint64_t length, unsigned want,
+               bool *direct)
+{
+	*direct = true;
+	if (length > 0 && length - 1 > UINT64_MAX - address)
+		return -EFAULT;
+	while (length > 0) {
+		const struct dma_map *map = dma_find(space, address);
+		uint64_t piece;
+
+		if (!map || !(map->prot & want))
+			return -EFAULT;
+		if (map->kind == DMA_REMOTE && !space->remote)
+			return -EFAULT;
+		if (map->kind != DMA_DIRECT)
+			*direct = false;
+		piece = dma_piece(map, address, length);
+		address += piece;
+		length -= piece;
+	}
+	return 0;
+}
+
+/* Moves op->piece bytes, all of them in map. 0, -EINPROGRESS or -errno. */
+static int move_piece(struct dma_space *space, struct dma_map *map, struct ob_dma_op *op)
+{
+	uint64_t address = op->address + op->transferred;
+	uint8_t *buffer = (uint8_t *)op->buffer + op->transferred;
+	size_t whole = op->piece;
+	int rc;
+
+	switch (map->kind) {
+	case DMA_DIRECT:
+		if (op->write)
+			copy_to_map(map, address, buffer, op->piece);
+		else
+			copy_from_map(map, address, buffer, op->piece);
+		return 0;
+	case DMA_FILE:
+		return op->write ? dma_file_write(map, address, buffer, op->piece)
+		                 : dma_file_read(map, address, buffer, op->piece);
+	default:
+		if (!space->remote)
+			return -EFAULT;
+		rc = space->remote->start(space->remote, op);
+		assert(op->piece > 0 && op->piece <= whole);
+		return rc;
+	}
+}
+
+static void piece_moved(struct dma_space *space, struct ob_dma_op *op)
+{
+	if (op->write)
+		dma_wrote(space, op->address + op->transferred, op->piece);
+	op->transferred += op->piece;
+}
+
+/* Goes on with an operation as far as it gets. 0 (all done), -EINPROGRESS or -errno. */
+static int advance(struct dma_space *space, struct ob_dma_op *op)
+{
+	unsigned want = op->write ? DMA_WRITEABLE : DMA_READABLE;
+
+	while (op->transferred < op->length) {
+		uint64_t address = op->address + op->transferred;
+		struct dma_map *map = dma_find(space, address);
+		int rc;
+
+		if (!map || !(map->prot & want))
+			return -EFAULT;
+		op->piece = (size_t)dma_piece(map, address, op->length - op->transferred);
+		rc = move_piece(space, map, op);
+		if (rc != 0)
+			return rc;
+		piece_moved(space, op);
+	}
+	return 0;
+}
+
+static int transfer(struct dma_space *space, uint64_t address, void *buffer, size_t length,
+                    bool write, struct ob_dma_op *op)
+{
+	bool direct;
+	int rc;
+
+	if (length == 0)
+		return 0;
+	rc = dma_survey(space, address, length, write ? DMA_WRITEABLE : DMA_READABLE, &direct);
+	if (rc < 0)
+		return rc;
+	assert(op->state == DMA_OP_IDLE);
+	op->address = address;
+	op->buffer = buffer;
+	op->length = length;
+	op->transferred = 0;
+	op->write = write;
+	rc = advance(space, op);
+	if (rc == -EINPROGRESS) {
+		op->state = DMA_OP_UNDER_WAY;
+		ring_add(&space->under_way, op);
+	}
+	return rc;
+}
+
+int dma_read(struct dma_space *space, uint64_t address, void *buffer, size_t length,
+             struct ob_dma_op *op)
+{
+	struct dma_map *map = dma_hit(space, address, length, DMA_READABLE);
+
+	if (!map)
+		return transfer(space, address, buffer, length, false, op);
+	copy_from_map(map, address, buffer, length);
+	return 0;
+}
+
+int dma_write(struct dma_space *space, uint64_t address, const void *buffer, size_t length,
+              struct ob_dma_op *op)
+{
+	struct dma_map *map = dma_hit(space, address, length, DMA_WRITEABLE);
+
+	if (!map) /* not written through: op->write says so */
+		return transfer(space, address, (void *)(uintptr_t)buffer, length, true, op);
+	copy_to_map(map, address, buffer, length);
+	dma_wrote(space, address, length);
+	return 0;
+}
+
+void *dma_direct(struct dma_space *space, uint64_t address, size_t length, enum ob_dma_dir dir)
+{
+	unsigned want = dma_prot_for(dir);
+	struct dma_map *map = dma_hit(space, address, length, want);
+
+	if (!map) {
+		if (!dma_find_slow(space, address))
+			return NULL;
+		map = dma_hit(space, address, length, want); /* that made it the last hit */
+		if (!map)
+			return NULL;
+	}
+	if (dir == OB_DMA_TO_CLIENT)
+		dma_wrote(space, address, length);
+	return map->bytes + (address - map->address);
+}
+
+void dma_op_finish(struct dma_space *space, struct ob_dma_op *op, int status)
+{
+	if (op->state != DMA_OP_UNDER_WAY)
+		return;
+	if (status == 0) {
+		piece_moved(space, op);
+		status = advance(space, op);
+		if (status == -EINPROGRESS)
+			return;
+	}
+	ring_remove(op);
+	op->state = DMA_OP_IDLE;
+	op->done(op, status);
+}
+
+void dma_cancel(struct dma_space *space, struct ob_dma_op *op)
+{
+	bool at_remote = op->state == DMA_OP_UNDER_WAY;
+
+	if (op->state == DMA_OP_IDLE)
+		return;
+	ring_remove(op);
+	op->state = DMA_OP_IDLE;
+	if (at_remote)
+		space->remote->cancel(space->remote, op);
+}
+
+/*
+ * Operations end in two steps: first all that are concerned leave the remote, then their callbacks
+ * are called, one by one, each of which may cancel others or begin new ones.
+ */
+static void leave_remote(struct dma_space *space, struct dma_remote *remote, struct ob_dma_op *op,
+                         enum dma_op_state state)
+{
+	ring_remove(op);
+	op->state = (uint8_t)state;
+	ring_add(&space->ending, op);
+	remote->cancel(remote, op);
+}
+
+static void call_ending(struct dma_space *space)
+{
+	while (space->ending.next != &space->ending) {
+		struct ob_dma_op *op = space->ending.next;
+		int status = op->state == DMA_OP_FAULTED ? -EFAULT : -ECANCELED;
+
+		ring_remove(op);
+		op->state = DMA_OP_IDLE;
+		op->done(op, status);
+	}
+}
+
+void dma_fault_ops(struct dma_space *space, uint64_t address, uint64_t last)
+{
+	struct ob_dma_op *op, *next;
+
+	for (op = space->under_way.next; op != &space->under_way; op = next) {
+		uint64_t begin = op->address + op->transferred;
+		uint64_t end = op->address + (op->length - 1);
+
+		next = op->next;
+		if (begin <= last && end >= address)
+			leave_remote(space, space->remote, op, DMA_OP_FAULTED);
+	}
+	call_ending(space);
+}
+
+void dma_set_remote(struct dma_space *space, struct dma_remote *remote)
+{
+	struct dma_remote *old = space->remote;
+
+	if (remote == old)
+		return;
+	/* First, so that what the callbacks begin does not go to the old one. */
+	space->remote = remote;
+	while (space->under_way.next != &space->under_way)
+		leave_remote(space, old, space->under_way.next, DMA_OP_CANCELED);
+	call_ending(space);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of this folder share: the table of maps and its look-up.
+ *
+ * Every access begins with dma_find(): the map of the last hit is tried first, and only then the
+ * sorted array is searched. That map is never NULL (an empty one stands in), so that the fast path
+ * is one subtraction and one comparison.
+ */
+#ifndef DMA_INTERNAL_H
+#define DMA_INTERNAL_H
+
+#include "dma/dma.h"
+
+enum dma_kind {
+	DMA_DIRECT, /* mapped here */
+	DMA_FILE,   /* by pread and pwrite */
+	DMA_REMOTE, /* by messages */
+};
+
+struct dma_map {
+	uint64_t address, size;
+	uint8_t *bytes;       /* where address stands; NULL unless DMA_DIRECT */
+	uint8_t prot, direct; /* enum dma_prot; direct: of these, what bytes can be used for */
+	uint8_t kind;
+	bool dying, held; /* held: one of the pins is dma_unmap()'s own */
+	unsigned pins;
+	int fd; /* DMA_FILE; else -1 */
+	uint64_t offset;
+	void *mapping; /* as mmap gave it: begins and ends at page boundaries */
+	size_t mapping_length;
+	struct dma_waiter *waiter;
+};
+
+/* Of an operation. In the two last ones, done is about to be called. */
+enum dma_op_state { DMA_OP_IDLE, DMA_OP_UNDER_WAY, DMA_OP_FAULTED, DMA_OP_CANCELED };
+
+struct dma_space {
+	struct dma_map *last; /* the last hit */
+	struct dma_remote *remote;
+
+	/*
+	 * Sorted by address. The addresses stand apart from the maps, so that a search touches few
+	 * cache lines.
+	 */
+	uint64_t *starts;
+	struct dma_map **maps;
+	unsigned count, room, max_maps, dying;
+
+	struct ob_dma_op under_way, ending;     /* heads of rings */
+	struct dma_waiter *all_waiters, *woken; /* woken: done is about to be called */
+	struct dma_map none;                    /* what last is when there was no hit */
+};
+
+/* The place of the last map that begins at or before address; count if there is none. */
+unsigned dma_search(const struct dma_space *space, uint64_t address);
+
+/* The map that contains address, or NULL; not by the last hit. */
+struct dma_map *dma_find_slow(struct dma_space *space, uint64_t address);
+
+static inline struct dma_map *dma_find(struct dma_space *space, uint64_t address)
+{
+	struct dma_map *map = space->last;
+
+	if (__builtin_expect(address - map->address < map->size, 1))
+		return map;
+	return dma_find_slow(space, address);
+}
+
+/*
+ * The last hit if [address, address + length) lies wholly in it, is mapped here, and may be used
+ * as want (enum dma_prot) says; else NULL. length 0 is NULL.
+ */
+static inline struct dma_map *dma_hit(const struct dma_space *space, uint64_t address,
+                                      uint64_t length, unsigned want)
+{
+	struct dma_map *map = space->last;
+	uint64_t offset = address - map->address;
+
+	if (__builtin_expect(offset < map->size && length - 1 < map->size - offset &&
+	                             (map->direct & want),
+	                     1))
+		return map;
+	return NULL;
+}
+
+/* How much of [address, address + length) lies in map, which contains address. */
+static inline uint64_t dma_piece(const struct dma_map *map, uint64_t address, uint64_t length)
+{
+	uint64_t room = map->size - (address - map->address);
+
+	return length < room ? length : room;
+}
+
+static inline unsigned dma_prot_for(enum ob_dma_dir dir)
+{
+	return dir == OB_DMA_TO_CLIENT ? DMA_WRITEABLE : DMA_READABLE;
+}
+
+/*
+ * Every write into the client's memory passes here, whichever way it takes: copies, files, messages
+ * when they have arrived, pointers that were given out, pins when they are given back. So this is
+ * where a log of dirty pages belongs.
+ */
+static inline void dma_wrote(struct dma_space *space, uint64_t address, uint64_t length)
+{
+	(void)space;
+	(void)address;
+	(void)length;
+}
+
+/*
+ * Whether all of [address, address + length) can be accessed as want says: 0 or -EFAULT. *direct
+ * says whether all of it is mapped here.
+ */
+int dma_survey(struct dma_space *space, uint64_t address, uint64_t length, unsigned want,
+               bool *direct);
+
+/*
+ * Makes map's memory accessible through fd, which it takes over on success. address, size, prot and
+ * offset are set. The errors of dma_map().
+ */
+int dma_backing_open(struct dma_map *map, int fd);
+void dma_backing_close(struct dma_map *map);
+
+/* All of length bytes by pread or pwrite: 0 or -EIO. */
+int dma_file_read(const struct dma_map *map, uint64_t address, void *buffer, size_t length);
+int dma_file_write(const struct dma_map *map, uint64_t address, const void *buffer, size_t length);
+
+/* Ends the operations under way that have still to touch [address, last] with -EFAULT. */
+void dma_fault_ops(struct dma_space *space, uint64_t address, uint64_t last);
+
+#endif
