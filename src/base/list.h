@@ -38,9 +38,9 @@ static inline void list_remove(struct list *element)
 #define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* The element that follows is looked up before the body runs: the body may remove its own. */
-#define list_for_each(position, list, type, member)                                                \
-	for (struct list *it_ = (list)->next, *next_ = it_->next;                                  \
-	     it_ != (list) && ((position) = container_of(it_, type, member), true);                \
+#define list_for_each(position, head, type, member)                                                \
+	for (struct list *it_ = (head)->next, *next_ = it_->next;                                  \
+	     it_ != (head) && ((position) = container_of(it_, type, member), true);                \
 	     it_ = next_, next_ = it_->next)
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
