@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The machine as a whole: its beginning, and its end in the right order. The objects themselves are
+ * in machine_block.c, machine_device.c and machine_server.c.
+ */
+#include "machine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "objects.h"
+
+static void run_stopped(struct ob_task *task)
+{
+	struct machine *machine = container_of(task, struct machine, stopped_task);
+
+	machine->stopped(machine->context);
+}
+
+struct machine *machine_new(struct ob_loop *loop, struct log *log)
+{
+	struct machine *machine = calloc(1, sizeof(*machine));
+
+	if (!machine)
+		return NULL;
+	machine->loop = loop;
+	machine->log = log;
+	machine->stopped_task.run = run_stopped;
+	list_init(&machine->blocks);
+	list_init(&machine->roots);
+	list_init(&machine->devices);
+	list_init(&machine->servers);
+	return machine;
+}
+
+void machine_free(struct machine *machine)
+{
+	if (!machine)
+		return;
+	ob_task_cancel(&machine->stopped_task);
+	free(machine);
+}
+
+void root_remove(struct root *root)
+{
+	list_remove(root_link(root));
+	root_free(root);
+}
+
+static void remove_roots(struct machine *machine)
+{
+	while (!list_empty(&machine->roots))
+		root_remove(root_of_link(machine->roots.next));
+}
+
+/* Servers let devices go, devices let block nodes go: each step waits for the one before. */
+void machine_something_gone(struct machine *machine)
+{
+	struct machine_block *block;
+
+	if (!machine->stopping || !list_empty(&machine->servers) || !list_empty(&machine->devices))
+		return;
+	list_for_each (block, &machine->blocks, struct machine_block, link)
+		block_remove(block);
+	if (!list_empty(&machine->blocks))
+		return;
+	remove_roots(machine);
+	ob_task_schedule(machine->loop, &machine->stopped_task);
+}
+
+void machine_stop(struct machine *machine, void (*stopped)(void *context), void *context)
+{
+	struct machine_server *server;
+	struct machine_device *device;
+
+	machine->stopped = stopped;
+	machine->context = context;
+	list_for_each (server, &machine->servers, struct machine_server, link)
+		server_remove(server);
+	list_for_each (device, &machine->devices, struct machine_device, link)
+		device_remove(device);
+	/* Only now, so that the walks above are not done while something goes on stopping. */
+	machine->stopping = true;
+	machine_something_gone(machine);
+}
+
+struct server *machine_server_at(const struct machine *machine, unsigned index)
+{
+	struct machine_server *server;
+
+	list_for_each (server, &machine->servers, struct machine_server, link) {
+		if (!server->closing && !index--)
+			return server->server;
+	}
+	return NULL;
+}

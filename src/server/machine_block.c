@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The machine's block nodes: made, lent to devices, and removed. A node that keeps completed writes
+ * in a cache is flushed before it is closed, as whoever stops a server expects.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "objects.h"
+
+static struct machine_block *block_find(const struct machine *machine, const char *node_name)
+{
+	struct machine_block *block;
+
+	list_for_each (block, &machine->blocks, struct machine_block, link) {
+		if (!strcmp(ob_block_name(block->block), node_name))
+			return block;
+	}
+	return NULL;
+}
+
+static struct machine_block *block_find_or_refuse(const struct machine *machine,
+                                                  const char *node_name, struct ob_error *err)
+{
+	struct machine_block *block = block_find(machine, node_name);
+	struct nearest nearest = nearest_to(node_name);
+
+	if (block && !block->removing)
+		return block;
+	list_for_each (block, &machine->blocks, struct machine_block, link)
+		nearest_try(&nearest, ob_block_name(block->block));
+	refuse_unknown(&nearest, "block node", NULL, NULL, err);
+	return NULL;
+}
+
+static const struct block_driver *driver_find(const char *name)
+{
+	for (const struct block_driver *const *driver = block_drivers(); *driver; driver++) {
+		if (!strcmp((*driver)->name, name))
+			return *driver;
+	}
+	return NULL;
+}
+
+static int refuse_driver(const char *name, struct ob_error *err)
+{
+	struct nearest nearest = nearest_to(name);
+
+	for (const struct block_driver *const *driver = block_drivers(); *driver; driver++)
+		nearest_try(&nearest, (*driver)->name);
+	return refuse_unknown(&nearest, "block driver", NULL, "outboard --list shows all", err);
+}
+
+static int check_block_opts(const struct machine *machine, const struct opts *opts,
+                            struct ob_error *err)
+{
+	static const char *const words[] = {"driver", "node-name", NULL};
+	const char *driver_name = opts_get(opts, "driver");
+	const char *node_name = opts_get(opts, "node-name");
+	const struct block_driver *driver;
+	int rc;
+
+	if (!driver_name)
+		return ob_error_set(err, -EINVAL,
+		                    "a block node needs driver=, for example driver=file");
+	driver = driver_find(driver_name);
+	if (!driver)
+		return refuse_driver(driver_name, err);
+	if (!node_name)
+		return ob_error_set(err, -EINVAL, "a block node needs node-name=");
+	rc = check_id("node-name", node_name, err);
+	if (!rc && block_find(machine, node_name))
+		rc = ob_error_set(err, -EEXIST, "there is a block node '%s' already", node_name);
+	if (rc)
+		return rc;
+	return refuse_unknown_keys(opts, driver_name,
+	                           (const struct ob_prop *const[]){driver->props, NULL}, words,
+	                           "outboard --list --json has all", err);
+}
+
+static void run_close(struct ob_task *task)
+{
+	struct machine_block *block = container_of(task, struct machine_block, close);
+	struct machine *machine = block->machine;
+
+	list_remove(&block->link);
+	block_close(block->block);
+	free(block);
+	machine_something_gone(machine);
+}
+
+int machine_add_block(struct machine *machine, struct opts *opts, struct ob_error *err)
+{
+	struct machine_block *block;
+	int rc = check_block_opts(machine, opts, err);
+
+	if (rc)
+		return rc;
+	block = calloc(1, sizeof(*block));
+	if (!block)
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	block->machine = machine;
+	block->close.run = run_close;
+	block->block = block_open(machine->loop, machine->log, opts, err);
+	if (!block->block) {
+		free(block);
+		return -EINVAL;
+	}
+	list_append(&machine->blocks, &block->link);
+	return 0;
+}
+
+static void flushed(struct machine_block *block, int status)
+{
+	if (status)
+		log_error(block->machine->log, "block node %s could not be flushed: %s",
+		          ob_block_name(block->block), strerror(-status));
+	/* From a task: the driver is still about to finish the request. */
+	ob_task_schedule(block->machine->loop, &block->close);
+}
+
+static void on_flushed(struct ob_block_request *request, int status)
+{
+	flushed(container_of(request, struct machine_block, flush), status);
+}
+
+void block_remove(struct machine_block *block)
+{
+	const struct ob_block_info *info = ob_block_info(block->block);
+	int rc = 0;
+
+	if (block->removing)
+		return;
+	block->removing = true;
+	if (info->volatile_cache && !info->read_only) {
+		block->flush = (struct ob_block_request){.op = OB_BLOCK_FLUSH, .done = on_flushed};
+		rc = ob_block_submit(block->block, &block->flush);
+	}
+	if (rc != -EINPROGRESS)
+		flushed(block, rc);
+}
+
+int machine_remove_block(struct machine *machine, const char *node_name, struct ob_error *err)
+{
+	struct machine_block *block = block_find_or_refuse(machine, node_name, err);
+
+	if (!block)
+		return -ENOENT;
+	if (block->user[0])
+		return ob_error_set(err, -EBUSY,
+		                    "block node '%s' is in use by device '%s': remove that first",
+		                    node_name, block->user);
+	block_remove(block);
+	return 0;
+}
+
+struct ob_block *blocks_claim(void *context, const char *node_name, const char *user,
+                              struct ob_error *err)
+{
+	struct machine_block *block = block_find_or_refuse(context, node_name, err);
+
+	if (!block)
+		return NULL;
+	if (block->user[0]) {
+		ob_error_set(err, -EBUSY, "block node '%s' is in use by device '%s' already",
+		             node_name, block->user);
+		return NULL;
+	}
+	snprintf(block->user, sizeof(block->user), "%s", user);
+	return block->block;
+}
+
+void blocks_release(void *context, struct ob_block *node, const char *user)
+{
+	struct machine *machine = context;
+	struct machine_block *block;
+
+	(void)user;
+	list_for_each (block, &machine->blocks, struct machine_block, link) {
+		if (block->block == node)
+			block->user[0] = '\0';
+	}
+}

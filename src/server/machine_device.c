@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The machine's devices and the roots that they are on. A device is freed when its server has let
+ * it go and nothing of its work is in flight any more; its own root goes with it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "objects.h"
+
+static const char root_driver[] = "pci-root-bus";
+
+static struct root *root_find(const struct machine *machine, const char *id)
+{
+	for (struct list *link = machine->roots.next; link != &machine->roots; link = link->next) {
+		if (!strcmp(root_id(root_of_link(link)), id))
+			return root_of_link(link);
+	}
+	return NULL;
+}
+
+struct machine_device *device_find(const struct machine *machine, const char *id)
+{
+	struct machine_device *device;
+
+	list_for_each (device, &machine->devices, struct machine_device, link) {
+		if (!strcmp(device->id, id))
+			return device;
+	}
+	return NULL;
+}
+
+int device_refuse_id(const struct machine *machine, const char *id, struct ob_error *err)
+{
+	struct nearest nearest = nearest_to(id);
+	struct machine_device *device;
+
+	list_for_each (device, &machine->devices, struct machine_device, link)
+		nearest_try(&nearest, device->id);
+	refuse_unknown(&nearest, "device", NULL, NULL, err);
+	return -ENOENT;
+}
+
+static bool id_is_taken(const struct machine *machine, const char *id)
+{
+	return device_find(machine, id) || root_find(machine, id);
+}
+
+/* Takes id= out of opts, or makes one: "nvme0", "edu1". */
+static int take_id(struct machine *machine, const char *driver, struct opts *opts, char *id,
+                   struct ob_error *err)
+{
+	cleanup_free char *given = opts_take(opts, "id");
+	int rc;
+
+	if (!given) {
+		do
+			snprintf(id, ID_MAX + 1, "%.40s%u", driver, machine->next_id++);
+		while (id_is_taken(machine, id));
+		return 0;
+	}
+	rc = check_id("id", given, err);
+	if (!rc && id_is_taken(machine, given))
+		rc = ob_error_set(err, -EEXIST, "there is a device '%s' already", given);
+	if (!rc)
+		snprintf(id, ID_MAX + 1, "%s", given);
+	return rc;
+}
+
+static int root_add(struct machine *machine, const char *id, bool own, struct root **out,
+                    struct ob_error *err)
+{
+	struct root *root = root_new(id, own);
+
+	if (!root)
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	list_append(&machine->roots, root_link(root));
+	*out = root;
+	return 0;
+}
+
+static int add_root_device(struct machine *machine, struct opts *opts, struct ob_error *err)
+{
+	static const struct ob_prop *const tables[] = {NULL};
+	static const char *const words[] = {"id", NULL};
+	char id[ID_MAX + 1];
+	struct root *root;
+	int rc = refuse_unknown_keys(opts, root_driver, tables, words, NULL, err);
+
+	if (!rc)
+		rc = take_id(machine, root_driver, opts, id, err);
+	return rc ? rc : root_add(machine, id, false, &root, err);
+}
+
+/* The root that bus= names, or one of the device's own; and a slot on it. */
+static int place(struct machine_device *device, struct opts *opts, struct ob_error *err)
+{
+	struct machine *machine = device->machine;
+	cleanup_free char *bus = opts_take(opts, "bus");
+	int rc;
+
+	if (bus) {
+		device->root = root_find(machine, bus);
+		if (!device->root || root_is_own(device->root))
+			return ob_error_set(
+				err, -ENOENT,
+				"bus=%s: there is no such bus: add it with -device %s,id=%s", bus,
+				root_driver, bus);
+	} else {
+		rc = root_add(machine, device->id, true, &device->root, err);
+		if (rc)
+			return rc;
+	}
+	device->slot = root_take_slot(device->root, err);
+	return device->slot < 0 ? device->slot : 0;
+}
+
+static void displace(struct machine_device *device)
+{
+	if (device->root && device->slot >= 0)
+		root_return_slot(device->root, device->slot);
+	if (device->root && root_is_own(device->root))
+		root_remove(device->root);
+}
+
+static int start(struct machine_device *device, const struct ob_model *model, struct opts *opts,
+                 struct ob_error *err)
+{
+	struct device_env env = {
+		.loop = device->machine->loop,
+		.log = device->machine->log,
+		.claim_block = blocks_claim,
+		.release_block = blocks_release,
+		.context = device->machine,
+		.max_dma_maps = session_default_limits.max_dma_maps,
+	};
+
+	device->dev = device_new(model, device->id, &env, opts, err);
+	return device->dev ? 0 : -EINVAL;
+}
+
+static void run_free(struct ob_task *task)
+{
+	struct machine_device *device = container_of(task, struct machine_device, free);
+	struct machine *machine = device->machine;
+
+	device_free(device->dev);
+	displace(device);
+	list_remove(&device->link);
+	free(device);
+	machine_something_gone(machine);
+}
+
+static void on_quiet(struct device_waiter *waiter)
+{
+	struct machine_device *device = container_of(waiter, struct machine_device, quiet);
+
+	/* From a task: the model may be calling. */
+	ob_task_schedule(device->machine->loop, &device->free);
+}
+
+static int add_model_device(struct machine *machine, const struct ob_model *model,
+                            struct opts *opts, struct ob_error *err)
+{
+	struct machine_device *device = calloc(1, sizeof(*device));
+	int rc;
+
+	if (!device)
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	device->machine = machine;
+	device->slot = -1;
+	device->quiet.done = on_quiet;
+	device->free.run = run_free;
+	rc = take_id(machine, model->name, opts, device->id, err);
+	if (!rc)
+		rc = place(device, opts, err);
+	if (!rc)
+		rc = start(device, model, opts, err);
+	if (!rc)
+		rc = opts_refuse_rest(opts, model->name, err);
+	if (rc) {
+		if (device->dev)
+			device_free(device->dev);
+		displace(device);
+		free(device);
+		return rc;
+	}
+	list_append(&machine->devices, &device->link);
+	return 0;
+}
+
+static int refuse_model(const char *name, struct ob_error *err)
+{
+	struct nearest nearest = nearest_to(name);
+
+	for (const struct ob_model *const *model = device_models(); *model; model++)
+		nearest_try(&nearest, (*model)->name);
+	return refuse_unknown(&nearest, "device model", NULL, "outboard --list shows all", err);
+}
+
+int machine_add_device(struct machine *machine, struct opts *opts, struct ob_error *err)
+{
+	static const char *const words[] = {"id", "bus", NULL};
+	cleanup_free char *driver = opts_take(opts, "driver");
+	const struct ob_model *model;
+	char hint[128];
+	int rc;
+
+	if (!driver)
+		return ob_error_set(err, -EINVAL,
+		                    "a device needs driver=, for example driver=nvme");
+	if (!strcmp(driver, root_driver))
+		return add_root_device(machine, opts, err);
+	model = device_model_find(driver);
+	if (!model)
+		return refuse_model(driver, err);
+	snprintf(hint, sizeof(hint), "outboard %s --help shows all", model->name);
+	rc = refuse_unknown_keys(opts, model->name,
+	                         (const struct ob_prop *const[]){model->props, NULL}, words, hint,
+	                         err);
+	if (!rc)
+		rc = add_model_device(machine, model, opts, err);
+	return rc;
+}
+
+void device_remove(struct machine_device *device)
+{
+	device->removing = true;
+	if (device->server || device->quiescing)
+		return;
+	device->quiescing = true;
+	if (device_quiesce(device->dev, &device->quiet) == 0)
+		ob_task_schedule(device->machine->loop, &device->free);
+}
+
+static int remove_root(struct root *root, struct ob_error *err)
+{
+	if (root_devices(root))
+		return ob_error_set(err, -EBUSY, "bus '%s' has %u devices: remove them first",
+		                    root_id(root), root_devices(root));
+	root_remove(root);
+	return 0;
+}
+
+int machine_remove_device(struct machine *machine, const char *id, struct ob_error *err)
+{
+	struct machine_device *device = device_find(machine, id);
+	struct root *root = root_find(machine, id);
+
+	if (root && !root_is_own(root))
+		return remove_root(root, err);
+	if (!device)
+		return device_refuse_id(machine, id, err);
+	if (device->removing)
+		return ob_error_set(err, -EBUSY, "device '%s' is being removed already", id);
+	if (device->server && !device->server->closing)
+		return ob_error_set(
+			err, -EBUSY,
+			"device '%s' is in use by server object '%s': remove that first", id,
+			server_id(device->server->server));
+	device_remove(device);
+	return 0;
+}
