@@ -27,8 +27,8 @@ enum {
 enum pci_irq { PCI_IRQ_INTX, PCI_IRQ_MSI, PCI_IRQ_MSIX, PCI_IRQ_ERR, PCI_IRQ_REQ, PCI_IRQ_KINDS };
 
 /*
- * Where interrupts go: whoever serves the client. signal() is called for a vector that is wired (see
- * pci_irq_wire()) and not masked by anybody.
+ * Where interrupts go: whoever serves the client. signal() is called for a vector that is wired
+ * (see pci_irq_wire()) and not masked by anybody. It must not call anything of this header.
  */
 struct pci_irq_sink {
 	void (*signal)(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector);
@@ -38,9 +38,9 @@ struct pci;
 
 /*
  * Makes a function with the given layout, checked: refuses, with a message, BARs of sizes that are
- * no power of 2, 64-bit BARs without room, MSI-X tables that do not fit, and so on. layout is copied
- * (the ROM image is not: it must outlive the function); pci_layout() shows the copy, with the MSI-X
- * BAR filled in where the core was to make it. NULL and *err.
+ * no power of 2, 64-bit BARs without room, MSI-X tables that do not fit, and so on. layout is
+ * copied (the ROM image is not: it must outlive the function); pci_layout() shows the copy, with
+ * the MSI-X BAR filled in where the core was to make it. NULL and *err.
  */
 struct pci *pci_new(const struct ob_layout *layout, struct ob_error *err);
 void pci_free(struct pci *pci);
@@ -51,57 +51,69 @@ void pci_reset(struct pci *pci);
 
 /*
  * Configuration space, any size and alignment within pci_config_size(). What the masks do not let
- * through is dropped silently, as hardware does.
+ * through is dropped silently, as hardware does. Beyond the size there are zeroes.
  */
 unsigned pci_config_size(const struct pci *pci);
 void pci_config_read(struct pci *pci, unsigned offset, void *buffer, unsigned length);
 void pci_config_write(struct pci *pci, unsigned offset, const void *buffer, unsigned length);
 
 /*
- * The address that the guest gave a BAR (index 6: the expansion ROM), valid or not; true if the
- * command register (and the ROM's enable bit) lets the BAR decode it.
+ * The address that the guest gave a BAR (index 6: the expansion ROM), valid or not, 0 if there is
+ * no such BAR. True if the BAR decodes it: the command register lets it, the ROM's enable bit is
+ * set, and the function is not in D3hot.
  */
 bool pci_bar_address(const struct pci *pci, unsigned bar, uint64_t *address);
 
 /*
- * The MSI-X table and the pending bit array live in a BAR: true if [offset, offset + length) of that
- * BAR lies wholly in one of them. The core then calls these instead of the model. Any size and
+ * The MSI-X table and the pending bit array live in a BAR: true if [offset, offset + length) of
+ * that BAR lies wholly in one of them. The core then calls these instead of the model. Any size and
  * alignment; the pending bits are read-only.
  */
 bool pci_msix_covers(const struct pci *pci, unsigned bar, uint64_t offset, uint64_t length);
 /* Where the next table or pending bit array at or after offset begins; UINT64_MAX if none. */
 uint64_t pci_msix_next(const struct pci *pci, unsigned bar, uint64_t offset);
-/* Where the area that contains offset ends. Only if pci_msix_covers(pci, bar, offset, 1). */
+/* Where the area with offset in it ends. Only if pci_msix_covers(pci, bar, offset, 1). */
 uint64_t pci_msix_end(const struct pci *pci, unsigned bar, uint64_t offset);
 void pci_msix_read(struct pci *pci, unsigned bar, uint64_t offset, void *buffer, unsigned length);
 void pci_msix_write(struct pci *pci, unsigned bar, uint64_t offset, const void *buffer,
-		    unsigned length);
+                    unsigned length);
 
 /* Vectors of a kind: 0 or 1 for INTx, 1 for ERR and REQ. */
 unsigned pci_irq_count(const struct pci *pci, enum pci_irq kind);
 
-/* The device's side, as ob_irq_raise() and so on say in outboard/device.h. */
+/*
+ * The device's side, as ob_irq_raise() and so on say in outboard/device.h. Sources are counted in
+ * every mode: when the client goes over from messages to INTx, the pin is asserted if a source is
+ * raised at that time; when it goes over to messages, the pin is deasserted. So a model lowers what
+ * it raised in every mode, even where that is seen in one only. Sources that do not exist
+ * (PCI_MAX_MSIX and above) and vectors past the last of MSI-X are ignored.
+ */
 void pci_irq_raise(struct pci *pci, unsigned source);
 void pci_irq_lower(struct pci *pci, unsigned source);
 bool pci_irq_is_message(const struct pci *pci);
 
-/* Sends ERR or REQ. */
+/* Sends ERR or REQ if the client wired it; otherwise nothing stays behind. */
 void pci_irq_notify(struct pci *pci, enum pci_irq kind);
 
-/* The client's side. NULL takes the sink away: everything unwired, unmasked, nothing pending. */
+/*
+ * The client's side. NULL takes the sink away, and what was pending with it. Either way, everything
+ * is unwired and unmasked.
+ */
 void pci_irq_set_sink(struct pci *pci, struct pci_irq_sink *sink);
 
 /*
  * Whether somebody listens to a vector (has an eventfd for it). Wiring a message vector means that
  * the client uses that kind, even where the guest's enable bit was not seen: some clients keep the
  * capability to themselves. An interrupt that comes up while its vector is not wired stays pending.
+ * Unwiring takes the client's mask of the vector away, too. A vector that does not exist is ignored
+ * here and below.
  */
 void pci_irq_wire(struct pci *pci, enum pci_irq kind, unsigned vector, bool wired);
 
 /*
- * The client's own mask (SET_IRQS with MASK, UNMASK), beside what the guest masks in the table. INTx
- * masks itself when it is signalled and stays so until it is unmasked here; it is signalled again
- * right then if the pin is still asserted.
+ * The client's own mask (SET_IRQS with MASK, UNMASK), beside what the guest masks in the table.
+ * INTx masks itself when it is signalled and stays so until it is unmasked here; it is signalled
+ * again right then if the pin is still asserted.
  */
 void pci_irq_mask(struct pci *pci, enum pci_irq kind, unsigned vector, bool masked);
 

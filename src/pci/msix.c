@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Access to the MSI-X table and the pending bit array in their BAR (PCI Local Bus 3.0, 6.8.2).
+ *
+ * Both are kept as the bytes that a guest sees. The specification asks for accesses of 4 or 8
+ * aligned bytes; any other is taken as the bytes that it is, which needs no case of its own. What
+ * an entry's contents mean for interrupts is in irq.c; its address and data mean nothing here,
+ * since the client turns an interrupt into the message.
+ */
+#include <string.h>
+
+#include "base/checked.h"
+#include "internal.h"
+
+struct area {
+	uint64_t begin, size;
+};
+
+static struct area table_area(const struct pci *pci)
+{
+	return (struct area){pci->layout.irqs.msix_table, pci_layout_table_size(&pci->layout)};
+}
+
+static struct area pba_area(const struct pci *pci)
+{
+	return (struct area){pci->layout.irqs.msix_pba, pci_layout_pba_size(&pci->layout)};
+}
+
+static bool has_areas(const struct pci *pci, unsigned bar)
+{
+	return pci->layout.irqs.msix_vectors && bar == pci->layout.irqs.msix_bar;
+}
+
+static bool covers(struct area area, uint64_t offset, uint64_t length)
+{
+	return offset >= area.begin && range_within(offset - area.begin, length, area.size);
+}
+
+bool pci_msix_covers(const struct pci *pci, unsigned bar, uint64_t offset, uint64_t length)
+{
+	return has_areas(pci, bar) &&
+	       (covers(table_area(pci), offset, length) || covers(pba_area(pci), offset, length));
+}
+
+uint64_t pci_msix_next(const struct pci *pci, unsigned bar, uint64_t offset)
+{
+	uint64_t table = table_area(pci).begin, pba = pba_area(pci).begin;
+	uint64_t next = UINT64_MAX;
+
+	if (!has_areas(pci, bar))
+		return next;
+	if (table >= offset)
+		next = table;
+	if (pba >= offset && pba < next)
+		next = pba;
+	return next;
+}
+
+uint64_t pci_msix_end(const struct pci *pci, unsigned bar, uint64_t offset)
+{
+	struct area table = table_area(pci), pba = pba_area(pci);
+
+	if (has_areas(pci, bar) && covers(table, offset, 1))
+		return table.begin + table.size;
+	return pba.begin + pba.size;
+}
+
+static void read_pba(const struct pci *pci, uint64_t offset, uint8_t *to, unsigned length)
+{
+	for (unsigned i = 0; i < length; i++, offset++)
+		to[i] = (uint8_t)(pci->state.msix_pending[offset / 8] >> (offset % 8 * 8));
+}
+
+void pci_msix_read(struct pci *pci, unsigned bar, uint64_t offset, void *buffer, unsigned length)
+{
+	struct area table = table_area(pci), pba = pba_area(pci);
+
+	if (length == 0)
+		return;
+	if (has_areas(pci, bar) && covers(table, offset, length))
+		memcpy(buffer, &pci->state.msix_table[offset - table.begin], length);
+	else if (has_areas(pci, bar) && covers(pba, offset, length))
+		read_pba(pci, offset - pba.begin, buffer, length);
+	else
+		memset(buffer, 0, length);
+}
+
+/* The bits of byte number n of an entry that hold something: 6.8.2.4 to 6.8.2.7. */
+static uint8_t entry_mask(unsigned n)
+{
+	if (n == PCI_MSIX_ENTRY_LOWER_ADDR)
+		return 0xfc; /* messages are aligned to 4 bytes */
+	if (n == PCI_MSIX_ENTRY_VECTOR_CTRL)
+		return PCI_MSIX_ENTRY_CTRL_MASKBIT;
+	return n > PCI_MSIX_ENTRY_VECTOR_CTRL ? 0 : 0xff;
+}
+
+void pci_msix_write(struct pci *pci, unsigned bar, uint64_t offset, const void *buffer,
+                    unsigned length)
+{
+	struct area table = table_area(pci);
+	const uint8_t *from = buffer;
+	unsigned i, at, vector;
+
+	if (length == 0 || !has_areas(pci, bar) || !covers(table, offset, length))
+		return; /* the pending bits are read-only */
+	at = (unsigned)(offset - table.begin);
+	for (i = 0; i < length; i++)
+		pci->state.msix_table[at + i] = from[i] & entry_mask((at + i) % MSIX_ENTRY_SIZE);
+	for (vector = at / MSIX_ENTRY_SIZE; vector * MSIX_ENTRY_SIZE < at + length; vector++) {
+		bit_assign(pci->state.msix_written, vector, true);
+		pci_irq_update_msix(pci, vector);
+	}
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A PCI function as a whole: making it from a layout, and resetting it. The parts are in layout.c
+ * (is the layout sound), config.c (header, BARs), caps.c (capabilities), msix.c (the table in its
+ * BAR) and irq.c (interrupts).
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "internal.h"
+
+struct pci *pci_new(const struct ob_layout *layout, struct ob_error *err)
+{
+	struct pci *pci = calloc(1, sizeof(*pci));
+
+	if (!pci) {
+		ob_error_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	pci->layout = *layout;
+	if (pci_layout_complete(&pci->layout, err)) {
+		free(pci);
+		return NULL;
+	}
+	pci_reset(pci);
+	return pci;
+}
+
+void pci_free(struct pci *pci)
+{
+	free(pci);
+}
+
+const struct ob_layout *pci_layout(const struct pci *pci)
+{
+	return &pci->layout;
+}
+
+void pci_reset(struct pci *pci)
+{
+	pci_config_reset(pci);
+	pci_irq_reset(pci);
+}
