@@ -50,7 +50,7 @@ const struct block_driver *const *block_drivers(void);
  * rest. NULL with a message.
  */
 struct ob_block *block_open(struct ob_loop *loop, const struct log *log, struct opts *opts,
-			    struct ob_error *err);
+                            struct ob_error *err);
 
 /* Nothing is in flight. Flushes nothing by itself. */
 void block_close(struct ob_block *block);

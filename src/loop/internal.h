@@ -20,6 +20,8 @@ struct ob_loop {
 
 	struct ob_timer **timers; /* a heap, earliest first; slot n is timers[n - 1] */
 	unsigned timer_count, timer_room;
+
+	struct loop_shared *shared;
 };
 
 /* Milliseconds until the first timer is due, rounded up; -1 without one. */

@@ -126,6 +126,31 @@ void loop_poller_remove(struct ob_loop *loop, struct loop_poller *poller)
 	ring_remove(poller);
 }
 
+struct loop_shared *loop_shared_find(const struct ob_loop *loop, const void *kind)
+{
+	struct loop_shared *shared = loop->shared;
+
+	while (shared && shared->kind != kind)
+		shared = shared->next;
+	return shared;
+}
+
+void loop_shared_add(struct ob_loop *loop, struct loop_shared *shared)
+{
+	shared->next = loop->shared;
+	loop->shared = shared;
+}
+
+void loop_shared_remove(struct ob_loop *loop, struct loop_shared *shared)
+{
+	struct loop_shared **at = &loop->shared;
+
+	while (*at && *at != shared)
+		at = &(*at)->next;
+	if (*at)
+		*at = shared->next;
+}
+
 static bool run_pollers(struct ob_loop *loop)
 {
 	struct loop_poller *poller;

@@ -52,4 +52,19 @@ void loop_fd_remove(struct ob_loop *loop, struct loop_fd *watch);
 void loop_poller_add(struct ob_loop *loop, struct loop_poller *poller);
 void loop_poller_remove(struct ob_loop *loop, struct loop_poller *poller);
 
+/*
+ * Something that several users of a loop share (an I/O ring, a pool of threads) and that has to hang
+ * somewhere: on the loop, since there are no globals. Embedded in what is shared, which counts its
+ * users by itself. kind is any constant address; there is one of a kind on a loop.
+ */
+struct loop_shared {
+	const void *kind;
+	struct loop_shared *next;
+};
+
+/* NULL when none of that kind was added. */
+struct loop_shared *loop_shared_find(const struct ob_loop *loop, const void *kind);
+void loop_shared_add(struct ob_loop *loop, struct loop_shared *shared);
+void loop_shared_remove(struct ob_loop *loop, struct loop_shared *shared);
+
 #endif

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Block nodes: the table of drivers, opening and closing, and the one way in for requests.
+ *
+ * Everything that is the same for all drivers happens here: what a request may look like, counting,
+ * and the promise that done is called once. A driver sees only requests that lie within the node,
+ * whose iovecs add up, and that it is allowed to carry out.
+ */
+#include "block.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/fd.h"
+#include "base/props.h"
+#include "drivers.h"
+
+enum { MAX_IOVECS = 1024, LOG_LINES_PER_SECOND = 5 };
+
+const struct block_driver *const *block_drivers(void)
+{
+	static const struct block_driver *const drivers[] = {
+		&block_mem,
+		&block_null,
+		&block_file,
+		NULL,
+	};
+
+	return drivers;
+}
+
+const struct ob_block_info *ob_block_info(const struct ob_block *block)
+{
+	return &block->info;
+}
+
+const char *ob_block_name(const struct ob_block *block)
+{
+	return block->name;
+}
+
+static bool modifies(const struct ob_block_request *request)
+{
+	return request->op == OB_BLOCK_WRITE || request->op == OB_BLOCK_DISCARD ||
+	       request->op == OB_BLOCK_WRITE_ZEROES;
+}
+
+static int check_iovecs(const struct ob_block_request *request)
+{
+	uint64_t sum = 0;
+
+	if (request->iovcnt > MAX_IOVECS)
+		return -EINVAL;
+	for (unsigned i = 0; i < request->iovcnt; i++) {
+		if (!checked_add(sum, request->iov[i].iov_len, &sum))
+			return -EINVAL;
+	}
+	return sum == request->length ? 0 : -EINVAL;
+}
+
+static int check(const struct ob_block *block, const struct ob_block_request *request)
+{
+	uint64_t mask = block->info.block_size - 1;
+
+	if (request->op == OB_BLOCK_FLUSH)
+		return 0;
+	if (block->info.read_only && modifies(request))
+		return -EROFS;
+	if ((request->offset | request->length) & mask)
+		return -EINVAL;
+	if (!range_within(request->offset, request->length, block->info.size))
+		return -ENOSPC;
+	if (request->op == OB_BLOCK_READ || request->op == OB_BLOCK_WRITE)
+		return check_iovecs(request);
+	return 0;
+}
+
+static void count(struct ob_block *block, const struct ob_block_request *request, int status)
+{
+	block->stats.requests[request->op]++;
+	if (status)
+		block->stats.errors[request->op]++;
+	else if (request->op != OB_BLOCK_FLUSH)
+		block->stats.bytes[request->op] += request->length;
+}
+
+int ob_block_submit(struct ob_block *block, struct ob_block_request *request)
+{
+	int rc;
+
+	if ((unsigned)request->op > OB_BLOCK_WRITE_ZEROES)
+		return -EINVAL;
+	rc = check(block, request);
+	if (!rc && (request->length || request->op == OB_BLOCK_FLUSH)) {
+		request->block = block;
+		request->next = NULL;
+		request->progress = 0;
+		request->bounce = NULL;
+		block->in_flight++;
+		rc = block->driver->submit(block, request);
+		if (rc == -EINPROGRESS)
+			return rc;
+		block->in_flight--;
+	}
+	count(block, request, rc);
+	return rc;
+}
+
+void block_complete(struct ob_block_request *request, int status)
+{
+	struct ob_block *block = request->block;
+
+	block->in_flight--;
+	count(block, request, status);
+	request->done(request, status);
+}
+
+int block_check_size(uint64_t size, struct ob_error *err)
+{
+	if (!size)
+		return ob_error_set(err, -EINVAL, "size= is missing: size=1G, for example");
+	if (size % BLOCK_SECTOR)
+		return ob_error_set(err, -EINVAL,
+		                    "size=%" PRIu64
+		                    ": expected a multiple of %d bytes: size=%" PRIu64,
+		                    size, BLOCK_SECTOR, (size / BLOCK_SECTOR + 1) * BLOCK_SECTOR);
+	return 0;
+}
+
+/* "mem, null, file" */
+static void list_drivers(char *text, size_t room)
+{
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (const struct block_driver *const *at = block_drivers(); *at && used < room; at++)
+		used += (size_t)snprintf(text + used, room - used, "%s%s", used ? ", " : "",
+		                         (*at)->name);
+}
+
+static const struct block_driver *take_driver(struct opts *opts, struct ob_error *err)
+{
+	cleanup_free char *name = opts_take(opts, "driver");
+	char known[128];
+
+	for (const struct block_driver *const *at = block_drivers(); name && *at; at++) {
+		if (!strcmp((*at)->name, name))
+			return *at;
+	}
+	list_drivers(known, sizeof(known));
+	if (name)
+		ob_error_set(err, -EINVAL, "driver=%s: expected one of %s", name, known);
+	else
+		ob_error_set(err, -EINVAL, "driver= is missing: expected one of %s", known);
+	return NULL;
+}
+
+static int take_name(struct ob_block *block, struct opts *opts, struct ob_error *err)
+{
+	cleanup_free char *name = opts_take(opts, "node-name");
+
+	if (!name || !*name)
+		return ob_error_set(err, -EINVAL,
+		                    "node-name= is missing: node-name=b0, for example");
+	if (strlen(name) >= sizeof(block->name))
+		return ob_error_set(err, -EINVAL, "node-name=%s: expected at most %zu characters",
+		                    name, sizeof(block->name) - 1);
+	memcpy(block->name, name, strlen(name) + 1);
+	return 0;
+}
+
+static void free_node(struct ob_block *block)
+{
+	if (block->props)
+		props_free(block->driver->props, block->props);
+	free(block->props);
+	free(block);
+}
+
+static int open_node(struct ob_block *block, const struct log *log, struct opts *opts,
+                     struct ob_error *err)
+{
+	const struct block_driver *driver = block->driver;
+	char what[64];
+	int rc;
+
+	rc = take_name(block, opts, err);
+	if (rc)
+		return rc;
+	log_init(&block->log, log, LOG_LINES_PER_SECOND, "%s", block->name);
+	snprintf(what, sizeof(what), "block driver '%s'", driver->name);
+	rc = props_apply(driver->props, block->props, opts, NULL, err);
+	if (!rc)
+		rc = opts_refuse_rest(opts, what, err);
+	if (!rc)
+		rc = driver->open(block, err);
+	return rc ? ob_error_prefix(err, rc, "block node '%s'", block->name) : 0;
+}
+
+struct ob_block *block_open(struct ob_loop *loop, const struct log *log, struct opts *opts,
+                            struct ob_error *err)
+{
+	const struct block_driver *driver = take_driver(opts, err);
+	struct ob_block *block;
+
+	if (!driver)
+		return NULL;
+	block = calloc(1, driver->node_size);
+	if (block) {
+		block->driver = driver;
+		block->loop = loop;
+		block->props = calloc(1, driver->props_size);
+	}
+	if (!block || !block->props) {
+		ob_error_set(err, -ENOMEM, "out of memory");
+		free(block);
+		return NULL;
+	}
+	if (open_node(block, log, opts, err)) {
+		free_node(block);
+		return NULL;
+	}
+	return block;
+}
+
+void block_close(struct ob_block *block)
+{
+	if (!block)
+		return;
+	block->driver->close(block);
+	free_node(block);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The drivers that are built in; see block.h for what a driver is. */
+#ifndef BLOCK_DRIVERS_H
+#define BLOCK_DRIVERS_H
+
+#include "block/block.h"
+
+enum { BLOCK_SECTOR = 512 };
+
+extern const struct block_driver block_mem, block_null, block_file;
+
+/* Whether size is a multiple of 512 and not 0; otherwise -EINVAL with a message about size=. */
+int block_check_size(uint64_t size, struct ob_error *err);
+
+#endif

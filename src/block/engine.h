@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * An engine carries out system calls on files without making the loop wait: io_uring (uring.c), or
+ * a small pool of threads where that is refused (threads.c). It knows jobs, one system call each,
+ * and neither block nodes nor requests: what a short read or an error means is the caller's to say.
+ */
+#ifndef BLOCK_ENGINE_H
+#define BLOCK_ENGINE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "loop/loop.h"
+
+enum engine_op {
+	ENGINE_READ,     /* preadv2 */
+	ENGINE_WRITE,    /* pwritev2 */
+	ENGINE_SYNC,     /* fdatasync */
+	ENGINE_ALLOCATE, /* fallocate */
+	ENGINE_DISCARD,  /* ioctl BLKDISCARD; threads only */
+};
+
+/* Filled in by the caller up to done, and left alone until done is called. */
+struct engine_job {
+	enum engine_op op;
+	int flags; /* RWF_ of READ and WRITE, mode of ALLOCATE */
+	int fd;
+	int file;                /* what add_file of the same engine returned for fd, or -1 */
+	uint64_t offset, length; /* length: ALLOCATE and DISCARD */
+	struct iovec *iov;
+	unsigned iovcnt;
+	/* From the loop, never from within start. result: bytes, 0, or -errno. */
+	void (*done)(struct engine_job *job, ssize_t result);
+
+	/* The engine's. */
+	struct engine_job *next;
+	ssize_t result;
+};
+
+struct engine {
+	void (*start)(struct engine *engine, struct engine_job *job);
+
+	/*
+	 * Makes later jobs on fd cheaper. -1 if that can't be; a job then works all the same. The
+	 * engine may hold on to the open file until remove_file, and for a moment after.
+	 */
+	int (*add_file)(struct engine *engine, int fd);
+	void (*remove_file)(struct engine *engine, int file);
+
+	/* No job is under way. May be called from a job's done. */
+	void (*free)(struct engine *engine);
+};
+
+/* 0 or -errno: -ENOSYS, -EPERM, -ENOMEM where io_uring is refused. */
+int uring_new(struct ob_loop *loop, struct engine **engine);
+
+/* Whether a ring can be had here: 0 or -errno. Leaves nothing behind. */
+int uring_probe(void);
+
+int threads_new(struct ob_loop *loop, struct engine **engine);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The file driver: a disk in a regular file or on a block device, through io_uring or a pool of
+ * threads, with direct I/O where the file system has it. The file keeps the size that it has.
+ *
+ * Semantics are those of a disk with a volatile write cache: a write is done when the kernel has
+ * taken it, a flush is fdatasync, FUA is a write with RWF_DSYNC.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/list.h"
+#include "drivers.h"
+#include "file.h"
+
+/* The ring itself is made when the first request comes; who insists on it learns here. */
+static int check_engine(const struct file_props *props, struct ob_error *err)
+{
+	int rc = props->aio == FILE_AIO_URING ? uring_probe() : 0;
+
+	if (!rc)
+		return 0;
+	return ob_error_set(err, rc,
+	                    "aio=io_uring can't be here (%s): aio=auto or aio=threads does "
+	                    "without",
+	                    strerror(-rc));
+}
+
+static void fill_info(struct file_node *node)
+{
+	const struct file_props *props = node->block.props;
+	struct ob_block_info *info = &node->block.info;
+
+	info->block_size = BLOCK_SECTOR;
+	info->optimal_io = node->io_align > 4096 ? node->io_align : 4096;
+	info->read_only = props->read_only;
+	info->discard = node->can_punch && props->discard == FILE_DISCARD_UNMAP;
+	/* A block device may forget or keep what was discarded, as it likes. */
+	info->discard_zeroes = info->discard && !node->is_device;
+	info->volatile_cache = !props->read_only;
+}
+
+static int file_open(struct ob_block *block, struct ob_error *err)
+{
+	struct file_node *node = container_of(block, struct file_node, block);
+	const struct file_props *props = block->props;
+	int rc;
+
+	if (!props->filename || !*props->filename)
+		return ob_error_set(err, -EINVAL, "filename= is missing: filename=disk.img");
+	rc = check_engine(props, err);
+	if (rc)
+		return rc;
+	rc = file_open_node(node, err);
+	if (rc)
+		return ob_error_prefix(err, rc, "file '%s'", props->filename);
+	node->shared = file_shared_get(block->loop);
+	if (!node->shared) {
+		fd_close(&node->fd);
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	}
+	node->file = -1;
+	file_queue_init(&node->held);
+	fill_info(node);
+	return 0;
+}
+
+static void file_close(struct ob_block *block)
+{
+	struct file_node *node = container_of(block, struct file_node, block);
+	struct file_shared *shared = node->shared;
+
+	file_unlock(node);
+	if (node->file >= 0)
+		shared->uring->remove_file(shared->uring, node->file);
+	fd_close(&node->fd);
+	file_shared_put(shared);
+}
+
+static const char *const on_off_auto[] = {
+	[FILE_AUTO] = "auto", [FILE_ON] = "on", [FILE_OFF] = "off", NULL};
+static const char *const aio_choices[] = {[FILE_AIO_AUTO] = "auto",
+                                          [FILE_AIO_URING] = "io_uring",
+                                          [FILE_AIO_THREADS] = "threads",
+                                          NULL};
+static const char *const discard_choices[] = {
+	[FILE_DISCARD_UNMAP] = "unmap", [FILE_DISCARD_IGNORE] = "ignore", NULL};
+
+static const struct ob_prop file_table[] = {
+	{"filename", OB_PROP_STRING, offsetof(struct file_props, filename),
+         .help = "a regular file or a block device; required"},
+	{"read-only", OB_PROP_BOOL, offsetof(struct file_props, read_only), .preset = "off",
+         .help = "open for reading only"},
+	{"direct", OB_PROP_ENUM, offsetof(struct file_props, direct), .preset = "auto",
+         .choices = on_off_auto, .help = "bypass the host's page cache; auto: where that can be"},
+	{"cache.direct", OB_PROP_ENUM, offsetof(struct file_props, direct), .choices = on_off_auto,
+         .help = "another name for direct"},
+	{"aio", OB_PROP_ENUM, offsetof(struct file_props, aio), .preset = "auto",
+         .choices = aio_choices, .help = "how to do I/O; auto: io_uring, or threads where refused"},
+	{"discard", OB_PROP_ENUM, offsetof(struct file_props, discard), .preset = "unmap",
+         .choices = discard_choices, .help = "whether what the guest discards is given back"},
+	{"locking", OB_PROP_BOOL, offsetof(struct file_props, locking), .preset = "on",
+         .help = "keep others from using the file at the same time"},
+	{.name = NULL},
+};
+
+const struct block_driver block_file = {
+	.name = "file",
+	.summary = "a regular file or a block device",
+	.node_size = sizeof(struct file_node),
+	.props_size = sizeof(struct file_props),
+	.props = file_table,
+	.open = file_open,
+	.close = file_close,
+	.submit = file_submit,
+};

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The file driver's own: the node, what all nodes of a loop share, and a request under way.
+ *
+ * file.c opens and closes, file_open.c looks at what is opened, file_io.c carries requests out,
+ * file_shared.c has the engines and the places for requests.
+ */
+#ifndef BLOCK_FILE_H
+#define BLOCK_FILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "block/block.h"
+#include "engine.h"
+
+enum {
+	FILE_MAX_JOBS = 1024,    /* under way on one loop; more wait */
+	FILE_MAX_BOUNCES = 32,   /* under way on one loop, for requests that need one to start */
+	FILE_BOUNCE = 128 << 10, /* bytes; a longer request goes through its buffer in pieces */
+	FILE_JOB_CHUNK = 64,
+};
+
+enum file_auto { FILE_AUTO, FILE_ON, FILE_OFF };
+enum file_aio { FILE_AIO_AUTO, FILE_AIO_URING, FILE_AIO_THREADS };
+enum file_discard { FILE_DISCARD_UNMAP, FILE_DISCARD_IGNORE };
+
+struct file_props {
+	char *filename;
+	bool read_only, locking;
+	uint32_t direct, aio, discard; /* the enums above */
+};
+
+/* Requests that wait, through their own next. */
+struct file_queue {
+	struct ob_block_request *first, **end;
+};
+
+/* What requests of one loop share. Hangs off the loop; goes with the last node. */
+struct file_shared {
+	struct loop_shared link;
+	struct ob_loop *loop;
+	unsigned nodes;
+	struct engine *uring, *threads; /* NULL until needed */
+	bool uring_refused;
+	struct file_io *chunks[FILE_MAX_JOBS / FILE_JOB_CHUNK], *free_io;
+	unsigned chunk_count;
+	unsigned bounces;
+	struct file_queue waiting; /* for a place, or for a bounce buffer */
+};
+
+struct file_node {
+	struct ob_block block;
+	struct file_shared *shared;
+	int fd;
+	int file; /* as the engine knows fd, or -1 */
+	bool file_tried;
+	bool is_device; /* a block device */
+	bool locked, direct;
+	bool can_punch, can_zero; /* until the file system says otherwise */
+	uint32_t io_align;        /* of offset and length; 1 without O_DIRECT */
+	uint32_t mem_align;       /* of memory */
+	uint32_t sector;          /* of a block device, for discard */
+	int lost;                 /* what a failed flush said; 0 */
+
+	/* Read-modify-write keeps other writers out; see file_io.c. */
+	unsigned writers;
+	bool exclusive;
+	struct file_queue held;
+};
+
+enum file_step {
+	FILE_WHOLE, /* between file and the request's own memory */
+	FILE_FILL,  /* a piece: file to bounce buffer */
+	FILE_STORE, /* a piece: bounce buffer to file */
+	FILE_RANGE, /* fallocate, discard */
+	FILE_SYNC,
+};
+
+/* A request under way. */
+struct file_io {
+	struct engine_job job;
+	struct ob_block_request *request; /* its progress counts bytes */
+	enum file_step step;
+	uint8_t *bounce;
+	uint64_t piece, piece_length; /* what lies in the bounce buffer, aligned */
+	uint64_t piece_done;
+	struct iovec iov;
+	struct file_io *next; /* while free */
+};
+
+/* file_shared.c. NULL on ENOMEM. Each get has its put; nothing of the node is under way then. */
+struct file_shared *file_shared_get(struct ob_loop *loop);
+void file_shared_put(struct file_shared *shared);
+
+/* A place for a request, or NULL: all are taken, or ENOMEM for the very first. */
+struct file_io *file_io_get(struct file_shared *shared);
+void file_io_put(struct file_shared *shared, struct file_io *io);
+
+/* The engine for a node's jobs, made on first use; NULL when none can be had. */
+struct engine *file_engine(struct file_node *node, enum engine_op op);
+
+void file_queue_init(struct file_queue *queue);
+void file_queue_append(struct file_queue *queue, struct ob_block_request *request);
+struct ob_block_request *file_queue_take(struct file_queue *queue);
+
+/* file_open.c. Opens props->filename: fd, is_device, sizes, alignment, lock. -errno and a message.
+ */
+int file_open_node(struct file_node *node, struct ob_error *err);
+void file_unlock(struct file_node *node);
+
+/* file_io.c */
+int file_submit(struct ob_block *block, struct ob_block_request *request);
+
+#endif

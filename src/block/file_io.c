@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The life of a request to a file node.
+ *
+ * A request that is allowed in gets a place (struct file_io) and goes through steps, one job of an
+ * engine each. The short way is one step between the file and the caller's memory. With O_DIRECT,
+ * what is not aligned goes through a bounce buffer in pieces, and a piece that does not fill whole
+ * blocks of the file is read, changed and written back. That happens with no other write to the
+ * node under way, for a neighbour's bytes might be in the same block; such writes are held
+ * meanwhile.
+ *
+ * There is deliberately no second, buffered descriptor for what is not aligned: the kernel keeps
+ * page cache and direct I/O apart only by whole pages, and sectors of one page would get lost.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "base/list.h"
+#include "file.h"
+
+static void job_done(struct engine_job *job, ssize_t result);
+
+static struct file_node *node_of(const struct ob_block_request *request)
+{
+	return container_of(request->block, struct file_node, block);
+}
+
+static bool modifies(const struct ob_block_request *request)
+{
+	return request->op != OB_BLOCK_READ && request->op != OB_BLOCK_FLUSH;
+}
+
+static bool misaligned(const struct file_node *node, const struct ob_block_request *request)
+{
+	return (request->offset | request->length) & (node->io_align - 1);
+}
+
+static bool memory_aligned(const struct file_node *node, const struct ob_block_request *request)
+{
+	for (unsigned i = 0; i < request->iovcnt; i++) {
+		if ((uintptr_t)request->iov[i].iov_base & (node->mem_align - 1) ||
+		    request->iov[i].iov_len & (node->io_align - 1))
+			return false;
+	}
+	return true;
+}
+
+/* The fallocate mode that makes zeroes as the request wants them; 0 if they have to be written. */
+static int zero_mode(const struct file_node *node, const struct ob_block_request *request)
+{
+	const struct file_props *props = node->block.props;
+
+	if (request->flags & OB_BLOCK_UNMAP && props->discard == FILE_DISCARD_UNMAP &&
+	    node->can_punch)
+		return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	return node->can_zero ? FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE : 0;
+}
+
+static bool needs_bounce(const struct file_node *node, const struct ob_block_request *request)
+{
+	if (request->op == OB_BLOCK_WRITE_ZEROES)
+		return !zero_mode(node, request);
+	if (request->op != OB_BLOCK_READ && request->op != OB_BLOCK_WRITE)
+		return false;
+	return node->direct && (misaligned(node, request) || !memory_aligned(node, request));
+}
+
+/* Copies length bytes between buffer and the request's memory, skip bytes into it. */
+static void copy(const struct ob_block_request *request, uint64_t skip, uint8_t *buffer,
+                 uint64_t length, bool to_request)
+{
+	for (unsigned i = 0; length && i < request->iovcnt; i++) {
+		uint8_t *base = request->iov[i].iov_base;
+		uint64_t part = request->iov[i].iov_len;
+
+		if (skip >= part) {
+			skip -= part;
+			continue;
+		}
+		part = part - skip < length ? part - skip : length;
+		if (to_request)
+			memcpy(base + skip, buffer, part);
+		else
+			memcpy(buffer, base + skip, part);
+		buffer += part;
+		length -= part;
+		skip = 0;
+	}
+}
+
+/* Cuts length bytes off the front of the iovecs. Empty ones stay, which the kernel doesn't mind. */
+static void consume(struct ob_block_request *request, uint64_t length)
+{
+	for (unsigned i = 0; length && i < request->iovcnt; i++) {
+		struct iovec *iov = &request->iov[i];
+		uint64_t part = iov->iov_len < length ? iov->iov_len : length;
+
+		iov->iov_base = (uint8_t *)iov->iov_base + part;
+		iov->iov_len -= part;
+		length -= part;
+	}
+}
+
+/* What a device is told: it knows what to do about "full", and not much else. */
+static int status_of(ssize_t result)
+{
+	switch (result) {
+	case 0:
+	case -ENOMEM:
+	case -EFAULT:
+		return (int)result;
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EFBIG:
+		return -ENOSPC;
+	default:
+		return -EIO;
+	}
+}
+
+static void report(struct file_node *node, const struct ob_block_request *request, ssize_t result)
+{
+	static const char *const names[] = {"read", "write", "flush", "discard", "write of zeroes"};
+
+	if (request->op == OB_BLOCK_FLUSH)
+		log_warn(&node->block.log, "flush: %s%s", strerror((int)-result),
+		         node->lost ? "; earlier writes may be lost, so flushes fail from now on"
+		                    : "");
+	else
+		log_warn(&node->block.log, "%s of %" PRIu64 " bytes at %" PRIu64 ": %s",
+		         names[request->op], request->length, request->offset,
+		         strerror((int)-result));
+}
+
+static int launch(struct file_node *node, struct ob_block_request *request);
+
+static bool may_write(const struct file_node *node, bool exclusive)
+{
+	return !node->exclusive && (!exclusive || !node->writers);
+}
+
+/* Whether the request may turn into read-modify-write. */
+static bool wants_exclusive(const struct file_node *node, const struct ob_block_request *request)
+{
+	return request->op != OB_BLOCK_DISCARD && misaligned(node, request);
+}
+
+static bool has_room(const struct file_node *node, const struct ob_block_request *request)
+{
+	const struct file_shared *shared = node->shared;
+
+	if (!shared->free_io && shared->chunk_count == ARRAY_SIZE(shared->chunks))
+		return false;
+	return shared->bounces < FILE_MAX_BOUNCES || !needs_bounce(node, request);
+}
+
+static int launch_or_wait(struct file_node *node, struct ob_block_request *request)
+{
+	struct file_shared *shared = node->shared;
+
+	if (!shared->waiting.first && has_room(node, request))
+		return launch(node, request);
+	file_queue_append(&shared->waiting, request);
+	return -EINPROGRESS;
+}
+
+static int enter_writer(struct file_node *node, struct ob_block_request *request)
+{
+	int rc;
+
+	node->writers++;
+	node->exclusive = wants_exclusive(node, request);
+	rc = launch_or_wait(node, request);
+	if (rc != -EINPROGRESS) {
+		node->writers--;
+		node->exclusive = false;
+	}
+	return rc;
+}
+
+/* A write has ended: lets those in that it held. */
+static void leave_writer(struct file_node *node)
+{
+	struct ob_block_request *request;
+
+	node->writers--;
+	node->exclusive = false;
+	while ((request = node->held.first) && may_write(node, wants_exclusive(node, request))) {
+		int rc;
+
+		file_queue_take(&node->held);
+		rc = enter_writer(node, request);
+		if (rc != -EINPROGRESS)
+			block_complete(request, rc);
+	}
+}
+
+/* A place has become free: lets those in that wait for one. */
+static void wake_waiting(struct file_shared *shared)
+{
+	struct ob_block_request *request;
+
+	while ((request = shared->waiting.first) && has_room(node_of(request), request)) {
+		struct file_node *node = node_of(request);
+		int rc;
+
+		file_queue_take(&shared->waiting);
+		rc = launch(node, request);
+		if (rc == -EINPROGRESS)
+			continue;
+		if (modifies(request))
+			leave_writer(node);
+		block_complete(request, rc);
+	}
+}
+
+static void drop_bounce(struct file_shared *shared, struct file_io *io)
+{
+	if (io->bounce)
+		shared->bounces--;
+	free(io->bounce);
+	io->bounce = NULL;
+}
+
+/* Completes last: the caller may close the node, and with it everything that is shared. */
+static void finish(struct file_io *io, ssize_t result)
+{
+	struct ob_block_request *request = io->request;
+	struct file_node *node = node_of(request);
+	struct file_shared *shared = node->shared;
+
+	if (result)
+		report(node, request, result);
+	drop_bounce(shared, io);
+	file_io_put(shared, io);
+	if (modifies(request))
+		leave_writer(node);
+	wake_waiting(shared);
+	block_complete(request, status_of(result));
+}
+
+static void start_job(struct file_io *io, enum engine_op op)
+{
+	struct file_node *node = node_of(io->request);
+	struct engine *engine = file_engine(node, op);
+
+	/* launch() has seen to it that there is one. */
+	io->job.op = op;
+	io->job.fd = node->fd;
+	io->job.file = node->file;
+	io->job.done = job_done;
+	engine->start(engine, &io->job);
+}
+
+static void start_whole(struct file_io *io)
+{
+	const struct ob_block_request *request = io->request;
+	bool write = request->op == OB_BLOCK_WRITE;
+
+	io->step = FILE_WHOLE;
+	io->job.flags = write && request->flags & OB_BLOCK_FUA ? RWF_DSYNC : 0;
+	io->job.offset = request->offset + request->progress;
+	io->job.iov = request->iov;
+	io->job.iovcnt = request->iovcnt;
+	start_job(io, write ? ENGINE_WRITE : ENGINE_READ);
+}
+
+static void start_sync(struct file_io *io)
+{
+	io->step = FILE_SYNC;
+	io->job.flags = 0;
+	start_job(io, ENGINE_SYNC);
+}
+
+static void start_range(struct file_io *io)
+{
+	struct ob_block_request *request = io->request;
+	struct file_node *node = node_of(request);
+
+	io->step = FILE_RANGE;
+	io->job.offset = request->offset;
+	io->job.length = request->length;
+	io->job.flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	if (request->op == OB_BLOCK_DISCARD && node->is_device) {
+		/* A device discards whole sectors of its own, and may ignore the rest. */
+		uint64_t mask = node->sector - 1, end = request->offset + request->length;
+
+		io->job.offset = (request->offset + mask) & ~mask;
+		io->job.length = (end & ~mask) - io->job.offset;
+		start_job(io, ENGINE_DISCARD);
+		return;
+	}
+	if (request->op == OB_BLOCK_WRITE_ZEROES)
+		io->job.flags = zero_mode(node, request);
+	start_job(io, ENGINE_ALLOCATE);
+}
+
+static void start_piece(struct file_io *io, enum file_step step)
+{
+	io->step = step;
+	io->iov.iov_base = io->bounce + io->piece_done;
+	io->iov.iov_len = io->piece_length - io->piece_done;
+	io->job.flags = 0;
+	io->job.offset = io->piece + io->piece_done;
+	io->job.iov = &io->iov;
+	io->job.iovcnt = 1;
+	start_job(io, step == FILE_FILL ? ENGINE_READ : ENGINE_WRITE);
+}
+
+/* The part of the piece that the request is about: *skip bytes into it. Returns its length. */
+static uint64_t piece_part(const struct file_io *io, uint64_t *skip)
+{
+	const struct ob_block_request *request = io->request;
+	uint64_t at = request->offset + request->progress;
+	uint64_t left = request->length - request->progress;
+
+	*skip = at - io->piece;
+	return left < io->piece_length - *skip ? left : io->piece_length - *skip;
+}
+
+/* Puts what is to be written into the bounce buffer, over what stands there. */
+static void store_piece(struct file_io *io)
+{
+	uint64_t skip, length = piece_part(io, &skip);
+
+	if (io->request->op == OB_BLOCK_WRITE)
+		copy(io->request, io->request->progress, io->bounce + skip, length, false);
+	else
+		memset(io->bounce + skip, 0, length);
+	io->piece_done = 0;
+	start_piece(io, FILE_STORE);
+}
+
+static void next_piece(struct file_io *io)
+{
+	const struct ob_block_request *request = io->request;
+	uint64_t mask = node_of(request)->io_align - 1;
+	uint64_t at = request->offset + request->progress;
+	uint64_t end = request->offset + request->length;
+	uint64_t skip;
+
+	io->piece = at & ~mask;
+	if (end > io->piece + FILE_BOUNCE)
+		end = io->piece + FILE_BOUNCE;
+	io->piece_length = ((end + mask) & ~mask) - io->piece;
+	io->piece_done = 0;
+	if (request->op == OB_BLOCK_READ || piece_part(io, &skip) < io->piece_length)
+		start_piece(io, FILE_FILL);
+	else
+		store_piece(io);
+}
+
+static int take_bounce(struct file_node *node, struct file_io *io)
+{
+	size_t align = node->mem_align > 4096 ? node->mem_align : 4096;
+
+	io->bounce = aligned_alloc(align, FILE_BOUNCE);
+	if (!io->bounce)
+		return -ENOMEM;
+	node->shared->bounces++;
+	return 0;
+}
+
+static enum engine_op first_op(const struct file_node *node, const struct ob_block_request *request)
+{
+	return request->op == OB_BLOCK_DISCARD && node->is_device ? ENGINE_DISCARD : ENGINE_READ;
+}
+
+/* Gets what the request needs and starts its first step. -EINPROGRESS, or why it can't be. */
+static int launch(struct file_node *node, struct ob_block_request *request)
+{
+	bool bounce = needs_bounce(node, request);
+	struct file_io *io;
+
+	if (!file_engine(node, first_op(node, request)))
+		return -EIO;
+	io = file_io_get(node->shared);
+	if (!io)
+		return -ENOMEM;
+	io->request = request;
+	if (bounce && take_bounce(node, io)) {
+		file_io_put(node->shared, io);
+		return -ENOMEM;
+	}
+	if (bounce)
+		next_piece(io);
+	else if (request->op == OB_BLOCK_FLUSH)
+		start_sync(io);
+	else if (request->op == OB_BLOCK_READ || request->op == OB_BLOCK_WRITE)
+		start_whole(io);
+	else
+		start_range(io);
+	return -EINPROGRESS;
+}
+
+/* All bytes are where they belong. */
+static void data_done(struct file_io *io, bool on_storage)
+{
+	const struct ob_block_request *request = io->request;
+
+	if (modifies(request) && request->flags & OB_BLOCK_FUA && !on_storage)
+		start_sync(io);
+	else
+		finish(io, 0);
+}
+
+static void whole_done(struct file_io *io, ssize_t result)
+{
+	struct ob_block_request *request = io->request;
+
+	/* The end of the file: somebody made it shorter. */
+	if (result <= 0) {
+		finish(io, result ? result : -EIO);
+		return;
+	}
+	request->progress += (uint64_t)result;
+	if (request->progress >= request->length) {
+		data_done(io, true);
+		return;
+	}
+	consume(request, (uint64_t)result);
+	start_whole(io);
+}
+
+static void piece_done(struct file_io *io, ssize_t result)
+{
+	struct ob_block_request *request = io->request;
+	uint64_t skip, length;
+
+	if (result <= 0) {
+		finish(io, result ? result : -EIO);
+		return;
+	}
+	io->piece_done += (uint64_t)result;
+	if (io->piece_done < io->piece_length) {
+		start_piece(io, io->step);
+		return;
+	}
+	if (io->step == FILE_FILL && request->op != OB_BLOCK_READ) {
+		store_piece(io);
+		return;
+	}
+	length = piece_part(io, &skip);
+	if (request->op == OB_BLOCK_READ)
+		copy(request, request->progress, io->bounce + skip, length, true);
+	request->progress += length;
+	if (request->progress < request->length)
+		next_piece(io);
+	else
+		data_done(io, false);
+}
+
+static void discard_done(struct file_io *io, ssize_t result)
+{
+	struct file_node *node = node_of(io->request);
+
+	/* Discard is advice to a device, and one that can't take it has lost nothing. */
+	if (result == -EOPNOTSUPP && node->is_device) {
+		node->block.info.discard = false;
+		result = 0;
+	}
+	finish(io, result);
+}
+
+/* Zeroes that can't be had this way are tried the next: punch, zero the range, write. */
+static void zeroes_done(struct file_io *io, ssize_t result)
+{
+	struct file_node *node = node_of(io->request);
+
+	if (!result) {
+		data_done(io, false);
+		return;
+	}
+	if (result != -EOPNOTSUPP && result != -EINVAL) {
+		finish(io, result);
+		return;
+	}
+	if (result == -EOPNOTSUPP) {
+		if (io->job.flags & FALLOC_FL_PUNCH_HOLE)
+			node->can_punch = false;
+		else
+			node->can_zero = false;
+		if (zero_mode(node, io->request)) {
+			start_range(io);
+			return;
+		}
+	}
+	if (take_bounce(node, io))
+		finish(io, -ENOMEM);
+	else
+		next_piece(io);
+}
+
+/*
+ * A failed fdatasync drops what it could not write from the page cache, and the next one succeeds
+ * as if nothing had been: so the first failure is the answer to all that follow. Direct writes are
+ * not in the cache, and the device's own failure may pass.
+ */
+static void sync_done(struct file_io *io, ssize_t result)
+{
+	struct file_node *node = node_of(io->request);
+
+	if (result && !node->direct)
+		node->lost = status_of(result);
+	finish(io, result);
+}
+
+static void job_done(struct engine_job *job, ssize_t result)
+{
+	struct file_io *io = container_of(job, struct file_io, job);
+
+	switch (io->step) {
+	case FILE_WHOLE:
+		whole_done(io, result);
+		break;
+	case FILE_FILL:
+	case FILE_STORE:
+		piece_done(io, result);
+		break;
+	case FILE_RANGE:
+		if (io->request->op == OB_BLOCK_DISCARD)
+			discard_done(io, result);
+		else
+			zeroes_done(io, result);
+		break;
+	case FILE_SYNC:
+		sync_done(io, result);
+		break;
+	}
+}
+
+/* Whether a discard covers no whole sector of the device, and so nothing. */
+static bool discards_nothing(const struct file_node *node, const struct ob_block_request *request)
+{
+	uint64_t mask = node->sector - 1;
+
+	if (!node->block.info.discard)
+		return true;
+	return node->is_device &&
+	       ((request->offset + mask) & ~mask) >= ((request->offset + request->length) & ~mask);
+}
+
+int file_submit(struct ob_block *block, struct ob_block_request *request)
+{
+	struct file_node *node = container_of(block, struct file_node, block);
+
+	if (request->op == OB_BLOCK_FLUSH && (node->lost || block->info.read_only))
+		return node->lost;
+	if (request->op == OB_BLOCK_DISCARD && discards_nothing(node, request))
+		return 0;
+	if (!modifies(request))
+		return launch_or_wait(node, request);
+	if (!node->held.first && may_write(node, wants_exclusive(node, request)))
+		return enter_writer(node, request);
+	file_queue_append(&node->held, request);
+	return -EINPROGRESS;
+}

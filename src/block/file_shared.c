@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the file nodes of one loop share: the engines, made when the first request needs one, and
+ * the places for requests under way. A thousand nodes cost one ring and, while idle, no places.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/list.h"
+#include "file.h"
+
+static const char kind;
+
+struct file_shared *file_shared_get(struct ob_loop *loop)
+{
+	struct loop_shared *link = loop_shared_find(loop, &kind);
+	struct file_shared *shared;
+
+	if (link) {
+		shared = container_of(link, struct file_shared, link);
+	} else {
+		shared = calloc(1, sizeof(*shared));
+		if (!shared)
+			return NULL;
+		shared->link.kind = &kind;
+		shared->loop = loop;
+		file_queue_init(&shared->waiting);
+		loop_shared_add(loop, &shared->link);
+	}
+	shared->nodes++;
+	return shared;
+}
+
+void file_shared_put(struct file_shared *shared)
+{
+	if (--shared->nodes)
+		return;
+	loop_shared_remove(shared->loop, &shared->link);
+	if (shared->uring)
+		shared->uring->free(shared->uring);
+	if (shared->threads)
+		shared->threads->free(shared->threads);
+	for (unsigned i = 0; i < shared->chunk_count; i++)
+		free(shared->chunks[i]);
+	free(shared);
+}
+
+static void add_chunk(struct file_shared *shared)
+{
+	struct file_io *chunk;
+
+	if (shared->chunk_count == ARRAY_SIZE(shared->chunks))
+		return;
+	chunk = calloc(FILE_JOB_CHUNK, sizeof(*chunk));
+	if (!chunk)
+		return;
+	shared->chunks[shared->chunk_count++] = chunk;
+	for (unsigned i = FILE_JOB_CHUNK; i--;)
+		file_io_put(shared, &chunk[i]);
+}
+
+struct file_io *file_io_get(struct file_shared *shared)
+{
+	struct file_io *io;
+
+	if (!shared->free_io)
+		add_chunk(shared);
+	io = shared->free_io;
+	if (io)
+		shared->free_io = io->next;
+	return io;
+}
+
+void file_io_put(struct file_shared *shared, struct file_io *io)
+{
+	io->next = shared->free_io;
+	shared->free_io = io;
+}
+
+static struct engine *uring_of(struct file_node *node)
+{
+	struct file_shared *shared = node->shared;
+	int rc;
+
+	if (shared->uring || shared->uring_refused)
+		return shared->uring;
+	rc = uring_new(shared->loop, &shared->uring);
+	if (rc) {
+		/* Asked once for a loop: what refused us will do so again. */
+		shared->uring_refused = true;
+		log_info(&node->block.log, "no io_uring here (%s): using threads", strerror(-rc));
+	}
+	return shared->uring;
+}
+
+static struct engine *threads_of(struct file_node *node)
+{
+	struct file_shared *shared = node->shared;
+
+	if (!shared->threads) {
+		int rc = threads_new(shared->loop, &shared->threads);
+
+		if (rc)
+			log_error(&node->block.log, "no thread for I/O: %s", strerror(-rc));
+	}
+	return shared->threads;
+}
+
+struct engine *file_engine(struct file_node *node, enum engine_op op)
+{
+	const struct file_props *props = node->block.props;
+	struct engine *engine = NULL;
+
+	if (props->aio != FILE_AIO_THREADS && op != ENGINE_DISCARD)
+		engine = uring_of(node);
+	if (!engine)
+		return threads_of(node);
+	if (!node->file_tried) {
+		node->file_tried = true;
+		node->file = engine->add_file(engine, node->fd);
+	}
+	return engine;
+}
+
+void file_queue_init(struct file_queue *queue)
+{
+	queue->first = NULL;
+	queue->end = &queue->first;
+}
+
+void file_queue_append(struct file_queue *queue, struct ob_block_request *request)
+{
+	request->next = NULL;
+	*queue->end = request;
+	queue->end = &request->next;
+}
+
+struct ob_block_request *file_queue_take(struct file_queue *queue)
+{
+	struct ob_block_request *request = queue->first;
+
+	if (request) {
+		queue->first = request->next;
+		if (!queue->first)
+			queue->end = &queue->first;
+	}
+	return request;
+}

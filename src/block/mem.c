@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The mem driver: a disk in memory (a memfd that is mapped), gone when the node is closed. A
+ * request is one memcpy for each iovec and done at once.
+ *
+ * Pages come when they are written and go when they are discarded. A map of written pages, one bit
+ * each, keeps reads from making pages: a read fault on shared memory would allocate one, and a
+ * guest that reads an empty disk from end to end would fill the host's memory with zeroes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "drivers.h"
+
+enum { PAGE_SHIFT = 12, MEM_PAGE = 1 << PAGE_SHIFT, MAP_BITS = 64, PUNCH_FROM = 1 << 20 };
+
+struct mem_props {
+	uint64_t size;
+};
+
+struct mem_node {
+	struct ob_block block;
+	int fd;
+	uint8_t *data;
+	uint64_t *written; /* one bit for each page that may hold something */
+};
+
+static bool page_written(const struct mem_node *mem, uint64_t page)
+{
+	return mem->written[page / MAP_BITS] >> (page % MAP_BITS) & 1;
+}
+
+static uint64_t page_rest(uint64_t offset)
+{
+	return MEM_PAGE - (offset & (MEM_PAGE - 1));
+}
+
+/* How much of [offset, offset + length) is of one kind, written or not; *written says which. */
+static uint64_t run_length(const struct mem_node *mem, uint64_t offset, uint64_t length,
+                           bool *written)
+{
+	uint64_t page = offset >> PAGE_SHIFT;
+	uint64_t run = page_rest(offset);
+
+	*written = page_written(mem, page);
+	while (run < length && page_written(mem, ++page) == *written)
+		run += MEM_PAGE;
+	return run < length ? run : length;
+}
+
+static void read_out(const struct mem_node *mem, uint64_t offset, uint8_t *to, uint64_t length)
+{
+	while (length) {
+		bool written;
+		uint64_t run = run_length(mem, offset, length, &written);
+
+		if (written)
+			memcpy(to, mem->data + offset, run);
+		else
+			memset(to, 0, run);
+		offset += run;
+		to += run;
+		length -= run;
+	}
+}
+
+static void write_in(struct mem_node *mem, uint64_t offset, const uint8_t *from, uint64_t length)
+{
+	uint64_t page = offset >> PAGE_SHIFT;
+
+	if (!length)
+		return;
+	for (; page <= (offset + length - 1) >> PAGE_SHIFT; page++)
+		mem->written[page / MAP_BITS] |= UINT64_C(1) << (page % MAP_BITS);
+	memcpy(mem->data + offset, from, length);
+}
+
+static void transfer(struct mem_node *mem, const struct ob_block_request *request)
+{
+	uint64_t offset = request->offset;
+
+	for (unsigned i = 0; i < request->iovcnt; i++) {
+		const struct iovec *iov = &request->iov[i];
+
+		if (request->op == OB_BLOCK_READ)
+			read_out(mem, offset, iov->iov_base, iov->iov_len);
+		else
+			write_in(mem, offset, iov->iov_base, iov->iov_len);
+		offset += iov->iov_len;
+	}
+}
+
+/* Zeroes what was written, and leaves the pages where they are. */
+static void clear(struct mem_node *mem, uint64_t offset, uint64_t length)
+{
+	while (length) {
+		bool written;
+		uint64_t run = run_length(mem, offset, length, &written);
+
+		if (written)
+			memset(mem->data + offset, 0, run);
+		offset += run;
+		length -= run;
+	}
+}
+
+/* Gives whole pages back to the system; what sticks out of them at both ends is cleared. */
+static void punch(struct mem_node *mem, uint64_t offset, uint64_t length)
+{
+	uint64_t end = offset + length;
+	uint64_t first = (offset + MEM_PAGE - 1) & ~(uint64_t)(MEM_PAGE - 1);
+	uint64_t last = end & ~(uint64_t)(MEM_PAGE - 1);
+
+	if (first >= last || fallocate(mem->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	                               (off_t)first, (off_t)(last - first))) {
+		clear(mem, offset, length);
+		return;
+	}
+	clear(mem, offset, first - offset);
+	clear(mem, last, end - last);
+	for (uint64_t page = first >> PAGE_SHIFT; page < last >> PAGE_SHIFT;) {
+		if (page % MAP_BITS == 0 && (last >> PAGE_SHIFT) - page >= MAP_BITS) {
+			mem->written[page / MAP_BITS] = 0;
+			page += MAP_BITS;
+		} else {
+			mem->written[page / MAP_BITS] &= ~(UINT64_C(1) << (page % MAP_BITS));
+			page++;
+		}
+	}
+}
+
+static int mem_submit(struct ob_block *block, struct ob_block_request *request)
+{
+	struct mem_node *mem = (struct mem_node *)block;
+
+	switch (request->op) {
+	case OB_BLOCK_READ:
+	case OB_BLOCK_WRITE:
+		transfer(mem, request);
+		break;
+	case OB_BLOCK_WRITE_ZEROES:
+		if (!(request->flags & OB_BLOCK_UNMAP) && request->length < PUNCH_FROM)
+			clear(mem, request->offset, request->length);
+		else
+			punch(mem, request->offset, request->length);
+		break;
+	case OB_BLOCK_DISCARD:
+		punch(mem, request->offset, request->length);
+		break;
+	case OB_BLOCK_FLUSH:
+		break;
+	}
+	return 0;
+}
+
+/*
+ * A disk that is larger than what the machine has would work until it is full, and then the kernel
+ * would kill the process and every device in it.
+ */
+static int check_memory(uint64_t size, struct ob_error *err)
+{
+	struct sysinfo info;
+	uint64_t have;
+
+	if (sysinfo(&info))
+		return 0;
+	have = ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
+	if (size <= have)
+		return 0;
+	return ob_error_set(
+		err, -ENOMEM,
+		"size=%" PRIu64 ": more than the %" PRIu64
+		" MiB of memory and swap of this machine; driver=file has no such bound",
+		size, have >> 20);
+}
+
+static int map_memory(struct mem_node *mem, uint64_t size)
+{
+	cleanup_fd int fd = memfd_create("outboard-disk", MFD_CLOEXEC);
+	uint64_t pages = (size + MEM_PAGE - 1) >> PAGE_SHIFT;
+	void *data;
+
+	if (fd < 0 || ftruncate(fd, (off_t)size))
+		return -errno;
+	mem->written = calloc((pages + MAP_BITS - 1) / MAP_BITS, sizeof(*mem->written));
+	if (!mem->written)
+		return -ENOMEM;
+	data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (data == MAP_FAILED) {
+		free(take_ptr(&mem->written));
+		return -errno;
+	}
+	mem->data = data;
+	mem->fd = take_fd(&fd);
+	return 0;
+}
+
+static int mem_open(struct ob_block *block, struct ob_error *err)
+{
+	const struct mem_props *props = block->props;
+	struct mem_node *mem = (struct mem_node *)block;
+	int rc;
+
+	rc = block_check_size(props->size, err);
+	if (!rc)
+		rc = check_memory(props->size, err);
+	if (rc)
+		return rc;
+	rc = map_memory(mem, props->size);
+	if (rc)
+		return ob_error_set(err, rc, "size=%" PRIu64 ": so much memory can't be had: %s",
+		                    props->size, strerror(-rc));
+	block->info = (struct ob_block_info){
+		.size = props->size,
+		.block_size = BLOCK_SECTOR,
+		.optimal_io = MEM_PAGE,
+		.discard = true,
+		.discard_zeroes = true,
+	};
+	return 0;
+}
+
+static void mem_close(struct ob_block *block)
+{
+	struct mem_node *mem = (struct mem_node *)block;
+
+	munmap(mem->data, block->info.size);
+	close(mem->fd);
+	free(mem->written);
+}
+
+static const struct ob_prop mem_table[] = {
+	{"size", OB_PROP_SIZE, offsetof(struct mem_props, size), .min = BLOCK_SECTOR,
+         .max = INT64_MAX, .help = "size in bytes, a multiple of 512; required"},
+	{.name = NULL},
+};
+
+const struct block_driver block_mem = {
+	.name = "mem",
+	.summary = "a disk in memory, gone when it is closed",
+	.node_size = sizeof(struct mem_node),
+	.props_size = sizeof(struct mem_props),
+	.props = mem_table,
+	.open = mem_open,
+	.close = mem_close,
+	.submit = mem_submit,
+};

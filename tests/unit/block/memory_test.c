@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Block nodes in general, and the drivers that keep their bytes in memory or nowhere. */
+#include "kit.h"
+
+static void known_drivers(void **state)
+{
+	const struct block_driver *const *drivers = block_drivers();
+
+	assert_string_equal(drivers[0]->name, "mem");
+	assert_string_equal(drivers[1]->name, "null");
+	assert_string_equal(drivers[2]->name, "file");
+	assert_null(drivers[3]);
+}
+
+static void open_says_what_is_wrong(void **state)
+{
+	struct ob_loop *loop = new_loop();
+
+	refuse_block(loop, "driver= is missing: expected one of mem, null, file", "node-name=b0");
+	refuse_block(loop, "driver=qcow2: expected one of mem, null, file", "qcow2,node-name=b0");
+	refuse_block(loop, "node-name= is missing", "null");
+	refuse_block(loop, "node-name= is missing", "null,node-name=");
+	refuse_block(loop, "at most 63 characters", "null,node-name=%0100d", 0);
+	refuse_block(loop, "block node 'b0': block driver 'null' has no property 'frob'",
+	             "null,node-name=b0,frob=1");
+	refuse_block(loop, "block node 'b0': size= is missing", "mem,node-name=b0");
+	refuse_block(loop, "size=1000: expected a multiple of 512 bytes: size=1024",
+	             "mem,node-name=b0,size=1000");
+	refuse_block(loop, "size=100: expected a size from 512", "mem,node-name=b0,size=100");
+	refuse_block(loop, "size=banana: expected a size", "mem,node-name=b0,size=banana");
+	refuse_block(loop, "MiB of memory and swap", "mem,node-name=b0,size=1P");
+	refuse_block(loop, "size=513: expected a multiple", "null,node-name=b0,size=513");
+	refuse_block(loop, "filename= is missing", "file,node-name=b0");
+	loop_free(loop);
+}
+
+static void submit_checks(void **state)
+{
+	struct ob_loop *loop = new_loop();
+	struct ob_block *block = open_block(loop, "mem,node-name=b0,size=1M");
+	struct iovec many[1025] = {{0}};
+	uint8_t buffer[1024];
+	struct iovec wraps[2] = {{buffer, SIZE_MAX}, {buffer, 513}};
+	struct call call = {.request = {.op = OB_BLOCK_WRITE, .offset = 512, .length = 512}};
+
+	assert_string_equal(ob_block_name(block), "b0");
+	assert_int_equal(ob_block_info(block)->size, 1 << 20);
+	assert_int_equal(ob_block_info(block)->block_size, 512);
+	assert_false(ob_block_info(block)->volatile_cache);
+	assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 100, buffer, 512), -EINVAL);
+	assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 0, buffer, 100), -EINVAL);
+	assert_int_equal(do_rw(block, OB_BLOCK_WRITE, 0, (1 << 20) - 512, buffer, 1024), -ENOSPC);
+	assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 1 << 20, buffer, 512), -ENOSPC);
+	assert_int_equal(do_range(block, OB_BLOCK_DISCARD, 0, UINT64_MAX - 511, 1024), -ENOSPC);
+	assert_int_equal(do_range(block, OB_BLOCK_WRITE_ZEROES, 0, 0, UINT64_MAX - 511), -ENOSPC);
+	assert_int_equal(do_range(block, (enum ob_block_op)5, 0, 0, 512), -EINVAL);
+	assert_int_equal(do_range(block, (enum ob_block_op) - 1, 0, 0, 512), -EINVAL);
+	assert_int_equal(do_iov(block, OB_BLOCK_READ, 0, 0, many, 1025), -EINVAL);
+	assert_int_equal(do_iov(block, OB_BLOCK_READ, 0, 0, many, 1024), 0);
+	/* Iovecs that don't add up to length, also by wrapping around. */
+	call.request.iov = wraps;
+	call.request.iovcnt = 2;
+	begin(block, &call);
+	assert_int_equal(finish_call(loop, &call), -EINVAL);
+	assert_int_equal(do_range(block, OB_BLOCK_READ, 0, 0, 512), -EINVAL);
+	assert_int_equal(do_range(block, OB_BLOCK_FLUSH, 0, 12345, 999), 0);
+	assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 1 << 20, buffer, 0), 0);
+	assert_int_equal(block->in_flight, 0);
+	block_close(block);
+	loop_free(loop);
+}
+
+static void counts(void **state)
+{
+	struct ob_loop *loop = new_loop();
+	struct ob_block *block = open_block(loop, "mem,node-name=b0,size=1M");
+	uint8_t buffer[1024] = {0};
+
+	do_rw(block, OB_BLOCK_READ, 0, 0, buffer, 1024);
+	do_rw(block, OB_BLOCK_READ, 0, 1 << 20, buffer, 1024);
+	do_range(block, OB_BLOCK_DISCARD, 0, 0, 4096);
+	do_range(block, OB_BLOCK_FLUSH, 0, 0, 77);
+	assert_int_equal(block->stats.requests[OB_BLOCK_READ], 2);
+	assert_int_equal(block->stats.bytes[OB_BLOCK_READ], 1024);
+	assert_int_equal(block->stats.errors[OB_BLOCK_READ], 1);
+	assert_int_equal(block->stats.bytes[OB_BLOCK_DISCARD], 4096);
+	assert_int_equal(block->stats.requests[OB_BLOCK_FLUSH], 1);
+	assert_int_equal(block->stats.bytes[OB_BLOCK_FLUSH], 0);
+	assert_int_equal(block->stats.requests[OB_BLOCK_WRITE], 0);
+	block_close(block);
+	loop_free(loop);
+}
+
+static void mem_keeps_bytes(void **state)
+{
+	struct ob_loop *loop = new_loop();
+
+	for (unsigned i = 0; i < 4; i++) {
+		struct ob_block *block =
+			open_block(loop, "mem,node-name=b0,size=%u", (1u << 20) + 512 * i);
+
+		random_requests(block, block->info.size, 2000, i);
+		block_close(block);
+	}
+	loop_free(loop);
+}
+
+static size_t allocated(void)
+{
+	struct stat st;
+	char path[64], target[256];
+
+	for (int fd = 0; fd < 64; fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, target, sizeof(target) - 1);
+		if (n < 0)
+			continue;
+		target[n] = '\0';
+		if (strstr(target, "outboard-disk") && !fstat(fd, &st))
+			return (size_t)st.st_blocks * 512;
+	}
+	fail_msg("there is no memfd");
+	return 0;
+}
+
+static void mem_is_sparse(void **state)
+{
+	struct ob_loop *loop = new_loop();
+	struct ob_block *block = open_block(loop, "mem,node-name=b0,size=256M");
+	size_t chunk = 4 << 20;
+	uint8_t *buffer = malloc(chunk);
+
+	assert_int_equal(allocated(), 0);
+	for (uint64_t at = 0; at < 256 << 20; at += chunk) {
+		memset(buffer, 1, chunk);
+		assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, at, buffer, chunk), 0);
+		assert_true(all_zero(buffer, chunk));
+	}
+	assert_int_equal(do_range(block, OB_BLOCK_WRITE_ZEROES, 0, 0, 256 << 20), 0);
+	assert_int_equal(do_range(block, OB_BLOCK_WRITE_ZEROES, 0, 4096, 65536), 0);
+	assert_int_equal(allocated(), 0);
+	fill(buffer, chunk, 1);
+	assert_int_equal(do_rw(block, OB_BLOCK_WRITE, 0, 512, buffer, chunk), 0);
+	assert_in_range(allocated(), chunk, chunk + 8192);
+	assert_int_equal(do_range(block, OB_BLOCK_WRITE_ZEROES, 0, 0, 65536), 0);
+	assert_in_range(allocated(), chunk, chunk + 8192);
+	assert_int_equal(do_range(block, OB_BLOCK_DISCARD, 0, 0, 2 * chunk), 0);
+	assert_int_equal(allocated(), 0);
+	assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 512, buffer, chunk), 0);
+	assert_true(all_zero(buffer, chunk));
+	free(buffer);
+	block_close(block);
+	loop_free(loop);
+}
+
+static void null_reads_zeroes(void **state)
+{
+	struct ob_loop *loop = new_loop();
+	struct ob_block *block = open_block(loop, "null,node-name=b0");
+	uint8_t buffer[4096];
+
+	assert_int_equal(ob_block_info(block)->size, 1 << 30);
+	fill(buffer, sizeof(buffer), 1);
+	assert_int_equal(do_rw(block, OB_BLOCK_WRITE, 0, 0, buffer, sizeof(buffer)), 0);
+	assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 0, buffer, sizeof(buffer)), 0);
+	assert_true(all_zero(buffer, sizeof(buffer)));
+	assert_int_equal(do_range(block, OB_BLOCK_DISCARD, 0, 0, 1 << 30), 0);
+	assert_int_equal(do_range(block, OB_BLOCK_WRITE_ZEROES, OB_BLOCK_UNMAP, 0, 1 << 30), 0);
+	assert_int_equal(do_range(block, OB_BLOCK_FLUSH, 0, 0, 0), 0);
+	block_close(block);
+	block = open_block(loop, "null,node-name=b0,read-zeroes=off,size=8191P");
+	buffer[7] = 42;
+	assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 1 << 20, buffer, sizeof(buffer)), 0);
+	assert_int_equal(buffer[7], 42);
+	block_close(block);
+	loop_free(loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(known_drivers),     cmocka_unit_test(open_says_what_is_wrong),
+		cmocka_unit_test(submit_checks),     cmocka_unit_test(counts),
+		cmocka_unit_test(mem_keeps_bytes),   cmocka_unit_test(mem_is_sparse),
+		cmocka_unit_test(null_reads_zeroes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
