@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/opts.h"
+#include "block/block.h"
 #include "device/device.h"
 #include "loop/loop.h"
 #include "outboard/error.h"
@@ -52,6 +53,10 @@ int machine_add_object(struct machine *machine, struct opts *opts, struct ob_err
 int machine_remove_block(struct machine *machine, const char *node_name, struct ob_error *err);
 int machine_remove_device(struct machine *machine, const char *id, struct ob_error *err);
 int machine_remove_object(struct machine *machine, const char *id, struct ob_error *err);
+
+/* What there is by that name; NULL with a message that suggests the nearest name. */
+const struct ob_model *machine_find_model(const char *name, struct ob_error *err);
+const struct block_driver *machine_find_driver(const char *name, struct ob_error *err);
 
 /* Number index in order of making; NULL past the last. */
 struct server *machine_server_at(const struct machine *machine, unsigned index);

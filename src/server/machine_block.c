@@ -35,22 +35,17 @@ static struct machine_block *block_find_or_refuse(const struct machine *machine,
 	return NULL;
 }
 
-static const struct block_driver *driver_find(const char *name)
-{
-	for (const struct block_driver *const *driver = block_drivers(); *driver; driver++) {
-		if (!strcmp((*driver)->name, name))
-			return *driver;
-	}
-	return NULL;
-}
-
-static int refuse_driver(const char *name, struct ob_error *err)
+const struct block_driver *machine_find_driver(const char *name, struct ob_error *err)
 {
 	struct nearest nearest = nearest_to(name);
 
-	for (const struct block_driver *const *driver = block_drivers(); *driver; driver++)
+	for (const struct block_driver *const *driver = block_drivers(); *driver; driver++) {
+		if (!strcmp((*driver)->name, name))
+			return *driver;
 		nearest_try(&nearest, (*driver)->name);
-	return refuse_unknown(&nearest, "block driver", NULL, "outboard --list shows all", err);
+	}
+	refuse_unknown(&nearest, "block driver", NULL, "outboard --list shows all", err);
+	return NULL;
 }
 
 static int check_block_opts(const struct machine *machine, const struct opts *opts,
@@ -65,9 +60,9 @@ static int check_block_opts(const struct machine *machine, const struct opts *op
 	if (!driver_name)
 		return ob_error_set(err, -EINVAL,
 		                    "a block node needs driver=, for example driver=file");
-	driver = driver_find(driver_name);
+	driver = machine_find_driver(driver_name, err);
 	if (!driver)
-		return refuse_driver(driver_name, err);
+		return -EINVAL;
 	if (!node_name)
 		return ob_error_set(err, -EINVAL, "a block node needs node-name=");
 	rc = check_id("node-name", node_name, err);

@@ -192,13 +192,17 @@ static int add_model_device(struct machine *machine, const struct ob_model *mode
 	return 0;
 }
 
-static int refuse_model(const char *name, struct ob_error *err)
+const struct ob_model *machine_find_model(const char *name, struct ob_error *err)
 {
 	struct nearest nearest = nearest_to(name);
 
-	for (const struct ob_model *const *model = device_models(); *model; model++)
+	for (const struct ob_model *const *model = device_models(); *model; model++) {
+		if (!strcmp((*model)->name, name))
+			return *model;
 		nearest_try(&nearest, (*model)->name);
-	return refuse_unknown(&nearest, "device model", NULL, "outboard --list shows all", err);
+	}
+	refuse_unknown(&nearest, "device model", NULL, "outboard --list shows all", err);
+	return NULL;
 }
 
 int machine_add_device(struct machine *machine, struct opts *opts, struct ob_error *err)
@@ -214,9 +218,9 @@ int machine_add_device(struct machine *machine, struct opts *opts, struct ob_err
 		                    "a device needs driver=, for example driver=nvme");
 	if (!strcmp(driver, root_driver))
 		return add_root_device(machine, opts, err);
-	model = device_model_find(driver);
+	model = machine_find_model(driver, err);
 	if (!model)
-		return refuse_model(driver, err);
+		return -EINVAL;
 	snprintf(hint, sizeof(hint), "outboard %s --help shows all", model->name);
 	rc = refuse_unknown_keys(opts, model->name,
 	                         (const struct ob_prop *const[]){model->props, NULL}, words, hint,

@@ -7,6 +7,7 @@
 #include "block/block.h"
 #include "machine.h"
 #include "root.h"
+#include "session/session.h"
 #include "suggest.h"
 
 struct machine {

@@ -22,6 +22,7 @@
 #include "base/list.h"
 #include "base/props.h"
 #include "listener.h"
+#include "session/session.h"
 #include "suggest.h"
 #include "transport/transport.h"
 
@@ -422,6 +423,11 @@ void server_free(struct server *server)
 const char *server_id(const struct server *server)
 {
 	return server->id;
+}
+
+struct ob_dev *server_device(const struct server *server)
+{
+	return server->dev;
 }
 
 const char *server_path(const struct server *server)

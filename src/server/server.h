@@ -16,9 +16,9 @@
 #include "loop/loop.h"
 #include "outboard/error.h"
 #include "outboard/prop.h"
-#include "session/session.h"
 
 struct server;
+struct session_limits;
 
 /* What a server needs of the process around it. Copied. */
 struct server_env {
@@ -49,6 +49,7 @@ void server_close(struct server *server, void (*closed)(void *context), void *co
 void server_free(struct server *server);
 
 const char *server_id(const struct server *server);
+struct ob_dev *server_device(const struct server *server);
 
 /* The socket's path; "" if it has none (an inherited one). */
 const char *server_path(const struct server *server);

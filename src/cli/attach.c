@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Command lines of VMMs, quoted so that they can be pasted into a shell; see attach.h. */
+#include "attach.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+
+/* The argument of QEMU's -device: JSON, since its other form has no way to write a socket. */
+static char *qemu_device(const char *path)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return NULL;
+	fputs("{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"", out);
+	for (; *path; path++) {
+		if (*path == '"' || *path == '\\')
+			fprintf(out, "\\%c", *path);
+		else if ((unsigned char)*path < ' ')
+			fprintf(out, "\\u%04x", (unsigned char)*path);
+		else
+			fputc(*path, out);
+	}
+	fputs("\"}}", out);
+	if (fclose(out)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+/* As one word of a shell. */
+static void print_quoted(const char *word, FILE *out)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "-_./=+:,@%";
+
+	if (*word && strspn(word, plain) == strlen(word)) {
+		fputs(word, out);
+		return;
+	}
+	fputc('\'', out);
+	for (; *word; word++)
+		fputs(*word == '\'' ? "'\\''" : (char[]){*word, '\0'}, out);
+	fputc('\'', out);
+}
+
+static int print_server(struct server *server, FILE *out)
+{
+	struct ob_dev *dev = server_device(server);
+	const char *path = server_path(server);
+	cleanup_free char *device = qemu_device(path);
+	cleanup_free char *socket_arg = NULL;
+
+	if (!device || asprintf(&socket_arg, "socket=%s", path) < 0) {
+		socket_arg = NULL;
+		return -ENOMEM;
+	}
+	if (!*path) {
+		fprintf(out, "%s (%s) is served at an inherited socket without a path\n",
+		        ob_dev_id(dev), device_model(dev)->name);
+		return 0;
+	}
+	fprintf(out, "%s (%s) is served at %s\n", ob_dev_id(dev), device_model(dev)->name, path);
+	fputs("  QEMU 10.1 or later:\n"
+	      "    qemu-system-x86_64 -m 1G -object memory-backend-memfd,id=mem,size=1G,share=on"
+	      " -machine q35,memory-backend=mem -device ",
+	      out);
+	print_quoted(device, out);
+	fputs("\n  Cloud Hypervisor:\n"
+	      "    cloud-hypervisor --memory size=1G,shared=on --user-device ",
+	      out);
+	print_quoted(socket_arg, out);
+	fputc('\n', out);
+	return 0;
+}
+
+int attach_print(const struct machine *machine, FILE *out)
+{
+	struct server *server;
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && (server = machine_server_at(machine, i)); i++)
+		rc = print_server(server, out);
+	fflush(out);
+	return rc;
+}
+
+static int set_variable(const char *name, unsigned number, const char *value)
+{
+	char numbered[64];
+
+	snprintf(numbered, sizeof(numbered), "%s%u", name, number);
+	if (setenv(numbered, value, 1) || (number == 1 && setenv(name, value, 1)))
+		return -ENOMEM;
+	return 0;
+}
+
+int attach_set_environment(const struct machine *machine)
+{
+	struct server *server;
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && (server = machine_server_at(machine, i)); i++) {
+		cleanup_free char *device = qemu_device(server_path(server));
+
+		rc = set_variable("socket", i + 1, server_path(server));
+		if (!rc)
+			rc = device ? set_variable("qemu_device", i + 1, device) : -ENOMEM;
+	}
+	return rc;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the command line asks for, before any of it is made: options for block nodes, devices and
+ * objects. Both ways to write a command line end up here, and so mean the same.
+ */
+#ifndef CLI_PLAN_H
+#define CLI_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/opts.h"
+#include "outboard/error.h"
+#include "server/machine.h"
+
+struct plan_item {
+	struct opts opts;
+	bool default_socket; /* an object that gets a path by itself if nobody gives it one */
+};
+
+struct plan_list {
+	struct plan_item *items;
+	size_t count;
+};
+
+struct plan {
+	struct plan_list blocks, devices, objects;
+};
+
+/* Moves opts to the end of the list; opts is empty afterwards, even on -ENOMEM. */
+int plan_add(struct plan_list *list, struct opts *opts, bool default_socket);
+
+/*
+ * Gives the objects that name no socket one of sources (pairs path=... and fd=..., used up in
+ * order), or if there are none, and they may have it, a path made up for them. -EINVAL with a
+ * message when the numbers don't match.
+ */
+int plan_give_sockets(struct plan *plan, const struct opts *sources, struct ob_error *err);
+
+/*
+ * Makes everything: block nodes first, then devices, then objects, so that all that can go wrong
+ * with the former has done so before there is a socket. What was made before an error is the
+ * caller's to remove.
+ */
+int plan_make(struct plan *plan, struct machine *machine, struct ob_error *err);
+
+void plan_free(struct plan *plan);
+
+#endif

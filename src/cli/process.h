@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a daemon owes to whoever started it: signals, inherited sockets, saying when it is ready,
+ * ending with its parent, and a command that runs beside it.
+ */
+#ifndef CLI_PROCESS_H
+#define CLI_PROCESS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/opts.h"
+#include "outboard/error.h"
+
+/* Opens /dev/null in the place of standard descriptors that are closed. 0 or -errno. */
+int process_fill_standard_fds(void);
+
+/*
+ * Routes the signals that end a process, and those of children, to a new signalfd; SIGPIPE is
+ * ignored. Those of the terminal are left alone where they were ignored (nohup, background jobs).
+ * Returns the descriptor or -errno.
+ */
+int process_signals(void);
+
+/* From here on the signals that end a process do so at once. */
+void process_signals_default(void);
+
+/*
+ * SIGTERM comes when the parent ends. parent: what getppid() said when the process began. -ESRCH
+ * with a message if it has ended already.
+ */
+int process_end_with_parent(pid_t parent, struct ob_error *err);
+
+/*
+ * Adds the sockets that systemd passes ($LISTEN_PID and $LISTEN_FDS) to sockets as pairs fd=N, and
+ * takes the variables out of the environment. 0, or -EINVAL or -ENOMEM with a message.
+ */
+int process_listen_fds(struct opts *sockets, struct ob_error *err);
+
+/* Tells the service manager at $NOTIFY_SOCKET, if there is one: "READY=1", "STOPPING=1". */
+void process_notify(const char *state);
+
+/* Writes a newline to fd and closes it. */
+void process_write_ready(int fd);
+
+/* Starts a shell command that gets SIGTERM when we end. Returns its pid, or -errno. */
+pid_t process_start_command(const char *command);
+
+/* The status to exit with for one that waitpid() gave, as shells have it. */
+int process_exit_status(int wait_status);
+
+#endif

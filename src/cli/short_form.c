@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The short form of the command line; see short_form.h.
+ *
+ * Whose property a key is, the property tables say: the model's come first, then the server's, then
+ * those of the block driver. The driver follows from what is given: a file, or a size alone for a
+ * disk in memory, or it is named.
+ */
+#include "short_form.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/list.h"
+#include "server/suggest.h"
+
+struct short_form {
+	const struct ob_model *model;
+	const struct ob_prop *drive;       /* NULL: the model has no disk */
+	const struct block_driver *driver; /* NULL: no block node is to be made */
+	char id[ID_MAX + 1];
+	struct opts files; /* the keys do not matter */
+	struct opts given; /* key=value, until they are handed out */
+	struct opts block, device, server;
+};
+
+static const char file_driver[] = "file";
+
+const struct ob_prop *short_form_drive(const struct ob_model *model)
+{
+	for (const struct ob_prop *prop = model->props; prop && prop->name; prop++) {
+		if (prop->type == OB_PROP_BLOCKS)
+			return prop;
+	}
+	return NULL;
+}
+
+/* Only what looks like a property's name is one: "./a=b.img" is a file. */
+static const char *value_of(const char *word)
+{
+	const char *c = word;
+
+	if (!isalpha((unsigned char)*c))
+		return NULL;
+	while (isalnum((unsigned char)*c) || (*c && strchr("-_.", *c)))
+		c++;
+	return *c == '=' ? c + 1 : NULL;
+}
+
+static int sort_word(struct short_form *form, const char *word, struct ob_error *err)
+{
+	const char *value = value_of(word);
+	char key[64];
+	int rc;
+
+	if (!value) {
+		rc = opts_add(&form->files, "file", word);
+	} else {
+		snprintf(key, sizeof(key), "%.*s", (int)(value - 1 - word), word);
+		if (!strcmp(key, "file") || !strcmp(key, "filename"))
+			rc = opts_add(&form->files, "file", value);
+		else
+			rc = opts_add(&form->given, key, value);
+	}
+	return rc ? ob_error_set(err, rc, "out of memory") : 0;
+}
+
+/* backend=NAME, or NAME=on. */
+static int take_backend(struct short_form *form, struct ob_error *err)
+{
+	cleanup_free char *name = opts_take(&form->given, "backend");
+	bool on;
+	int rc;
+
+	if (name) {
+		form->driver = machine_find_driver(name, err);
+		return form->driver ? 0 : -EINVAL;
+	}
+	for (const struct block_driver *const *driver = block_drivers(); *driver; driver++) {
+		cleanup_free char *value = NULL;
+
+		if (prop_find(form->model->props, (*driver)->name))
+			continue;
+		value = opts_take(&form->given, (*driver)->name);
+		if (!value)
+			continue;
+		rc = parse_bool((*driver)->name, value, &on, err);
+		if (rc)
+			return rc;
+		if (on)
+			form->driver = *driver;
+	}
+	return 0;
+}
+
+static int choose_driver(struct short_form *form, struct ob_error *err)
+{
+	const char *name = form->model->name;
+	const char *file = opts_get(&form->files, "file");
+	int rc;
+
+	if (!form->drive)
+		return file ? ob_error_set(err, -EINVAL, "%s takes no files, but '%s' is given",
+		                           name, file)
+		            : 0;
+	rc = take_backend(form, err);
+	if (rc)
+		return rc;
+	if (!form->driver && file)
+		form->driver = machine_find_driver(file_driver, err);
+	else if (!form->driver && opts_get(&form->given, "size"))
+		form->driver = machine_find_driver("mem", err);
+	if (form->driver && !file && !strcmp(form->driver->name, file_driver))
+		return ob_error_set(err, -EINVAL, "backend=file needs a file: outboard %s disk.img",
+		                    name);
+	if (form->driver && file && strcmp(form->driver->name, file_driver))
+		return ob_error_set(err, -EINVAL,
+		                    "file '%s' and backend %s are both given: choose one", file,
+		                    form->driver->name);
+	if (!form->driver && !opts_get(&form->given, form->drive->name))
+		return ob_error_set(
+			err, -EINVAL,
+			"%s needs a disk: a file (outboard %s disk.img) or a size for one "
+			"in memory (outboard %s size=1G)",
+			name, name, name);
+	return 0;
+}
+
+/* QEMU's users know it as read-only=, everybody else is spared the typing. */
+static const char *block_key(const char *key)
+{
+	return strcmp(key, "ro") ? key : "read-only";
+}
+
+/* A property that is right, but with another backend. */
+static int refuse_backend(const struct short_form *form, const char *key, struct ob_error *err)
+{
+	for (const struct block_driver *const *driver = block_drivers(); *driver; driver++) {
+		if (form->driver && prop_find((*driver)->props, block_key(key)))
+			return ob_error_set(
+				err, -EINVAL,
+				"%s= is for a disk with backend '%s', and this one has '%s'", key,
+				(*driver)->name, form->driver->name);
+	}
+	return 0;
+}
+
+static int refuse_key(const struct short_form *form, const char *key, struct ob_error *err)
+{
+	static const char *const words[] = {"socket", "id", "bus"};
+	static const char *const disk_words[] = {"file", "size", "backend"};
+	struct nearest nearest = nearest_to(key);
+	char hint[128];
+
+	if (refuse_backend(form, key, err))
+		return -EINVAL;
+	nearest_try_props(&nearest, form->model->props);
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		nearest_try(&nearest, words[i]);
+	for (size_t i = 0; form->drive && i < ARRAY_SIZE(disk_words); i++)
+		nearest_try(&nearest, disk_words[i]);
+	nearest_try_props(&nearest, server_props);
+	if (form->driver)
+		nearest_try_props(&nearest, form->driver->props);
+	snprintf(hint, sizeof(hint), "outboard %s --help shows all", form->model->name);
+	return refuse_unknown(&nearest, "property", form->model->name, hint, err);
+}
+
+static int hand_out(struct short_form *form, const struct opt *opt, struct ob_error *err)
+{
+	const struct ob_prop *block_props = form->driver ? form->driver->props : NULL;
+	const char *key = opt->key;
+	struct opts *to;
+	int rc;
+
+	if (prop_find(form->model->props, key) || !strcmp(key, "bus")) {
+		to = &form->device;
+	} else if (!strcmp(key, "socket")) {
+		to = &form->server;
+		key = "path";
+	} else if (prop_find(server_props, key)) {
+		to = &form->server;
+	} else if (prop_find(block_props, block_key(key))) {
+		to = &form->block;
+		key = block_key(key);
+	} else {
+		return refuse_key(form, key, err);
+	}
+	rc = opts_add(to, key, opt->value);
+	return rc ? ob_error_set(err, rc, "out of memory") : 0;
+}
+
+static int add_block(struct plan *plan, struct short_form *form, const char *file, unsigned number)
+{
+	cleanup_opts struct opts opts = {0};
+	char name[ID_MAX + 32];
+	int rc;
+
+	snprintf(name, sizeof(name), "%s-drive%u", form->id, number);
+	rc = opts_add(&opts, "driver", form->driver->name);
+	if (!rc)
+		rc = opts_add(&opts, "node-name", name);
+	if (!rc && file)
+		rc = opts_add(&opts, "filename", file);
+	if (!rc)
+		rc = opts_append(&opts, &form->block);
+	if (!rc)
+		rc = opts_add(&form->device, form->drive->name, name);
+	return rc ? rc : plan_add(&plan->blocks, &opts, false);
+}
+
+static int add_blocks(struct plan *plan, struct short_form *form)
+{
+	int rc = 0;
+
+	if (!form->driver)
+		return 0;
+	if (!form->files.count)
+		return add_block(plan, form, NULL, 0);
+	for (unsigned i = 0; i < form->files.count && !rc; i++)
+		rc = add_block(plan, form, form->files.list[i].value, i);
+	return rc;
+}
+
+static int add_device(struct plan *plan, struct short_form *form)
+{
+	cleanup_opts struct opts opts = {0};
+	int rc = opts_add(&opts, "driver", form->model->name);
+
+	if (!rc)
+		rc = opts_add(&opts, "id", form->id);
+	if (!rc)
+		rc = opts_append(&opts, &form->device);
+	return rc ? rc : plan_add(&plan->devices, &opts, false);
+}
+
+static int add_server(struct plan *plan, struct short_form *form)
+{
+	cleanup_opts struct opts opts = {0};
+	char id[ID_MAX + 32];
+	int rc = opts_add(&opts, "qom-type", "x-vfio-user-server");
+
+	snprintf(id, sizeof(id), "%s-server", form->id);
+	if (!rc)
+		rc = opts_add(&opts, "id", id);
+	if (!rc)
+		rc = opts_add(&opts, "device", form->id);
+	if (!rc)
+		rc = opts_append(&opts, &form->server);
+	return rc ? rc : plan_add(&plan->objects, &opts, true);
+}
+
+/* Room is left for what is put behind it in the names of the other objects. */
+static int take_id(struct short_form *form, unsigned number, struct ob_error *err)
+{
+	cleanup_free char *id = opts_take(&form->given, "id");
+	int rc;
+
+	if (!id) {
+		snprintf(form->id, sizeof(form->id), "%.40s%u", form->model->name, number);
+		return 0;
+	}
+	rc = check_id("id", id, err);
+	if (!rc && strlen(id) > ID_MAX - strlen("-drive99"))
+		rc = ob_error_set(err, -EINVAL, "id=%s: expected at most %zu characters", id,
+		                  ID_MAX - strlen("-drive99"));
+	if (!rc)
+		snprintf(form->id, sizeof(form->id), "%s", id);
+	return rc;
+}
+
+static int translate(struct plan *plan, struct short_form *form, struct ob_error *err)
+{
+	int rc = choose_driver(form, err);
+
+	for (size_t i = 0; i < form->given.count && !rc; i++)
+		rc = hand_out(form, &form->given.list[i], err);
+	if (rc)
+		return rc;
+	rc = add_blocks(plan, form);
+	if (!rc)
+		rc = add_device(plan, form);
+	if (!rc)
+		rc = add_server(plan, form);
+	return rc ? ob_error_set(err, rc, "out of memory") : 0;
+}
+
+int short_form_add(struct plan *plan, const char *const *words, unsigned count, unsigned number,
+                   struct ob_error *err)
+{
+	struct short_form form = {.model = machine_find_model(words[0], err)};
+	int rc = 0;
+
+	if (!form.model)
+		return -EINVAL;
+	form.drive = short_form_drive(form.model);
+	for (unsigned i = 1; i < count && !rc; i++)
+		rc = sort_word(&form, words[i], err);
+	if (!rc)
+		rc = take_id(&form, number, err);
+	if (!rc)
+		rc = translate(plan, &form, err);
+	opts_free(&form.files);
+	opts_free(&form.given);
+	opts_free(&form.block);
+	opts_free(&form.device);
+	opts_free(&form.server);
+	return rc;
+}
