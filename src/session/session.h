@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One client's session with one device: negotiation, dispatch, regions, interrupts, DMA. It knows
- * messages and not sockets: messages come in by session_message(), and what it sends goes out through
- * a link that its owner provides.
+ * messages and not sockets: messages come in by session_message(), and what it sends goes out
+ * through a link that its owner provides.
  *
  * A session never blocks. What takes time (a quiesce, an unmap that waits for pins) holds back only
  * this session's later commands, by pausing the link.
@@ -22,7 +22,8 @@ struct session_link {
 	uint8_t *(*reserve)(struct session_link *link, size_t size);
 	void (*commit)(struct session_link *link, size_t size, const int *fds, unsigned fd_count);
 	void (*pause)(struct session_link *link, bool paused);
-	/* The session gives the client up: reason is -errno. The owner calls session_end(), later. */
+	/* The session gives the client up: reason is -errno. The owner calls session_end(), later.
+	 */
 	void (*close)(struct session_link *link, int reason);
 };
 
@@ -42,19 +43,19 @@ struct session;
 
 /* NULL on ENOMEM. dev, link and log outlive the session. */
 struct session *session_new(struct ob_dev *dev, const struct session_limits *limits,
-			    struct session_link *link, struct log *log);
+                            struct session_link *link, struct log *log);
 
 /*
  * Handles one message, header included. Descriptors that it keeps are set to -1. message is not
  * needed afterwards.
  */
 void session_message(struct session *session, uint8_t *message, size_t length, int *fds,
-		     unsigned fd_count);
+                     unsigned fd_count);
 
 /*
  * The client is gone: the device is quiesced, memory unmapped, interrupts unwired, descriptors
- * closed; the device's state is otherwise kept. The link is not used any more from here on. ended is
- * called once all that is done, perhaps before this returns, and may free the session.
+ * closed; the device's state is otherwise kept. The link is not used any more from here on. ended
+ * is called once all that is done, perhaps before this returns, and may free the session.
  */
 void session_end(struct session *session, void (*ended)(void *context), void *context);
 

@@ -4,11 +4,11 @@
  * header's size field and nothing else of the protocol.
  *
  * Receiving: one recvmsg takes what is there, however many messages; each is handed over with the
- * descriptors that came with it. A descriptor belongs to the message that holds the last byte of the
- * recvmsg that it came with (the kernel ends a read behind a part that carries descriptors).
- * Sending: replies gather in a buffer and leave in one sendmsg at the end of the turn; a message with
- * descriptors leaves in one of its own. A message is never split over two sendmsg calls unless the
- * socket is full.
+ * descriptors that came with it. A descriptor belongs to the message that holds the last byte of
+ * the recvmsg that it came with (the kernel ends a read behind a part that carries descriptors).
+ * Sending: replies gather in a buffer and leave in one sendmsg at the end of the turn; a message
+ * with descriptors leaves in one of its own. A message is never split over two sendmsg calls unless
+ * the socket is full.
  */
 #ifndef TRANSPORT_TRANSPORT_H
 #define TRANSPORT_TRANSPORT_H
@@ -30,30 +30,31 @@ struct transport_limits {
 
 struct transport_ops {
 	/*
-	 * One whole message, header included. Owns nothing but the descriptors: the callee takes those
-	 * it wants by setting them to -1, the rest is closed afterwards. message is valid during
-	 * the call. May call anything of this header, transport_free() included.
+	 * One whole message, header included. Owns nothing but the descriptors: the callee takes
+	 * those it wants by setting them to -1, the rest is closed afterwards. message is valid
+	 * during the call. May call anything of this header, transport_free() included.
 	 */
 	void (*message)(void *context, uint8_t *message, size_t length, int *fds,
-			unsigned fd_count);
+	                unsigned fd_count);
 	/*
 	 * The connection is over: reason is 0 (the peer closed it) or -errno (-EMSGSIZE, -EPROTO: a
-	 * size below 16 or a truncated control message, -ECONNRESET...). Called once, from the loop; the
-	 * callee frees the transport, then or later.
+	 * size below 16 or a truncated control message, -ECONNRESET...). Called once, from the
+	 * loop; the callee frees the transport, then or later.
 	 */
 	void (*closed)(void *context, int reason);
 };
 
-/* Takes fd (a connected stream socket) over, makes it non-blocking. NULL on ENOMEM, fd is closed. */
+/* Takes fd (a connected stream socket) over, makes it non-blocking. NULL on ENOMEM, fd is closed.
+ */
 struct transport *transport_new(struct ob_loop *loop, int fd, const struct transport_limits *limits,
-				const struct transport_ops *ops, void *context);
+                                const struct transport_ops *ops, void *context);
 
 /* Closes the socket. Unsent replies are tried once more, without waiting. */
 void transport_free(struct transport *transport);
 
 /*
- * Room for a message of size bytes, to be filled before transport_commit(), which takes the same or a
- * smaller size. NULL on ENOMEM; the connection is then over, closed() follows.
+ * Room for a message of size bytes, to be filled before transport_commit(), which takes the same or
+ * a smaller size. NULL on ENOMEM; the connection is then over, closed() follows.
  */
 uint8_t *transport_reserve(struct transport *transport, size_t size);
 

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of the session share: its struct, requests and replies. */
+#ifndef SESSION_INTERNAL_H
+#define SESSION_INTERNAL_H
+
+#include "base/list.h"
+#include "loop/loop.h"
+#include "notify.h"
+#include "session.h"
+#include "wire/version.h"
+#include "wire/wire.h"
+
+/* See the table of moves in session.c. */
+enum session_state {
+	SESSION_NEGOTIATING, /* nothing but VERSION is taken */
+	SESSION_RUNNING,
+	SESSION_UNMAPPING,    /* a DMA_UNMAP waits for pins; the link is paused */
+	SESSION_RESETTING,    /* a RESET waits for the device to be quiet; the link is paused */
+	SESSION_CLOSED,       /* given up; the owner will end it */
+	SESSION_ENDING_UNMAP, /* ended while UNMAPPING: waits for the same pins */
+	SESSION_QUIESCING,    /* ended: waits for the device to be quiet */
+	SESSION_CLEARING,     /* ended: waits for all maps to be gone */
+	SESSION_ENDED,
+	SESSION_STATES,
+};
+
+/* A descriptor for what: place in session_irqs.fds. */
+enum session_irq_event { IRQ_ON_TRIGGER, IRQ_ON_MASK, IRQ_ON_UNMASK, IRQ_EVENTS };
+
+struct session_irqs {
+	struct pci_irq_sink sink;
+	struct notifier notifier;
+	/* One descriptor for each vector, -1 where there is none; NULL until the first is set. */
+	int *fds[PCI_IRQ_KINDS][IRQ_EVENTS];
+};
+
+/*
+ * Requests to the client, by slot; the slot's number is the message id. A slot stays in use until
+ * the reply is there, even if the operation was cancelled meanwhile, so that a late reply is known
+ * for what it is.
+ */
+struct session_slot {
+	struct ob_dma_op *op; /* NULL: free, or cancelled */
+	uint64_t address;
+	uint32_t count;
+	uint32_t next; /* in the list of free ones, or in the queue */
+	bool write, queued, sent;
+};
+
+struct session_remote {
+	struct dma_remote remote;
+	struct session_slot *slots;
+	uint32_t slot_count;
+	uint32_t free;              /* SLOT_NONE: none */
+	uint32_t queue, queue_last; /* not sent yet, oldest first */
+	uint32_t sent_count;
+	uint64_t sent_bytes; /* asked for and not answered yet */
+};
+
+struct session {
+	struct ob_dev *dev;
+	struct pci *pci;
+	struct dma_space *dma;
+	struct session_link *link;
+	struct log *log;
+	struct session_limits limits;
+	enum session_state state;
+	struct wire_capabilities client; /* from VERSION */
+	bool busy; /* a message is being handled: a reply may be half written */
+
+	/* The command that waits. */
+	struct wire_header waiting;
+	struct wire_dma_unmap unmap;
+	struct dma_waiter unmap_waiter;
+	struct device_waiter quiesce_waiter;
+	struct ob_task step;
+
+	struct session_irqs irqs;
+	struct session_remote remote;
+
+	void (*ended)(void *context);
+	void *ended_context;
+};
+
+struct request {
+	struct wire_header header;
+	const uint8_t *payload;
+	size_t length;
+	int *fds;
+	unsigned fd_count;
+	const char *why; /* what was wrong with it, for the log; NULL: just the error */
+};
+
+/*
+ * A command. Returns 0 when it has replied, -EINPROGRESS when it will, or -errno, which becomes
+ * the error reply.
+ */
+typedef int session_handler(struct session *session, struct request *request);
+
+session_handler session_get_info, session_get_region_info, session_get_region_io_fds,
+	session_get_irq_info, session_set_irqs, session_region_read, session_region_write,
+	session_region_write_multi, session_dma_map, session_dma_unmap, session_reset;
+
+/* Notes what is wrong, and returns error. */
+static inline int refuse(struct request *request, int error, const char *why)
+{
+	request->why = why;
+	return error;
+}
+
+/* Sends a reply with size bytes of payload, unless none is wanted. Returns 0. */
+int session_reply(struct session *session, const struct wire_header *request, const void *payload,
+                  size_t size);
+
+/* Logs a violation of the protocol that cannot be answered, and gives the client up. */
+void session_violation(struct session *session, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+void session_move(struct session *session, enum session_state to);
+
+/* irqs.c */
+void session_irqs_init(struct session *session);
+/* Closes all descriptors and takes the sink back. */
+void session_irqs_end(struct session *session);
+
+/* remote.c */
+void session_remote_init(struct session *session);
+void session_remote_free(struct session *session);
+/* A reply to one of our requests. */
+void session_remote_reply(struct session *session, const struct request *reply);
+/* Sends queued requests, as many as the bounds let. */
+void session_remote_send(struct session *session);
+
+#endif

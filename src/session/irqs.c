@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Interrupts: what GET_IRQ_INFO says about them, SET_IRQS, and the way from the PCI function to the
+ * client's eventfds.
+ *
+ * A vector may have three eventfds: for being triggered, masked, and unmasked. The latter two are
+ * told of what happens here, which is the client's own SET_IRQS and INTx masking itself.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "internal.h"
+
+/* MASKABLE for MSI-X has QEMU send UNMASK; nothing here depends on whether a client does. */
+static const uint32_t irq_flags[PCI_IRQ_KINDS] = {
+	[PCI_IRQ_INTX] = WIRE_IRQ_EVENTFD | WIRE_IRQ_MASKABLE | WIRE_IRQ_AUTOMASKED,
+	[PCI_IRQ_MSI] = WIRE_IRQ_EVENTFD,
+	[PCI_IRQ_MSIX] = WIRE_IRQ_EVENTFD | WIRE_IRQ_MASKABLE,
+	[PCI_IRQ_ERR] = WIRE_IRQ_EVENTFD,
+	[PCI_IRQ_REQ] = WIRE_IRQ_EVENTFD,
+};
+
+int session_get_irq_info(struct session *session, struct request *request)
+{
+	struct wire_irq_info info;
+	int rc = wire_decode_get_irq_info(request->payload, request->length, &info, &request->why);
+
+	if (rc)
+		return rc;
+	if (info.index >= PCI_IRQ_KINDS)
+		return refuse(request, -EINVAL, "index: below 5 expected");
+	info.argsz = sizeof(info);
+	info.flags = irq_flags[info.index];
+	info.count = pci_irq_count(session->pci, info.index);
+	return session_reply(session, &request->header, &info, sizeof(info));
+}
+
+static void notify(struct session *session, enum pci_irq kind, unsigned vector,
+                   enum session_irq_event event)
+{
+	const int *fds = session->irqs.fds[kind][event];
+
+	if (fds && fds[vector] >= 0)
+		notifier_signal(&session->irqs.notifier, fds[vector]);
+}
+
+static void signal_irq(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
+{
+	struct session *session = container_of(sink, struct session, irqs.sink);
+
+	notify(session, kind, vector, IRQ_ON_TRIGGER);
+	if (kind == PCI_IRQ_INTX)
+		notify(session, kind, vector, IRQ_ON_MASK);
+}
+
+/* Takes the place of the vector's eventfd; fd -1: none. */
+static void set_fd(struct session *session, enum pci_irq kind, unsigned vector,
+                   enum session_irq_event event, int fd)
+{
+	int *fds = session->irqs.fds[kind][event];
+
+	/* No interrupt is sent while there is nobody to send it to: it stays pending. */
+	if (event == IRQ_ON_TRIGGER && fd < 0)
+		pci_irq_wire(session->pci, kind, vector, false);
+	if (fds) {
+		fd_close(&fds[vector]);
+		fds[vector] = fd;
+	}
+	if (event == IRQ_ON_TRIGGER && fd >= 0)
+		pci_irq_wire(session->pci, kind, vector, true);
+}
+
+/* The index as it was before the client used it. */
+static void disable(struct session *session, enum pci_irq kind)
+{
+	unsigned count = pci_irq_count(session->pci, kind);
+
+	for (unsigned event = 0; event < IRQ_EVENTS; event++) {
+		for (unsigned vector = 0; vector < count; vector++)
+			set_fd(session, kind, vector, event, -1);
+		free(take_ptr(&session->irqs.fds[kind][event]));
+	}
+	/* After all of it is unwired, so that nothing is sent. */
+	for (unsigned vector = 0; (irq_flags[kind] & WIRE_IRQ_MASKABLE) && vector < count; vector++)
+		pci_irq_mask(session->pci, kind, vector, false);
+}
+
+static int make_fds(struct session *session, enum pci_irq kind, enum session_irq_event event)
+{
+	unsigned count = pci_irq_count(session->pci, kind);
+	int *fds;
+
+	if (session->irqs.fds[kind][event])
+		return 0;
+	fds = malloc(count * sizeof(*fds));
+	if (!fds)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count; i++)
+		fds[i] = -1;
+	session->irqs.fds[kind][event] = fds;
+	return 0;
+}
+
+/* DATA_EVENTFD: all of them are assigned, or nothing is. Without descriptors: de-assigned. */
+static int assign(struct session *session, const struct wire_set_irqs *set,
+                  enum session_irq_event event, struct request *request)
+{
+	int rc;
+
+	if (!request->fd_count) {
+		for (unsigned i = 0; i < set->count; i++)
+			set_fd(session, set->index, set->start + i, event, -1);
+		return 0;
+	}
+	if (request->fd_count != set->count)
+		return refuse(request, -EINVAL, "count: as many as descriptors (or none) expected");
+	for (unsigned i = 0; i < set->count; i++) {
+		if (notifier_accept(&session->irqs.notifier, request->fds[i]))
+			return refuse(request, -EINVAL, "descriptors: eventfds expected");
+	}
+	rc = make_fds(session, set->index, event);
+	if (rc)
+		return rc;
+	for (unsigned i = 0; i < set->count; i++)
+		set_fd(session, set->index, set->start + i, event, take_fd(&request->fds[i]));
+	return 0;
+}
+
+static void act(struct session *session, enum pci_irq kind, unsigned vector, uint32_t action)
+{
+	if (action == WIRE_IRQ_ACTION_TRIGGER) {
+		pci_irq_trigger(session->pci, kind, vector);
+		return;
+	}
+	pci_irq_mask(session->pci, kind, vector, action == WIRE_IRQ_ACTION_MASK);
+	notify(session, kind, vector, action == WIRE_IRQ_ACTION_MASK ? IRQ_ON_MASK : IRQ_ON_UNMASK);
+}
+
+static int set_irqs(struct session *session, const struct wire_set_irqs *set,
+                    struct request *request)
+{
+	static const enum session_irq_event events[] = {
+		[WIRE_IRQ_ACTION_TRIGGER] = IRQ_ON_TRIGGER,
+		[WIRE_IRQ_ACTION_MASK] = IRQ_ON_MASK,
+		[WIRE_IRQ_ACTION_UNMASK] = IRQ_ON_UNMASK,
+	};
+
+	if (set->disable_all) {
+		disable(session, set->index);
+		return 0;
+	}
+	if (set->data == WIRE_IRQ_DATA_EVENTFD)
+		return assign(session, set, events[set->action], request);
+	for (unsigned i = 0; i < set->count; i++) {
+		if (set->data == WIRE_IRQ_DATA_NONE || set->bools[i])
+			act(session, set->index, set->start + i, set->action);
+	}
+	return 0;
+}
+
+int session_set_irqs(struct session *session, struct request *request)
+{
+	struct wire_set_irqs set;
+	int rc = wire_decode_set_irqs(request->payload, request->length, &set, &request->why);
+
+	if (rc)
+		return rc;
+	if (set.index >= PCI_IRQ_KINDS)
+		return refuse(request, -EINVAL, "index: below 5 expected");
+	if (set.start + set.count > pci_irq_count(session->pci, set.index))
+		return refuse(request, -EINVAL,
+		              "start + count: at most the index's count expected");
+	if (set.action != WIRE_IRQ_ACTION_TRIGGER && !(irq_flags[set.index] & WIRE_IRQ_MASKABLE))
+		return refuse(request, -EINVAL, "flags: this index cannot be masked");
+	rc = set_irqs(session, &set, request);
+	return rc ? rc : session_reply(session, &request->header, NULL, 0);
+}
+
+void session_irqs_init(struct session *session)
+{
+	session->irqs.sink.signal = signal_irq;
+	pci_irq_set_sink(session->pci, &session->irqs.sink);
+}
+
+void session_irqs_end(struct session *session)
+{
+	pci_irq_set_sink(session->pci, NULL);
+	for (unsigned kind = 0; kind < PCI_IRQ_KINDS; kind++) {
+		for (unsigned event = 0; event < IRQ_EVENTS; event++) {
+			int *fds = take_ptr(&session->irqs.fds[kind][event]);
+
+			for (unsigned i = 0; fds && i < pci_irq_count(session->pci, kind); i++)
+				fd_close(&fds[i]);
+			free(fds);
+		}
+	}
+	notifier_end(&session->irqs.notifier);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* DMA_MAP, DMA_UNMAP and RESET: the commands that touch what is in flight, the latter two by
+ * waiting. */
+#include <errno.h>
+
+#include "internal.h"
+
+int session_dma_map(struct session *session, struct request *request)
+{
+	struct wire_dma_map map;
+	unsigned prot = 0;
+	int fd = -1;
+	int rc = wire_decode_dma_map(request->payload, request->length, &map, &request->why);
+
+	if (rc)
+		return rc;
+	if (request->fd_count > 1)
+		return refuse(request, -EINVAL, "descriptors: one or none expected");
+	if (request->fd_count)
+		fd = request->fds[0];
+	if (map.flags & WIRE_DMA_READABLE)
+		prot |= DMA_READABLE;
+	if (map.flags & WIRE_DMA_WRITEABLE)
+		prot |= DMA_WRITEABLE;
+	/* The offset means nothing without a descriptor, whatever the client left there. */
+	rc = dma_map(session->dma, map.address, map.size, prot, fd, fd >= 0 ? map.offset : 0);
+	if (rc)
+		return rc;
+	if (fd >= 0)
+		request->fds[0] = -1;
+	return session_reply(session, &request->header, NULL, 0);
+}
+
+int session_dma_unmap(struct session *session, struct request *request)
+{
+	struct wire_dma_unmap unmap;
+	int rc = wire_decode_dma_unmap(request->payload, request->length, &unmap, &request->why);
+
+	if (rc)
+		return rc;
+	if (unmap.flags & WIRE_DMA_UNMAP_ALL)
+		rc = dma_unmap_all(session->dma, &session->unmap_waiter);
+	else
+		rc = dma_unmap(session->dma, unmap.address, unmap.size, &session->unmap_waiter);
+	if (rc == -ENOENT)
+		return refuse(request, rc, "address, size: exactly those of a map expected");
+	if (rc == -EINPROGRESS) {
+		session->waiting = request->header;
+		session->unmap = unmap;
+		session_move(session, SESSION_UNMAPPING);
+	}
+	return rc ? rc : session_reply(session, &request->header, &unmap, sizeof(unmap));
+}
+
+int session_reset(struct session *session, struct request *request)
+{
+	int rc = wire_decode_reset(request->length, &request->why);
+
+	if (rc)
+		return rc;
+	rc = device_quiesce(session->dev, &session->quiesce_waiter);
+	if (rc == -EINPROGRESS) {
+		session->waiting = request->header;
+		session_move(session, SESSION_RESETTING);
+		return rc;
+	}
+	device_reset(session->dev);
+	device_resume(session->dev);
+	return session_reply(session, &request->header, NULL, 0);
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Notifications by asynchronous I/O, or by write(); see notify.h for why. */
+#include "notify.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/*
+ * The head of the ring of completions, which the kernel maps at the address that aio_context_t is.
+ * Programs may consume completions by moving head themselves; libaio does.
+ */
+struct completion_ring {
+	uint32_t id;
+	uint32_t count;
+	uint32_t head;
+	uint32_t tail;
+	uint32_t magic;
+};
+enum { RING_MAGIC = (int)0xa10a10a1 };
+
+static struct completion_ring *ring_of(const struct notifier *notifier)
+{
+	return (struct completion_ring *)(uintptr_t)notifier->aio;
+}
+
+static void set_up(struct notifier *notifier)
+{
+	int ends[2];
+
+	notifier->mode = NOTIFIER_WRITE;
+	if (pipe2(ends, O_CLOEXEC))
+		return;
+	close(ends[1]);
+	if (syscall(SYS_io_setup, 1, &notifier->aio)) {
+		close(ends[0]);
+		return;
+	}
+	notifier->source = ends[0];
+	notifier->mode = NOTIFIER_AIO;
+	/* Some emulate the system calls without the ring. */
+	if (ring_of(notifier)->magic != (uint32_t)RING_MAGIC) {
+		notifier_end(notifier);
+		notifier->mode = NOTIFIER_WRITE;
+	}
+}
+
+/* Submits one I/O that completes at once. 0 or -errno. */
+static int submit(struct notifier *notifier, int fd, uint16_t opcode)
+{
+	struct iocb iocb = {
+		.aio_lio_opcode = opcode,
+		.aio_fildes = (uint32_t)notifier->source,
+		.aio_buf = (uintptr_t)&iocb,
+		.aio_flags = IOCB_FLAG_RESFD,
+		.aio_resfd = (uint32_t)fd,
+	};
+	struct iocb *list = &iocb;
+	struct completion_ring *ring = ring_of(notifier);
+
+	if (syscall(SYS_io_submit, notifier->aio, 1L, &list) != 1)
+		return -errno;
+	__atomic_store_n(&ring->head, __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE),
+	                 __ATOMIC_RELEASE);
+	return 0;
+}
+
+int notifier_accept(struct notifier *notifier, int fd)
+{
+	struct stat st;
+	int flags;
+
+	if (notifier->mode == NOTIFIER_UNSET)
+		set_up(notifier);
+	/*
+	 * A write to the read end of a pipe fails with EBADF, after the eventfd was looked at,
+	 * which fails with EINVAL if it is none.
+	 */
+	if (notifier->mode == NOTIFIER_AIO)
+		return submit(notifier, fd, IOCB_CMD_PWRITE) == -EBADF ? 0 : -EINVAL;
+	/* Neither file, directory, device, pipe nor socket: that leaves anonymous inodes. */
+	if (fstat(fd, &st) || (st.st_mode & S_IFMT))
+		return -EINVAL;
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
+		return -EINVAL;
+	return 0;
+}
+
+void notifier_signal(struct notifier *notifier, int fd)
+{
+	const uint64_t one = 1;
+	ssize_t n;
+
+	if (notifier->mode == NOTIFIER_AIO) {
+		submit(notifier, fd, IOCB_CMD_PREAD);
+		return;
+	}
+	/* It fails when the counter is full: then the client has been told already. */
+	n = write(fd, &one, sizeof(one));
+	(void)n;
+}
+
+void notifier_end(struct notifier *notifier)
+{
+	if (notifier->mode == NOTIFIER_AIO) {
+		syscall(SYS_io_destroy, notifier->aio);
+		close(notifier->source);
+	}
+	*notifier = (struct notifier){.mode = NOTIFIER_UNSET};
+}

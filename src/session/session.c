@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One client's session: negotiation, the table of commands, and the session's states.
+ *
+ * Commands are handled in the order in which they come, one at a time. Two of them may have to
+ * wait: DMA_UNMAP for pins, RESET for the device to be quiet. Meanwhile the link is paused, so that
+ * nothing is taken from the client, its replies to our requests included. That cannot deadlock,
+ * because neither wait needs the client: a pin is held only between ob_xfer_begin() and
+ * ob_xfer_end(), with nothing in between that waits for the client, and a model that is told to be
+ * quiet drops what waits for the client instead of waiting for it.
+ *
+ * The client may vanish at any moment. session_end() then first takes back the way to its memory
+ * by messages (what waits for a message ends now, as it will never come), makes the device quiet,
+ * removes all maps, and gives up interrupts and descriptors. The device's state stays.
+ */
+#include "session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+enum { MIN_MAX_MESSAGE = 32768 }; /* VERSION with much JSON, SET_IRQS with many vectors */
+
+/*
+ * QEMU's client refuses a server that offers more than 16 descriptors in a message, or a
+ * transfer size above 64 MiB.
+ */
+const struct session_limits session_default_limits = {
+	.max_data_xfer_size = WIRE_DEFAULT_DATA_XFER_SIZE,
+	.max_msg_fds = 16,
+	.max_dma_maps = WIRE_DEFAULT_DMA_MAPS,
+};
+
+size_t session_max_message(const struct session_limits *limits)
+{
+	size_t size = sizeof(struct wire_header) + sizeof(struct wire_dma_access) +
+	              limits->max_data_xfer_size;
+
+	return size < MIN_MAX_MESSAGE ? MIN_MAX_MESSAGE : size;
+}
+
+/* From each state (row), the states that may follow. */
+#define TO(state) (1u << SESSION_##state)
+static const uint16_t moves[SESSION_STATES] = {
+	[SESSION_NEGOTIATING] = TO(RUNNING) | TO(CLOSED) | TO(QUIESCING),
+	[SESSION_RUNNING] = TO(UNMAPPING) | TO(RESETTING) | TO(CLOSED) | TO(QUIESCING),
+	[SESSION_UNMAPPING] = TO(RUNNING) | TO(ENDING_UNMAP),
+	[SESSION_RESETTING] = TO(RUNNING) | TO(QUIESCING),
+	[SESSION_CLOSED] = TO(QUIESCING),
+	[SESSION_ENDING_UNMAP] = TO(QUIESCING),
+	[SESSION_QUIESCING] = TO(CLEARING),
+	[SESSION_CLEARING] = TO(ENDED),
+};
+
+static bool is_waiting(enum session_state state)
+{
+	return state == SESSION_UNMAPPING || state == SESSION_RESETTING;
+}
+
+void session_move(struct session *session, enum session_state to)
+{
+	bool waited = is_waiting(session->state);
+
+	assert(moves[session->state] & (1u << to));
+	session->state = to;
+	if (session->link && waited != is_waiting(to))
+		session->link->pause(session->link, is_waiting(to));
+}
+
+/* Sending */
+
+static void reply_error(struct session *session, const struct wire_header *request, int error)
+{
+	uint8_t *message;
+
+	if (request->flags & WIRE_NO_REPLY)
+		return;
+	message = session->link->reserve(session->link, sizeof(*request));
+	if (!message)
+		return;
+	wire_encode_error(message, request, error);
+	session->link->commit(session->link, sizeof(*request), NULL, 0);
+}
+
+int session_reply(struct session *session, const struct wire_header *request, const void *payload,
+                  size_t size)
+{
+	size_t whole = sizeof(*request) + size;
+	uint8_t *message;
+
+	if (request->flags & WIRE_NO_REPLY)
+		return 0;
+	message = session->link->reserve(session->link, whole);
+	if (!message)
+		return 0;
+	wire_encode_reply(message, request, (uint32_t)whole);
+	if (size)
+		memcpy(message + sizeof(*request), payload, size);
+	session->link->commit(session->link, whole, NULL, 0);
+	return 0;
+}
+
+static void give_up(struct session *session, int reason)
+{
+	session_move(session, SESSION_CLOSED);
+	session->link->close(session->link, reason);
+}
+
+void session_violation(struct session *session, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_vline(session->log, LOG_ERROR, format, args);
+	va_end(args);
+	give_up(session, -EPROTO);
+}
+
+/* Negotiation */
+
+static int negotiate(struct session *session, struct request *request)
+{
+	uint8_t payload[WIRE_VERSION_REPLY_ROOM];
+	struct wire_version version;
+	struct wire_capabilities *client = &version.capabilities;
+	uint64_t pgsizes;
+	int rc;
+
+	if (session->state != SESSION_NEGOTIATING)
+		return refuse(request, -EINVAL, "the version was negotiated already");
+	rc = wire_decode_version(request->payload, request->length, &version, &request->why);
+	if (rc)
+		return rc;
+	if (version.major != WIRE_MAJOR)
+		return refuse(request, -EINVAL, "version major: 0 expected");
+	session->client = *client;
+	if (version.minor > WIRE_MINOR)
+		version.minor = WIRE_MINOR;
+	/* Maps may have any size from the smallest page size on. */
+	pgsizes = client->pgsizes & ~(uint64_t)(WIRE_DEFAULT_PGSIZES - 1);
+	version.capabilities = (struct wire_capabilities){
+		.max_msg_fds = session->limits.max_msg_fds,
+		.max_data_xfer_size = session->limits.max_data_xfer_size,
+		.max_dma_maps = session->limits.max_dma_maps,
+		.pgsizes = pgsizes ? pgsizes : WIRE_DEFAULT_PGSIZES,
+		.write_multiple = client->write_multiple,
+	};
+	session_move(session, SESSION_RUNNING);
+	return session_reply(session, &request->header, payload,
+	                     wire_encode_version(payload, &version));
+}
+
+/* Dispatch */
+
+static session_handler *const handlers[WIRE_COMMANDS] = {
+	[WIRE_VERSION] = negotiate,
+	[WIRE_DMA_MAP] = session_dma_map,
+	[WIRE_DMA_UNMAP] = session_dma_unmap,
+	[WIRE_GET_INFO] = session_get_info,
+	[WIRE_GET_REGION_INFO] = session_get_region_info,
+	[WIRE_GET_REGION_IO_FDS] = session_get_region_io_fds,
+	[WIRE_GET_IRQ_INFO] = session_get_irq_info,
+	[WIRE_SET_IRQS] = session_set_irqs,
+	[WIRE_REGION_READ] = session_region_read,
+	[WIRE_REGION_WRITE] = session_region_write,
+	[WIRE_RESET] = session_reset,
+	[WIRE_REGION_WRITE_MULTI] = session_region_write_multi,
+};
+
+static int handle(struct session *session, struct request *request)
+{
+	unsigned command = request->header.command;
+
+	if (session->state == SESSION_NEGOTIATING && command != WIRE_VERSION)
+		return refuse(request, -EINVAL, "VERSION expected first");
+	if (request->fd_count > session->limits.max_msg_fds)
+		return refuse(request, -EINVAL, "descriptors: at most max_msg_fds expected");
+	if (command >= WIRE_COMMANDS || !handlers[command])
+		return refuse(request, -ENOTSUP, "not supported");
+	return handlers[command](session, request);
+}
+
+static void take_command(struct session *session, struct request *request)
+{
+	bool negotiating = session->state == SESSION_NEGOTIATING;
+	int rc = handle(session, request);
+
+	if (!rc || rc == -EINPROGRESS)
+		return;
+	log_warn(session->log, "%s (%u) fails: %s", wire_command_name(request->header.command),
+	         request->header.command, request->why ? request->why : strerror(-rc));
+	reply_error(session, &request->header, rc);
+	/* Without an agreement there is nothing to go on with. */
+	if (negotiating)
+		give_up(session, -EPROTO);
+}
+
+void session_message(struct session *session, uint8_t *message, size_t length, int *fds,
+                     unsigned fd_count)
+{
+	struct request request = {
+		.payload = message + sizeof(struct wire_header),
+		.length = length - sizeof(struct wire_header),
+		.fds = fds,
+		.fd_count = fd_count,
+	};
+	unsigned type;
+
+	assert(length >= sizeof(struct wire_header) && !session->busy);
+	if (session->state == SESSION_CLOSED)
+		return;
+	assert(session->state == SESSION_NEGOTIATING || session->state == SESSION_RUNNING);
+	session->busy = true;
+	wire_decode_header(message, &request.header);
+	type = request.header.flags & WIRE_TYPE_MASK;
+	if (type == WIRE_TYPE_COMMAND)
+		take_command(session, &request);
+	else if (type == WIRE_TYPE_REPLY)
+		session_remote_reply(session, &request);
+	else
+		session_violation(session, "message type %u: 0 (command) or 1 (reply) expected",
+		                  type);
+	session->busy = false;
+	session_remote_send(session);
+}
+
+/* The end, and what else has to wait */
+
+static void finish(struct session *session)
+{
+	session_irqs_end(session);
+	session_move(session, SESSION_ENDED);
+	device_resume(session->dev);
+	session->ended(session->ended_context);
+}
+
+static void clear(struct session *session)
+{
+	session_move(session, SESSION_CLEARING);
+	if (dma_unmap_all(session->dma, &session->unmap_waiter) == 0)
+		finish(session);
+}
+
+static void quiesce(struct session *session)
+{
+	session_move(session, SESSION_QUIESCING);
+	if (device_quiesce(session->dev, &session->quiesce_waiter) == 0)
+		clear(session);
+}
+
+/* A wait for maps is over. */
+static void run_step(struct ob_task *task)
+{
+	struct session *session = container_of(task, struct session, step);
+
+	switch (session->state) {
+	case SESSION_UNMAPPING:
+		session_reply(session, &session->waiting, &session->unmap, sizeof(session->unmap));
+		session_move(session, SESSION_RUNNING);
+		break;
+	case SESSION_ENDING_UNMAP:
+		quiesce(session);
+		break;
+	default:
+		assert(session->state == SESSION_CLEARING);
+		finish(session);
+	}
+}
+
+/* Perhaps from within whatever gave the last pin back: what comes next waits for the loop. */
+static void unmapped(struct dma_waiter *waiter)
+{
+	struct session *session = container_of(waiter, struct session, unmap_waiter);
+
+	ob_task_schedule(ob_dev_loop(session->dev), &session->step);
+}
+
+static void quiet(struct device_waiter *waiter)
+{
+	struct session *session = container_of(waiter, struct session, quiesce_waiter);
+
+	if (session->state == SESSION_QUIESCING) {
+		clear(session);
+		return;
+	}
+	device_reset(session->dev);
+	device_resume(session->dev);
+	session_reply(session, &session->waiting, NULL, 0);
+	session_move(session, SESSION_RUNNING);
+}
+
+void session_end(struct session *session, void (*ended)(void *context), void *context)
+{
+	assert(!session->ended && !session->busy);
+	session->ended = ended;
+	session->ended_context = context;
+	session->link = NULL;
+	dma_set_remote(session->dma, NULL);
+	switch (session->state) {
+	case SESSION_UNMAPPING:
+		session_move(session, SESSION_ENDING_UNMAP);
+		break;
+	case SESSION_RESETTING: /* the same wait goes on; the reset is dropped */
+		session_move(session, SESSION_QUIESCING);
+		break;
+	default:
+		quiesce(session);
+	}
+}
+
+struct session *session_new(struct ob_dev *dev, const struct session_limits *limits,
+                            struct session_link *link, struct log *log)
+{
+	struct session *session = calloc(1, sizeof(*session));
+
+	if (!session)
+		return NULL;
+	session->dev = dev;
+	session->pci = device_pci(dev);
+	session->dma = device_dma(dev);
+	session->link = link;
+	session->log = log;
+	session->limits = *limits;
+	session->step.run = run_step;
+	session->unmap_waiter.done = unmapped;
+	session->quiesce_waiter.done = quiet;
+	session_irqs_init(session);
+	session_remote_init(session);
+	return session;
+}
+
+void session_free(struct session *session)
+{
+	if (!session)
+		return;
+	assert(session->state == SESSION_ENDED);
+	session_remote_free(session);
+	free(session);
+}
