@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The table of maps: what is accepted, what is refused and how, and what a descriptor must be. */
+#include "kit.h"
+
+#include <sys/eventfd.h>
+
+static int setup(void **state)
+{
+	*state = dma_space_new(16);
+	return *state ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	struct tracked_waiter waiter = TRACKED_WAITER;
+
+	assert_int_equal(dma_unmap_all(*state, &waiter.waiter), 0);
+	dma_space_free(*state);
+	return 0;
+}
+
+static void refuses_bad_ranges(void **state)
+{
+	assert_int_equal(dma_map(*state, 0, 0, RW, -1, 0), -EINVAL);
+	assert_int_equal(dma_map(*state, UINT64_MAX, 2, RW, -1, 0), -EINVAL);
+	assert_int_equal(dma_map(*state, 1, UINT64_MAX, RW, -1, UINT64_MAX), -EINVAL);
+	assert_int_equal(dma_map(*state, 0, PAGE, 4, -1, 0), -EINVAL);
+	assert_int_equal(dma_map(*state, 0, PAGE, RW, -1, UINT64_MAX - PAGE + 1), -EINVAL);
+	assert_int_equal(dma_map_count(*state), 0);
+}
+
+static void maps_up_to_the_end_of_the_address_space(void **state)
+{
+	assert_int_equal(dma_map(*state, UINT64_MAX - PAGE + 1, PAGE, RW, -1, 0), 0);
+	assert_int_equal(dma_map(*state, UINT64_MAX, 1, RW, -1, 0), -EEXIST);
+	assert_int_equal(dma_map(*state, UINT64_MAX - 2 * PAGE + 1, PAGE, RW, -1, 0), 0);
+	assert_int_equal(dma_map(*state, 0, PAGE, RW, -1, 0), 0);
+	assert_int_equal(dma_map_count(*state), 3);
+}
+
+static void maps_the_whole_address_space_but_one_byte(void **state)
+{
+	assert_int_equal(dma_map(*state, 1, UINT64_MAX, RW, -1, 0), 0);
+	assert_int_equal(dma_map(*state, 0, 2, RW, -1, 0), -EEXIST);
+	assert_int_equal(dma_map(*state, 0, 1, RW, -1, 0), 0);
+}
+
+static void refuses_every_overlap(void **state)
+{
+	static const struct {
+		uint64_t address, size;
+		int rc;
+	} cases[] = {
+		{0x3000, 0x1000, -EEXIST}, {0x2000, 0x1001, -EEXIST}, {0x2fff, 2, -EEXIST},
+		{0x3fff, 1, -EEXIST},      {0x3000, 1, -EEXIST},      {0x3800, 0x10, -EEXIST},
+		{0x0, 0x10000, -EEXIST},   {0x2000, 0x3000, -EEXIST}, {0x3fff, 0x1000, -EEXIST},
+		{0x2000, 0x1000, 0},       {0x4000, 0x1000, 0},
+	};
+
+	assert_int_equal(dma_map(*state, 0x3000, 0x1000, RW, -1, 0), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(dma_map(*state, cases[i].address, cases[i].size, RW, -1, 0),
+		                 cases[i].rc);
+}
+
+static void unmaps_exact_ranges_only(void **state)
+{
+	struct tracked_waiter waiter = TRACKED_WAITER;
+
+	assert_int_equal(dma_unmap(*state, 0, PAGE, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_map(*state, 0x3000, 0x2000, RW, -1, 0), 0);
+	assert_int_equal(dma_unmap(*state, 0x3000, 0x1000, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_unmap(*state, 0x4000, 0x1000, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_unmap(*state, 0x2000, 0x3000, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_unmap(*state, 0x3000, 0x2001, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_unmap(*state, 0x3000, 0x2000, &waiter.waiter), 0);
+	assert_int_equal(dma_unmap(*state, 0x3000, 0x2000, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_map_count(*state), 0);
+	assert_int_equal(waiter.calls, 0);
+}
+
+static void lists_maps_in_order(void **state)
+{
+	struct dma_map_info info;
+	int fd = make_file(2 * PAGE);
+
+	assert_int_equal(dma_map(*state, 0x9000, PAGE, 0, -1, 7), 0);
+	assert_int_equal(dma_map(*state, 0x1000, PAGE, R, fd, PAGE), 0);
+	assert_int_equal(dma_map(*state, 0x5000, PAGE, W, -1, 0), 0);
+	assert_true(dma_map_at(*state, 0, &info));
+	assert_true(info.address == 0x1000 && info.size == PAGE && info.prot == R && info.mapped);
+	assert_true(info.offset == PAGE && info.fd == -1 && !info.dying);
+	assert_true(dma_map_at(*state, 1, &info));
+	assert_true(info.address == 0x5000 && info.prot == W && !info.mapped);
+	assert_true(dma_map_at(*state, 2, &info));
+	assert_true(info.address == 0x9000 && info.prot == 0 && info.offset == 7);
+	assert_false(dma_map_at(*state, 3, &info));
+}
+
+static void holds_no_more_maps_than_allowed(void **state)
+{
+	struct tracked_waiter waiter = TRACKED_WAITER;
+
+	for (unsigned i = 0; i < 16; i++)
+		assert_int_equal(dma_map(*state, i * PAGE, PAGE, RW, -1, 0), 0);
+	assert_int_equal(dma_map(*state, 16 * PAGE, PAGE, RW, -1, 0), -ENOSPC);
+	assert_int_equal(dma_unmap(*state, 3 * PAGE, PAGE, &waiter.waiter), 0);
+	assert_int_equal(dma_map(*state, 16 * PAGE, PAGE, RW, -1, 0), 0);
+}
+
+/* After a refusal the descriptor is the caller's still, and nothing is mapped. */
+static void assert_refused(struct dma_space *space, uint64_t size, unsigned prot, int fd,
+                           uint64_t offset, int rc)
+{
+	assert_int_equal(dma_map(space, 0, size, prot, fd, offset), rc);
+	assert_int_equal(dma_map_count(space), 0);
+	assert_true(fcntl(fd, F_GETFD) >= 0);
+}
+
+static void refuses_files_that_are_too_short(void **state)
+{
+	int fd = make_file(2 * PAGE + 100);
+
+	assert_refused(*state, 3 * PAGE, RW, fd, 0, -EINVAL);
+	assert_refused(*state, 2 * PAGE, RW, fd, PAGE, -EINVAL);
+	assert_refused(*state, 1, RW, fd, 2 * PAGE + 100, -EINVAL);
+	assert_refused(*state, PAGE, RW, fd, UINT64_C(1) << 63, -EINVAL);
+	assert_refused(*state, PAGE, 0, fd, 2 * PAGE, -EINVAL);
+	/* To its last byte, which is not the last of a page. */
+	assert_int_equal(dma_map(*state, 0, PAGE + 100, RW, fd, PAGE), 0);
+}
+
+static void refuses_descriptors_of_the_wrong_mode(void **state)
+{
+	int fd = make_file(PAGE);
+	int reader = reopen(fd, O_RDONLY), writer = reopen(fd, O_WRONLY);
+
+	assert_refused(*state, PAGE, RW, reader, 0, -EACCES);
+	assert_refused(*state, PAGE, W, reader, 0, -EACCES);
+	assert_refused(*state, PAGE, R, writer, 0, -EACCES);
+	assert_refused(*state, PAGE, RW, writer, 0, -EACCES);
+	assert_int_equal(dma_map(*state, 0, PAGE, R, reader, 0), 0);
+	assert_int_equal(dma_map(*state, PAGE, PAGE, W, writer, 0), 0);
+	close(fd);
+}
+
+static void refuses_descriptors_without_offsets(void **state)
+{
+	int fds[2];
+	int event = eventfd(0, EFD_CLOEXEC);
+
+	assert_int_equal(pipe(fds), 0);
+	assert_refused(*state, PAGE, R, fds[0], 0, -ESPIPE);
+	assert_refused(*state, PAGE, W, fds[1], 0, -ESPIPE);
+	assert_refused(*state, PAGE, RW, event, 0, -ESPIPE);
+	close(fds[0]);
+	close(fds[1]);
+	close(event);
+	assert_int_equal(dma_map(*state, 0, PAGE, R, event, 0), -EBADF);
+}
+
+static void closes_what_it_took_over(void **state)
+{
+	struct tracked_waiter waiter = TRACKED_WAITER;
+	int mapped = make_file(PAGE), untouchable = make_file(PAGE);
+	int by_file = open("/dev/full", O_RDWR | O_CLOEXEC);
+
+	assert_int_equal(dma_map(*state, 0, PAGE, RW, mapped, 0), 0);
+	assert_int_equal(dma_map(*state, PAGE, PAGE, 0, untouchable, 0), 0);
+	assert_int_equal(dma_map(*state, 2 * PAGE, PAGE, RW, by_file, 0), 0);
+	assert_int_equal(fcntl(mapped, F_GETFD), -1);
+	assert_int_equal(fcntl(untouchable, F_GETFD), -1);
+	assert_true(fcntl(by_file, F_GETFD) >= 0);
+	assert_int_equal(dma_unmap(*state, 2 * PAGE, PAGE, &waiter.waiter), 0);
+	assert_int_equal(fcntl(by_file, F_GETFD), -1);
+}
+
+/* Says which memory was asked for. */
+struct witness {
+	struct dma_remote remote;
+	uint64_t address;
+	size_t piece;
+};
+
+static int witness_start(struct dma_remote *remote, struct ob_dma_op *op)
+{
+	struct witness *witness = (struct witness *)remote;
+
+	witness->address = op->address + op->transferred;
+	witness->piece = op->piece;
+	return 0;
+}
+
+enum { MANY = 65535, HOLE_EVERY = 64, SPACING = 0x2000 };
+
+/* As many maps as QEMU may make; some of them come late, in between, from the end. */
+static void make_many_maps(struct dma_space *space)
+{
+	unsigned n;
+
+	for (n = 0; n < MANY; n++) {
+		if (n % HOLE_EVERY)
+			assert_int_equal(dma_map(space, n * (uint64_t)SPACING, PAGE, R, -1, n), 0);
+	}
+	for (n = MANY; n-- > 0;) {
+		if (n % HOLE_EVERY == 0)
+			assert_int_equal(dma_map(space, n * (uint64_t)SPACING, PAGE, R, -1, n), 0);
+	}
+	assert_int_equal(dma_map(space, MANY * (uint64_t)SPACING, 1, R, -1, 0), -ENOSPC);
+	assert_int_equal(dma_map_count(space), MANY);
+}
+
+static void finds_its_way_in_65535_maps(void **state)
+{
+	enum { STEP = 40507 }; /* no factor in common with MANY */
+	struct dma_space *space = dma_space_new(MANY);
+	struct witness witness = {.remote = {.start = witness_start}};
+	struct tracked_waiter waiter = TRACKED_WAITER;
+	struct tracked_op tracked = TRACKED_OP;
+	struct dma_map_info info;
+	unsigned i, n;
+	uint8_t bytes[PAGE];
+
+	assert_non_null(space);
+	make_many_maps(space);
+	dma_set_remote(space, &witness.remote);
+	for (i = 0, n = 0; i < MANY; i++, n = (n + STEP) % MANY) {
+		uint64_t address = n * (uint64_t)SPACING + 16;
+
+		assert_true(dma_map_at(space, n, &info) && info.offset == n);
+		assert_int_equal(dma_read(space, address, bytes, PAGE - 16, &tracked.op), 0);
+		assert_true(witness.address == address && witness.piece == PAGE - 16);
+		assert_int_equal(dma_read(space, address, bytes, PAGE - 15, &tracked.op), -EFAULT);
+		assert_int_equal(dma_read(space, address + PAGE, bytes, 1, &tracked.op), -EFAULT);
+	}
+	for (n = 0; n < MANY; n += HOLE_EVERY)
+		assert_int_equal(dma_unmap(space, n * (uint64_t)SPACING, PAGE, &waiter.waiter), 0);
+	assert_int_equal(dma_map_count(space), MANY - MANY / HOLE_EVERY - 1);
+	assert_int_equal(dma_unmap_all(space, &waiter.waiter), 0);
+	assert_int_equal(dma_map_count(space), 0);
+	dma_space_free(space);
+	(void)state;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(refuses_bad_ranges, setup, teardown),
+		cmocka_unit_test_setup_teardown(maps_up_to_the_end_of_the_address_space, setup,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(maps_the_whole_address_space_but_one_byte, setup,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(refuses_every_overlap, setup, teardown),
+		cmocka_unit_test_setup_teardown(unmaps_exact_ranges_only, setup, teardown),
+		cmocka_unit_test_setup_teardown(lists_maps_in_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(holds_no_more_maps_than_allowed, setup, teardown),
+		cmocka_unit_test_setup_teardown(refuses_files_that_are_too_short, setup, teardown),
+		cmocka_unit_test_setup_teardown(refuses_descriptors_of_the_wrong_mode, setup,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(refuses_descriptors_without_offsets, setup,
+	                                        teardown),
+		cmocka_unit_test_setup_teardown(closes_what_it_took_over, setup, teardown),
+		cmocka_unit_test(finds_its_way_in_65535_maps),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
