@@ -2,8 +2,8 @@
 /*
  * The file driver's own: the node, what all nodes of a loop share, and a request under way.
  *
- * file.c opens and closes, file_open.c looks at what is opened, file_io.c carries requests out,
- * file_shared.c has the engines and the places for requests.
+ * file.c opens and closes, file_open.c looks at what is opened, file_queue.c says when a request
+ * may begin, file_io.c carries it out, file_shared.c has the engines and the places.
  */
 #ifndef BLOCK_FILE_H
 #define BLOCK_FILE_H
@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "block/block.h"
 #include "engine.h"
 
@@ -63,7 +64,7 @@ struct file_node {
 	uint32_t sector;          /* of a block device, for discard */
 	int lost;                 /* what a failed flush said; 0 */
 
-	/* Read-modify-write keeps other writers out; see file_io.c. */
+	/* Read-modify-write keeps other writers out; see file_queue.c. */
 	unsigned writers;
 	bool exclusive;
 	struct file_queue held;
@@ -100,16 +101,36 @@ void file_io_put(struct file_shared *shared, struct file_io *io);
 /* The engine for a node's jobs, made on first use; NULL when none can be had. */
 struct engine *file_engine(struct file_node *node, enum engine_op op);
 
-void file_queue_init(struct file_queue *queue);
-void file_queue_append(struct file_queue *queue, struct ob_block_request *request);
-struct ob_block_request *file_queue_take(struct file_queue *queue);
-
-/* file_open.c. Opens props->filename: fd, is_device, sizes, alignment, lock. -errno and a message.
- */
+/* file_open.c. Opens props->filename and looks at it. 0, or -errno with a message. */
 int file_open_node(struct file_node *node, struct ob_error *err);
 void file_unlock(struct file_node *node);
 
-/* file_io.c */
+static inline struct file_node *file_node_of(const struct ob_block_request *request)
+{
+	return container_of(request->block, struct file_node, block);
+}
+
+static inline bool file_modifies(const struct ob_block_request *request)
+{
+	return request->op != OB_BLOCK_READ && request->op != OB_BLOCK_FLUSH;
+}
+
+/* Whether direct I/O can't do it as it is. */
+static inline bool file_misaligned(const struct file_node *node,
+                                   const struct ob_block_request *request)
+{
+	return (request->offset | request->length) & (node->io_align - 1);
+}
+
+/* file_io.c. Gets what the request needs and starts it: -EINPROGRESS, or why it can't be. */
+int file_io_begin(struct file_node *node, struct ob_block_request *request);
+bool file_io_needs_bounce(const struct file_node *node, const struct ob_block_request *request);
+
+/* file_queue.c */
+void file_queue_init(struct file_queue *queue);
 int file_submit(struct ob_block *block, struct ob_block_request *request);
+
+/* A request has ended and given back its place: starts those that waited for that. */
+void file_queue_next(struct file_node *node, struct ob_block_request *request);
 
 #endif

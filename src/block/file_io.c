@@ -24,21 +24,6 @@
 
 static void job_done(struct engine_job *job, ssize_t result);
 
-static struct file_node *node_of(const struct ob_block_request *request)
-{
-	return container_of(request->block, struct file_node, block);
-}
-
-static bool modifies(const struct ob_block_request *request)
-{
-	return request->op != OB_BLOCK_READ && request->op != OB_BLOCK_FLUSH;
-}
-
-static bool misaligned(const struct file_node *node, const struct ob_block_request *request)
-{
-	return (request->offset | request->length) & (node->io_align - 1);
-}
-
 static bool memory_aligned(const struct file_node *node, const struct ob_block_request *request)
 {
 	for (unsigned i = 0; i < request->iovcnt; i++) {
@@ -60,13 +45,13 @@ static int zero_mode(const struct file_node *node, const struct ob_block_request
 	return node->can_zero ? FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE : 0;
 }
 
-static bool needs_bounce(const struct file_node *node, const struct ob_block_request *request)
+bool file_io_needs_bounce(const struct file_node *node, const struct ob_block_request *request)
 {
 	if (request->op == OB_BLOCK_WRITE_ZEROES)
 		return !zero_mode(node, request);
 	if (request->op != OB_BLOCK_READ && request->op != OB_BLOCK_WRITE)
 		return false;
-	return node->direct && (misaligned(node, request) || !memory_aligned(node, request));
+	return node->direct && (file_misaligned(node, request) || !memory_aligned(node, request));
 }
 
 /* Copies length bytes between buffer and the request's memory, skip bytes into it. */
@@ -136,88 +121,6 @@ static void report(struct file_node *node, const struct ob_block_request *reques
 		         strerror((int)-result));
 }
 
-static int launch(struct file_node *node, struct ob_block_request *request);
-
-static bool may_write(const struct file_node *node, bool exclusive)
-{
-	return !node->exclusive && (!exclusive || !node->writers);
-}
-
-/* Whether the request may turn into read-modify-write. */
-static bool wants_exclusive(const struct file_node *node, const struct ob_block_request *request)
-{
-	return request->op != OB_BLOCK_DISCARD && misaligned(node, request);
-}
-
-static bool has_room(const struct file_node *node, const struct ob_block_request *request)
-{
-	const struct file_shared *shared = node->shared;
-
-	if (!shared->free_io && shared->chunk_count == ARRAY_SIZE(shared->chunks))
-		return false;
-	return shared->bounces < FILE_MAX_BOUNCES || !needs_bounce(node, request);
-}
-
-static int launch_or_wait(struct file_node *node, struct ob_block_request *request)
-{
-	struct file_shared *shared = node->shared;
-
-	if (!shared->waiting.first && has_room(node, request))
-		return launch(node, request);
-	file_queue_append(&shared->waiting, request);
-	return -EINPROGRESS;
-}
-
-static int enter_writer(struct file_node *node, struct ob_block_request *request)
-{
-	int rc;
-
-	node->writers++;
-	node->exclusive = wants_exclusive(node, request);
-	rc = launch_or_wait(node, request);
-	if (rc != -EINPROGRESS) {
-		node->writers--;
-		node->exclusive = false;
-	}
-	return rc;
-}
-
-/* A write has ended: lets those in that it held. */
-static void leave_writer(struct file_node *node)
-{
-	struct ob_block_request *request;
-
-	node->writers--;
-	node->exclusive = false;
-	while ((request = node->held.first) && may_write(node, wants_exclusive(node, request))) {
-		int rc;
-
-		file_queue_take(&node->held);
-		rc = enter_writer(node, request);
-		if (rc != -EINPROGRESS)
-			block_complete(request, rc);
-	}
-}
-
-/* A place has become free: lets those in that wait for one. */
-static void wake_waiting(struct file_shared *shared)
-{
-	struct ob_block_request *request;
-
-	while ((request = shared->waiting.first) && has_room(node_of(request), request)) {
-		struct file_node *node = node_of(request);
-		int rc;
-
-		file_queue_take(&shared->waiting);
-		rc = launch(node, request);
-		if (rc == -EINPROGRESS)
-			continue;
-		if (modifies(request))
-			leave_writer(node);
-		block_complete(request, rc);
-	}
-}
-
 static void drop_bounce(struct file_shared *shared, struct file_io *io)
 {
 	if (io->bounce)
@@ -230,25 +133,23 @@ static void drop_bounce(struct file_shared *shared, struct file_io *io)
 static void finish(struct file_io *io, ssize_t result)
 {
 	struct ob_block_request *request = io->request;
-	struct file_node *node = node_of(request);
+	struct file_node *node = file_node_of(request);
 	struct file_shared *shared = node->shared;
 
 	if (result)
 		report(node, request, result);
 	drop_bounce(shared, io);
 	file_io_put(shared, io);
-	if (modifies(request))
-		leave_writer(node);
-	wake_waiting(shared);
+	file_queue_next(node, request);
 	block_complete(request, status_of(result));
 }
 
 static void start_job(struct file_io *io, enum engine_op op)
 {
-	struct file_node *node = node_of(io->request);
+	struct file_node *node = file_node_of(io->request);
 	struct engine *engine = file_engine(node, op);
 
-	/* launch() has seen to it that there is one. */
+	/* file_io_begin() has seen to it that there is one. */
 	io->job.op = op;
 	io->job.fd = node->fd;
 	io->job.file = node->file;
@@ -279,7 +180,7 @@ static void start_sync(struct file_io *io)
 static void start_range(struct file_io *io)
 {
 	struct ob_block_request *request = io->request;
-	struct file_node *node = node_of(request);
+	struct file_node *node = file_node_of(request);
 
 	io->step = FILE_RANGE;
 	io->job.offset = request->offset;
@@ -338,7 +239,7 @@ static void store_piece(struct file_io *io)
 static void next_piece(struct file_io *io)
 {
 	const struct ob_block_request *request = io->request;
-	uint64_t mask = node_of(request)->io_align - 1;
+	uint64_t mask = file_node_of(request)->io_align - 1;
 	uint64_t at = request->offset + request->progress;
 	uint64_t end = request->offset + request->length;
 	uint64_t skip;
@@ -371,9 +272,9 @@ static enum engine_op first_op(const struct file_node *node, const struct ob_blo
 }
 
 /* Gets what the request needs and starts its first step. -EINPROGRESS, or why it can't be. */
-static int launch(struct file_node *node, struct ob_block_request *request)
+int file_io_begin(struct file_node *node, struct ob_block_request *request)
 {
-	bool bounce = needs_bounce(node, request);
+	bool bounce = file_io_needs_bounce(node, request);
 	struct file_io *io;
 
 	if (!file_engine(node, first_op(node, request)))
@@ -402,7 +303,7 @@ static void data_done(struct file_io *io, bool on_storage)
 {
 	const struct ob_block_request *request = io->request;
 
-	if (modifies(request) && request->flags & OB_BLOCK_FUA && !on_storage)
+	if (file_modifies(request) && request->flags & OB_BLOCK_FUA && !on_storage)
 		start_sync(io);
 	else
 		finish(io, 0);
@@ -412,6 +313,14 @@ static void whole_done(struct file_io *io, ssize_t result)
 {
 	struct ob_block_request *request = io->request;
 
+	/* Direct I/O may want more than it says; a bounce buffer suits it in any case. */
+	if (result == -EINVAL && file_node_of(request)->direct) {
+		if (take_bounce(file_node_of(request), io))
+			finish(io, -ENOMEM);
+		else
+			next_piece(io);
+		return;
+	}
 	/* The end of the file: somebody made it shorter. */
 	if (result <= 0) {
 		finish(io, result ? result : -EIO);
@@ -456,7 +365,7 @@ static void piece_done(struct file_io *io, ssize_t result)
 
 static void discard_done(struct file_io *io, ssize_t result)
 {
-	struct file_node *node = node_of(io->request);
+	struct file_node *node = file_node_of(io->request);
 
 	/* Discard is advice to a device, and one that can't take it has lost nothing. */
 	if (result == -EOPNOTSUPP && node->is_device) {
@@ -469,7 +378,7 @@ static void discard_done(struct file_io *io, ssize_t result)
 /* Zeroes that can't be had this way are tried the next: punch, zero the range, write. */
 static void zeroes_done(struct file_io *io, ssize_t result)
 {
-	struct file_node *node = node_of(io->request);
+	struct file_node *node = file_node_of(io->request);
 
 	if (!result) {
 		data_done(io, false);
@@ -502,7 +411,7 @@ static void zeroes_done(struct file_io *io, ssize_t result)
  */
 static void sync_done(struct file_io *io, ssize_t result)
 {
-	struct file_node *node = node_of(io->request);
+	struct file_node *node = file_node_of(io->request);
 
 	if (result && !node->direct)
 		node->lost = status_of(result);
@@ -531,31 +440,4 @@ static void job_done(struct engine_job *job, ssize_t result)
 		sync_done(io, result);
 		break;
 	}
-}
-
-/* Whether a discard covers no whole sector of the device, and so nothing. */
-static bool discards_nothing(const struct file_node *node, const struct ob_block_request *request)
-{
-	uint64_t mask = node->sector - 1;
-
-	if (!node->block.info.discard)
-		return true;
-	return node->is_device &&
-	       ((request->offset + mask) & ~mask) >= ((request->offset + request->length) & ~mask);
-}
-
-int file_submit(struct ob_block *block, struct ob_block_request *request)
-{
-	struct file_node *node = container_of(block, struct file_node, block);
-
-	if (request->op == OB_BLOCK_FLUSH && (node->lost || block->info.read_only))
-		return node->lost;
-	if (request->op == OB_BLOCK_DISCARD && discards_nothing(node, request))
-		return 0;
-	if (!modifies(request))
-		return launch_or_wait(node, request);
-	if (!node->held.first && may_write(node, wants_exclusive(node, request)))
-		return enter_writer(node, request);
-	file_queue_append(&node->held, request);
-	return -EINPROGRESS;
 }

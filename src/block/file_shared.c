@@ -122,28 +122,3 @@ struct engine *file_engine(struct file_node *node, enum engine_op op)
 	}
 	return engine;
 }
-
-void file_queue_init(struct file_queue *queue)
-{
-	queue->first = NULL;
-	queue->end = &queue->first;
-}
-
-void file_queue_append(struct file_queue *queue, struct ob_block_request *request)
-{
-	request->next = NULL;
-	*queue->end = request;
-	queue->end = &request->next;
-}
-
-struct ob_block_request *file_queue_take(struct file_queue *queue)
-{
-	struct ob_block_request *request = queue->first;
-
-	if (request) {
-		queue->first = request->next;
-		if (!queue->first)
-			queue->end = &queue->first;
-	}
-	return request;
-}

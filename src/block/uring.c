@@ -174,7 +174,7 @@ static void submit_all(struct ob_task *task)
 		ob_task_schedule(uring->loop, &uring->submit);
 	io_uring_cq_eventfd_toggle(&uring->ring, true);
 	/* What ended before the eventfd was on again must be seen now: on first, then look. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__sync_synchronize();
 	reap(uring);
 }
 

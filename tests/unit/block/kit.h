@@ -28,6 +28,8 @@
 #include "block/block.h"
 #include "loop/loop.h"
 
+enum { SKIPPED = 77 }; /* exit status of a child that can't do its test here */
+
 struct call {
 	struct ob_block_request request;
 	bool done;
@@ -192,6 +194,59 @@ static inline unsigned count_entries(const char *path)
 	closedir(dir);
 	return count;
 }
+
+/* A file without a name in the current folder, to be opened as /proc/self/fd/N. */
+static inline int new_file(uint64_t size)
+{
+	int fd = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	return fd;
+}
+
+/* Bytes that the file takes on its disk. */
+static inline uint64_t allocated(int fd)
+{
+	struct stat st;
+
+	fsync(fd);
+	assert_int_equal(fstat(fd, &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+/* Runs body in a process of its own, which must end with 0. */
+static inline void in_child(void (*body)(void))
+{
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (!child) {
+		body();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
+		skip();
+	assert_int_equal(status, 0);
+}
+
+/* In a child, where cmocka's assertions would return into the parent's tests. */
+#define child_assert(condition)                                                                    \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			fprintf(stderr, "# %s:%d: not true: %s\n", __FILE__, __LINE__,             \
+			        #condition);                                                       \
+			_exit(1);                                                                  \
+		}                                                                                  \
+	} while (0)
+
+#define child_skip(...)                                                                            \
+	do {                                                                                       \
+		fprintf(stderr, "# SKIPPED: " __VA_ARGS__);                                        \
+		_exit(SKIPPED);                                                                    \
+	} while (0)
 
 /*
  * Random requests of all kinds on [0, size) of the block, checked against a model in memory.

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which requests to a file node may begin now, and which have to wait.
+ *
+ * Two things make a request wait. All places on its loop may be taken (or all bounce buffers, if it
+ * needs one): then it waits in line with the requests of all nodes. And a write that does not fill
+ * whole blocks of the file may have to read, change and write back, which needs the node's other
+ * writes out of the way, before it and while it is under way: then writes are held, in order, at
+ * the node. Reads are never held: they have no say in what a block becomes.
+ */
+#include <errno.h>
+
+#include "base/list.h"
+#include "file.h"
+
+void file_queue_init(struct file_queue *queue)
+{
+	queue->first = NULL;
+	queue->end = &queue->first;
+}
+
+static void append(struct file_queue *queue, struct ob_block_request *request)
+{
+	request->next = NULL;
+	*queue->end = request;
+	queue->end = &request->next;
+}
+
+static struct ob_block_request *take(struct file_queue *queue)
+{
+	struct ob_block_request *request = queue->first;
+
+	if (request) {
+		queue->first = request->next;
+		if (!queue->first)
+			queue->end = &queue->first;
+	}
+	return request;
+}
+
+static bool may_write(const struct file_node *node, bool exclusive)
+{
+	return !node->exclusive && (!exclusive || !node->writers);
+}
+
+/* Whether the request may turn into read-modify-write. */
+static bool wants_exclusive(const struct file_node *node, const struct ob_block_request *request)
+{
+	return request->op != OB_BLOCK_DISCARD && file_misaligned(node, request);
+}
+
+static bool has_room(const struct file_node *node, const struct ob_block_request *request)
+{
+	const struct file_shared *shared = node->shared;
+
+	if (!shared->free_io && shared->chunk_count == ARRAY_SIZE(shared->chunks))
+		return false;
+	return shared->bounces < FILE_MAX_BOUNCES || !file_io_needs_bounce(node, request);
+}
+
+static int launch_or_wait(struct file_node *node, struct ob_block_request *request)
+{
+	struct file_shared *shared = node->shared;
+
+	if (!shared->waiting.first && has_room(node, request))
+		return file_io_begin(node, request);
+	append(&shared->waiting, request);
+	return -EINPROGRESS;
+}
+
+static int enter_writer(struct file_node *node, struct ob_block_request *request)
+{
+	int rc;
+
+	node->writers++;
+	node->exclusive = wants_exclusive(node, request);
+	rc = launch_or_wait(node, request);
+	if (rc != -EINPROGRESS) {
+		node->writers--;
+		node->exclusive = false;
+	}
+	return rc;
+}
+
+/* A write has ended: lets those in that it held. */
+static void leave_writer(struct file_node *node)
+{
+	struct ob_block_request *request;
+
+	node->writers--;
+	node->exclusive = false;
+	while ((request = node->held.first) && may_write(node, wants_exclusive(node, request))) {
+		int rc;
+
+		take(&node->held);
+		rc = enter_writer(node, request);
+		if (rc != -EINPROGRESS)
+			block_complete(request, rc);
+	}
+}
+
+/* A place has become free: lets those in that wait for one. */
+static void wake_waiting(struct file_shared *shared)
+{
+	struct ob_block_request *request;
+
+	while ((request = shared->waiting.first) && has_room(file_node_of(request), request)) {
+		struct file_node *node = file_node_of(request);
+		int rc;
+
+		take(&shared->waiting);
+		rc = file_io_begin(node, request);
+		if (rc == -EINPROGRESS)
+			continue;
+		if (file_modifies(request))
+			leave_writer(node);
+		block_complete(request, rc);
+	}
+}
+
+/* Starts before it completes, so that a node of those that wait can't be gone. */
+void file_queue_next(struct file_node *node, struct ob_block_request *request)
+{
+	struct file_shared *shared = node->shared;
+
+	if (file_modifies(request))
+		leave_writer(node);
+	wake_waiting(shared);
+}
+
+/* Whether a discard covers no whole sector of the device, and so nothing. */
+static bool discards_nothing(const struct file_node *node, const struct ob_block_request *request)
+{
+	uint64_t mask = node->sector - 1;
+
+	if (!node->block.info.discard)
+		return true;
+	return node->is_device &&
+	       ((request->offset + mask) & ~mask) >= ((request->offset + request->length) & ~mask);
+}
+
+int file_submit(struct ob_block *block, struct ob_block_request *request)
+{
+	struct file_node *node = container_of(block, struct file_node, block);
+
+	if (request->op == OB_BLOCK_FLUSH && (node->lost || block->info.read_only))
+		return node->lost;
+	if (request->op == OB_BLOCK_DISCARD && discards_nothing(node, request))
+		return 0;
+	if (!file_modifies(request))
+		return launch_or_wait(node, request);
+	if (!node->held.first && may_write(node, wants_exclusive(node, request)))
+		return enter_writer(node, request);
+	append(&node->held, request);
+	return -EINPROGRESS;
+}
