@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fixtures of the tests of the whole program: an outboard process, or one run of it to its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from outboard import BIN, LIMIT, SANITIZER_REPORTS, Outboard, sockets_in
+
+
+class Start(Protocol):
+    def __call__(
+        self,
+        *words: str | Path,
+        pass_fds: Sequence[int] = (),
+        env: dict[str, str] | None = None,
+        wait: bool = True,
+        wrapper: Sequence[str] = (),
+    ) -> Outboard: ...
+
+
+class Run(Protocol):
+    def __call__(
+        self,
+        *words: str | Path,
+        pass_fds: Sequence[int] = (),
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def environment(folder: Path) -> dict[str, str]:
+    """Nothing of whoever runs the tests may get in: their service manager, their folders."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("LISTEN_", "NOTIFY_"))}
+    return {**env, "XDG_RUNTIME_DIR": str(folder / "run")}
+
+
+@pytest.fixture
+def outboard(folder: Path, environment: dict[str, str]) -> Iterator[Start]:
+    """Starts outboard and waits until it is ready. All of them are stopped at the end."""
+    started: list[Outboard] = []
+    before = sockets_in(folder)
+
+    def start(
+        *words: str | Path,
+        pass_fds: Sequence[int] = (),
+        env: dict[str, str] | None = None,
+        wait: bool = True,
+        wrapper: Sequence[str] = (),
+    ) -> Outboard:
+        merged = {**environment, **(env or {})}
+        process = Outboard(folder, words, merged, pass_fds, wait=False, wrapper=wrapper)
+        started.append(process)
+        if wait:
+            process.wait_ready()
+        return process
+
+    yield start
+    for process in started:
+        process.finish()
+    if started:
+        left = {path for path in sockets_in(folder) - before if not path.name.startswith("keep")}
+        assert not left
+
+
+@pytest.fixture
+def run(folder: Path, environment: dict[str, str]) -> Run:
+    """Runs outboard to its end."""
+
+    def run_once(
+        *words: str | Path,
+        pass_fds: Sequence[int] = (),
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        result = subprocess.run(
+            [str(BIN), *map(str, words)],
+            cwd=folder,
+            env={**environment, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            pass_fds=pass_fds,
+            timeout=LIMIT,
+            check=False,
+        )
+        assert not any(report in result.stderr for report in SANITIZER_REPORTS), result.stderr
+        return result
+
+    return run_once

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""NVMe disks through the socket: what the command line configures is what a driver sees."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from conftest import Run, Start
+from nvme_driver import (
+    CNS_CONTROLLER,
+    CNS_NAMESPACE,
+    CNS_NAMESPACE_LIST,
+    CommandError,
+    Nvme,
+)
+from outboard import LIMIT
+from vfio_user import IRQ_MSIX, Client
+
+MIB = 1 << 20
+OpenDisk = Callable[[Path], Nvme]
+
+
+@pytest.fixture
+def open_disk() -> Iterator[OpenDisk]:
+    """Connects to a socket and brings up the controller there."""
+    with ExitStack() as stack:
+
+        def connect(path: Path) -> Nvme:
+            nvme = Nvme(stack.enter_context(Client(path)))
+            stack.callback(nvme.close)
+            nvme.enable()
+            nvme.create_io_queues()
+            return nvme
+
+        yield connect
+
+
+def image(folder: Path, name: str, size: int = MIB) -> Path:
+    path = folder / name
+    path.write_bytes(os.urandom(size))
+    return path
+
+
+def namespaces(nvme: Nvme) -> list[int]:
+    ids = struct.unpack("<1024I", nvme.identify(CNS_NAMESPACE_LIST))
+    return [number for number in ids if number]
+
+
+def namespace_size(nvme: Nvme, number: int) -> int:
+    data = nvme.identify(CNS_NAMESPACE, number)
+    lbaf = struct.unpack_from("<I", data, 128 + 4 * (data[26] & 0xF))[0]
+    blocks: int = struct.unpack_from("<Q", data)[0]
+    return blocks << (lbaf >> 16 & 0xFF)
+
+
+def test_identify(outboard: Start, folder: Path, open_disk: OpenDisk) -> None:
+    outboard("nvme", "size=8M", "serial=abc123", "socket=a")
+    nvme = open_disk(folder / "a")
+    controller = nvme.identify(CNS_CONTROLLER)
+    assert controller[4:24] == b"abc123".ljust(20)
+    assert namespaces(nvme) == [1]
+    assert namespace_size(nvme, 1) == 8 * MIB
+
+
+def test_long_form_says_the_same(outboard: Start, folder: Path, open_disk: OpenDisk) -> None:
+    outboard(
+        "-blockdev", "driver=mem,node-name=b0,size=8M",
+        "-device", "nvme,id=nvme0,drive=b0,serial=abc123",
+        "-object", "x-vfio-user-server,id=s0,type=unix,path=long,device=nvme0",
+    )  # fmt: skip
+    outboard("nvme", "size=8M", "serial=abc123", "socket=short")
+    long, short = (open_disk(folder / name) for name in ("long", "short"))
+    for cns in (CNS_CONTROLLER, CNS_NAMESPACE, CNS_NAMESPACE_LIST):
+        namespace = 1 if cns == CNS_NAMESPACE else 0
+        assert long.identify(cns, namespace)[:64] == short.identify(cns, namespace)[:64]
+
+
+def test_what_is_written_is_in_the_file(
+    outboard: Start, folder: Path, open_disk: OpenDisk
+) -> None:
+    path = image(folder, "disk.img")
+    before = path.read_bytes()
+    process = outboard("nvme", path, "socket=a")
+    nvme = open_disk(folder / "a")
+    assert nvme.read(1, 8, 8192) == before[8 * 512 :][:8192]
+    data = os.urandom(8192)
+    nvme.write(1, 100, data)
+    nvme.flush(1)
+    assert nvme.read(1, 100, 8192) == data
+    assert process.stop() == 0
+    assert path.read_bytes() == before[: 100 * 512] + data + before[100 * 512 + 8192 :]
+
+
+def test_several_files_are_several_namespaces(
+    outboard: Start, folder: Path, open_disk: OpenDisk
+) -> None:
+    paths = [image(folder, "one.img"), image(folder, "two.img", 2 * MIB)]
+    outboard("nvme", paths[0], f"file={paths[1]}", "socket=a")
+    nvme = open_disk(folder / "a")
+    assert namespaces(nvme) == [1, 2]
+    assert [namespace_size(nvme, number) for number in (1, 2)] == [MIB, 2 * MIB]
+    for number, path in enumerate(paths, 1):
+        assert nvme.read(number, 0, 512) == path.read_bytes()[:512]
+
+
+def test_read_only(outboard: Start, folder: Path, open_disk: OpenDisk) -> None:
+    path = image(folder, "disk.img")
+    before = path.read_bytes()
+    outboard("nvme", path, "ro=on", "socket=a")
+    nvme = open_disk(folder / "a")
+    with pytest.raises(CommandError):
+        nvme.write(1, 0, bytes(512))
+    assert nvme.read(1, 0, 512) == before[:512]
+    assert path.read_bytes() == before
+
+
+def test_past_the_end(outboard: Start, folder: Path, open_disk: OpenDisk) -> None:
+    outboard("nvme", "size=1M", "socket=a")
+    nvme = open_disk(folder / "a")
+    with pytest.raises(CommandError) as error:
+        nvme.read(1, 2048, 512)
+    assert error.value.status == 0x80  # LBA out of range
+
+
+def test_interrupts(outboard: Start, folder: Path) -> None:
+    outboard("nvme", "size=1M", "socket=a")
+    with Client(folder / "a") as client:
+        nvme = Nvme(client)
+        fds = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
+        for vector, fd in enumerate(fds):
+            client.set_irq_eventfd(IRQ_MSIX, vector, fd)
+        nvme.enable()
+        nvme.create_io_queues(interrupt_vector=1)
+        nvme.write(1, 0, bytes(512))
+        for fd in fds:
+            assert select.select([fd], [], [], LIMIT)[0], "no interrupt"
+            os.close(fd)
+        nvme.close()
+
+
+def test_data_stays_over_clients(outboard: Start, folder: Path) -> None:
+    outboard("nvme", "size=1M", "socket=a")
+    for i in range(5):
+        with Client(folder / "a") as client:
+            client.reset()
+            nvme = Nvme(client)
+            nvme.enable()
+            nvme.create_io_queues()
+            if i:
+                assert nvme.read(1, 7, 512) == bytes([i - 1]) * 512
+            nvme.write(1, 7, bytes([i]) * 512)
+            nvme.close()
+
+
+# Images are locked against other processes
+
+
+def test_image_in_use_is_refused(outboard: Start, run: Run, folder: Path) -> None:
+    path = image(folder, "disk.img")
+    before = path.read_bytes()
+    first = outboard("nvme", path, "socket=a")
+    for words in (["nvme", path], ["nvme", path, "ro=on"]):
+        result = run(*words, "socket=b")
+        assert result.returncode == 1
+        assert len(result.stderr.splitlines()) == 1
+        assert "disk.img" in result.stderr and "in use" in result.stderr
+        assert not (folder / "b").exists()
+    assert first.stop() == 0
+    assert path.read_bytes() == before
+    outboard("nvme", path, "socket=b")
+
+
+def test_readers_share_an_image(outboard: Start, run: Run, folder: Path) -> None:
+    path = image(folder, "disk.img")
+    outboard("nvme", path, "ro=on", "socket=a")
+    outboard("nvme", path, "ro=on", "socket=b")
+    assert run("nvme", path, "socket=c").returncode == 1
+
+
+def test_lock_goes_with_the_process(outboard: Start, folder: Path) -> None:
+    path = image(folder, "disk.img")
+    outboard("nvme", path, "socket=a").stop(signal.SIGKILL)
+    outboard("nvme", path, "socket=a")
