@@ -176,6 +176,17 @@ void pci_irq_update(struct pci *pci)
 	send_pending_msix(pci);
 }
 
+/* The same where nothing but one vector of the mode's kind can be concerned. */
+static void update_vector(struct pci *pci, enum pci_irq kind, unsigned vector)
+{
+	if (kind == PCI_IRQ_INTX)
+		update_pin(pci);
+	else if (kind == PCI_IRQ_MSI)
+		send_pending_msi(pci);
+	else if (kind == PCI_IRQ_MSIX)
+		pci_irq_update_msix(pci, vector);
+}
+
 static void drop_pending(struct pci *pci)
 {
 	memset(pci->state.msix_pending, 0, sizeof(pci->state.msix_pending));
@@ -276,7 +287,10 @@ void pci_irq_wire(struct pci *pci, enum pci_irq kind, unsigned vector, bool wire
 		/* The mask goes with the wire: an INTx in service must not block the next user. */
 		bit_assign(pci->masked[kind], vector, false);
 	}
-	pci_irq_update(pci);
+	if (pci->mode != find_mode(pci))
+		pci_irq_update(pci);
+	else
+		update_vector(pci, kind, vector);
 }
 
 void pci_irq_mask(struct pci *pci, enum pci_irq kind, unsigned vector, bool masked)
@@ -285,7 +299,7 @@ void pci_irq_mask(struct pci *pci, enum pci_irq kind, unsigned vector, bool mask
 		return;
 	bit_assign(pci->masked[kind], vector, masked);
 	if (!masked)
-		pci_irq_update(pci);
+		update_vector(pci, kind, vector);
 }
 
 void pci_irq_trigger(struct pci *pci, enum pci_irq kind, unsigned vector)
