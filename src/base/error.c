@@ -22,15 +22,17 @@ int ob_error_prefix(struct ob_error *err, int code, const char *format, ...)
 {
 	char old[sizeof(err->message)];
 	va_list args;
-	int n;
+	size_t used;
 
 	if (err) {
 		memcpy(old, err->message, sizeof(old));
 		va_start(args, format);
-		n = vsnprintf(err->message, sizeof(err->message), format, args);
+		vsnprintf(err->message, sizeof(err->message), format, args);
 		va_end(args);
-		if (n >= 0 && (size_t)n < sizeof(err->message))
-			snprintf(err->message + n, sizeof(err->message) - (size_t)n, ": %s", old);
+		used = strlen(err->message);
+		strncat(err->message, ": ", sizeof(err->message) - 1 - used);
+		used = strlen(err->message);
+		strncat(err->message, old, sizeof(err->message) - 1 - used);
 	}
 	return code;
 }
