@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Namespaces and the drives behind them: requests, sweeps over a range in many requests, and what a
+ * drive's errors are called in NVMe.
+ */
+#include <errno.h>
+
+#include "internal.h"
+
+struct nvme_namespace *nvme_namespace(struct nvme *n, uint32_t nsid)
+{
+	return nsid && nsid <= n->ns_count ? &n->ns[nsid - 1] : NULL;
+}
+
+int nvme_block_status(struct nvme_cmd *cmd, int error, bool write)
+{
+	struct nvme *n = cmd->nvme;
+
+	switch (-error) {
+	case 0:
+		return 0;
+	case ENOSPC:
+	case EDQUOT:
+		return NVME_CAPACITY_EXCEEDED;
+	case EROFS:
+	case EPERM:
+		return NVME_READ_ONLY_RANGE;
+	case ENOMEM:
+	case EINVAL:
+		return NVME_INTERNAL_ERROR;
+	default:
+		n->state->health.media_errors++;
+		ob_dev_warn(n->dev, "%s of drive %s failed at byte %llu: error %d",
+		            write ? "write" : "read", ob_block_name(cmd->request.block),
+		            (unsigned long long)cmd->request.offset, -error);
+		return write ? NVME_WRITE_FAULT : NVME_READ_ERROR;
+	}
+}
+
+static void request_done(struct ob_block_request *request, int error)
+{
+	struct nvme_cmd *cmd = ob_container_of(request, struct nvme_cmd, request);
+	struct nvme *n = cmd->nvme;
+
+	n->requests--;
+	cmd->phase = NVME_WORKING;
+	if (cmd->dropped)
+		nvme_cmd_free(cmd);
+	else
+		cmd->block_done(cmd, error);
+	nvme_request_ended(n);
+}
+
+int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint64_t offset,
+                uint64_t length, void (*done)(struct nvme_cmd *cmd, int error))
+{
+	struct ob_block_request *request = &cmd->request;
+	struct nvme *n = cmd->nvme;
+	int error;
+
+	if (n->quiescing) {
+		nvme_cmd_suspend(cmd);
+		return -EINPROGRESS;
+	}
+	request->op = op;
+	request->flags = flags;
+	request->offset = offset;
+	request->length = length;
+	request->done = request_done;
+	request->block = cmd->ns->block;
+	cmd->block_done = done;
+	error = ob_block_submit(cmd->ns->block, request);
+	if (error == -EINPROGRESS) {
+		cmd->phase = NVME_BLOCK;
+		n->requests++;
+	}
+	return error;
+}
+
+static void sweep(struct nvme_cmd *cmd, int error);
+
+static void sweep_again(struct nvme_cmd *cmd)
+{
+	sweep(cmd, 0);
+}
+
+static void sweep(struct nvme_cmd *cmd, int error)
+{
+	uint64_t chunk = cmd->length < cmd->sweep_chunk ? cmd->length : cmd->sweep_chunk;
+	uint64_t offset = cmd->offset;
+
+	if (error || !chunk) {
+		cmd->swept(cmd, error);
+		return;
+	}
+	cmd->offset += chunk;
+	cmd->length -= chunk;
+	cmd->bulk_iov = (struct iovec){cmd->bulk, chunk};
+	cmd->request.iov = &cmd->bulk_iov;
+	cmd->request.iovcnt = 1;
+	error = nvme_submit(cmd, cmd->sweep_op, cmd->sweep_flags, offset, chunk, sweep);
+	if (error == -EINPROGRESS)
+		return;
+	if (error || !cmd->length)
+		cmd->swept(cmd, error);
+	else
+		nvme_cmd_yield(cmd, sweep_again);
+}
+
+void nvme_sweep(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint32_t chunk,
+                void (*swept)(struct nvme_cmd *cmd, int error))
+{
+	cmd->sweep_op = op;
+	cmd->sweep_flags = flags;
+	cmd->sweep_chunk = chunk;
+	cmd->swept = swept;
+	sweep(cmd, 0);
+}

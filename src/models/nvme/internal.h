@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The controller at run time: commands in flight, queues' transfers, timers. All of it can be made
+ * again from properties and state (state.h).
+ *
+ * A command is: fetched (queue.c), checked (admin.c, io.c), its data found (data.c with prp.c and
+ * sgl.c), worked on, and completed (queue.c). Every step that reaches for guest memory or a drive
+ * may be over at once or later. A command that waits for the client when the device is quiesced is
+ * put back and begun again from its entry when the device resumes: whatever it did until then has
+ * no effect that anybody has seen.
+ */
+#ifndef NVME_INTERNAL_H
+#define NVME_INTERNAL_H
+
+#include "state.h"
+
+extern const struct ob_model nvme_model;
+
+struct nvme;
+struct nvme_cmd;
+
+enum {
+	NVME_MAX_COMMANDS = 1024, /* in flight on one controller */
+	NVME_ADMIN_RESERVE = 16,  /* of these, for the admin queue only */
+	NVME_COMMAND_CHUNK = 16,  /* allocated at a time */
+	NVME_FETCH_BATCH = 32,    /* entries fetched from a queue before others have their turn */
+	NVME_TURN_BUDGET = 256,   /* entries fetched before the event loop has its turn */
+	NVME_POST_BATCH = 16,     /* completions written at a time */
+	NVME_INLINE_RANGES = 16,
+	NVME_MAX_RANGES = 1024, /* what an ob_xfer takes */
+	NVME_PAGE = 4096,       /* the buffers of the page pool */
+	NVME_SPARE_PAGES = 64,
+	NVME_TEMPERATURE = 310, /* K; nothing here gets warm */
+	NVME_TEMPERATURE_WARNING = 343,
+	NVME_TEMPERATURE_CRITICAL = 353,
+	NVME_WORK_CHUNK = 1 << 26, /* bytes of a Format between two looks at everything else */
+};
+
+/* What a step returns instead of a status, when the command will be completed by somebody later. */
+enum { NVME_PENDING = -1 };
+/* What a walk of PRPs or SGLs returns when it wants more of the guest's list. */
+enum { NVME_FETCH = -2 };
+
+/* A ring of commands. */
+struct nvme_link {
+	struct nvme_link *next, *prev;
+};
+
+enum nvme_phase {
+	NVME_WORKING,   /* somebody's function runs, or it waits for nothing but time (Delete SQ) */
+	NVME_LISTING,   /* waits for a piece of a PRP list or SGL segment */
+	NVME_BEGINNING, /* waits for ob_xfer_begin() */
+	NVME_BLOCK,     /* waits for a drive */
+	NVME_ENDING,    /* waits for ob_xfer_end() */
+	NVME_YIELDED,   /* goes on with the next turn */
+	NVME_SUSPENDED, /* begins again when the device resumes */
+	NVME_COMPLETED, /* waits for room in its completion queue */
+};
+
+struct nvme_namespace {
+	struct ob_block *block;
+	uint64_t offset, size; /* in bytes, of the drive */
+	uint32_t nsid;
+	struct nvme_cmd *formatting; /* the command that does */
+};
+
+/* Where a walk of a PRP list or of SGL segments stands. */
+struct nvme_walk {
+	uint64_t address;      /* of what is to be fetched next, */
+	uint32_t fetch;        /* and how much of it */
+	uint64_t left;         /* data bytes still without an address */
+	uint64_t segment_left; /* SGL: bytes of the segment from address on */
+	bool last;             /* SGL: this is the last segment */
+	unsigned descriptors;  /* SGL: seen so far, to bound the walk */
+};
+
+struct nvme_cmd {
+	struct nvme_link link;      /* of a submission queue's commands or a completion queue's */
+	struct nvme_link turn_link; /* of those that yielded */
+	struct nvme *nvme;
+	uint32_t dw[NVME_SQE_SIZE / 4]; /* the entry: the one copy, in the host's byte order */
+	uint16_t sqid, cqid;
+	uint16_t status;
+	uint32_t result;
+	uint8_t phase;
+	bool dropped; /* the controller was reset under it: ends without a trace */
+
+	struct nvme_namespace *ns;
+	uint64_t lba;
+	uint64_t offset, length;             /* on the drive */
+	unsigned step;                       /* of a command that is several requests */
+	void (*again)(struct nvme_cmd *cmd); /* for NVME_YIELDED */
+	void (*fill)(struct nvme_cmd *cmd);  /* for nvme_send_page() */
+
+	/* A sweep of the drive from offset on, length bytes: see nvme_sweep(). */
+	enum ob_block_op sweep_op;
+	unsigned sweep_flags;
+	uint32_t sweep_chunk;
+	void (*swept)(struct nvme_cmd *cmd, int error);
+
+	/* Data between guest and controller: see nvme_map(). */
+	enum ob_dma_dir dir;
+	bool has_xfer;
+	uint32_t data_length;
+	void (*mapped)(struct nvme_cmd *cmd);
+	void (*ended)(struct nvme_cmd *cmd);
+	struct nvme_walk walk;
+	struct ob_dma_range *ranges,
+		*holes; /* holes: offset in the data and length of bit buckets */
+	unsigned nranges, range_room, nholes;
+	uint8_t *page; /* of the page pool: lists, and what admin commands carry */
+	uint8_t *bulk; /* malloc()ed: what a drive returned and the guest does not get as it is */
+	struct ob_dma_op op;
+	struct ob_xfer xfer;
+
+	struct ob_block_request request;
+	struct iovec bulk_iov;
+	void (*block_done)(struct nvme_cmd *cmd, int status);
+
+	struct ob_dma_range inline_ranges[NVME_INLINE_RANGES];
+};
+
+enum nvme_look {
+	NVME_LOOK_NONE,
+	NVME_LOOK_READ,  /* reading the shadow doorbell */
+	NVME_LOOK_EVENT, /* writing the event index */
+};
+
+/* The look at a shadow doorbell: see shadow.c. */
+struct nvme_shadow {
+	struct ob_dma_op op;
+	uint8_t bytes[4];
+	uint8_t state; /* enum nvme_look */
+	bool again;    /* rung while it looked */
+	bool armed;    /* the event index says that the guest is to ring for what comes next */
+	bool fresh;    /* not rung yet: what stands in the buffer may be an older queue's */
+};
+
+struct nvme_sq {
+	struct nvme *nvme;
+	uint16_t id;
+	struct nvme_link commands; /* fetched and not completed */
+	unsigned in_flight;        /* how many these are */
+	struct ob_dma_op op;       /* fetches entries */
+	unsigned fetching;         /* entries that op fetches; 0: not under way */
+	uint8_t *page;             /* for op */
+	struct nvme_shadow shadow;
+	struct nvme_cmd *deleter;
+};
+
+struct nvme_cq {
+	struct nvme *nvme;
+	uint16_t id;
+	struct nvme_link pending; /* completed commands without an entry yet */
+	bool full;                /* there was no room for them */
+	struct ob_dma_op op;      /* writes entries */
+	bool writing;
+	unsigned staged;   /* entries in stage, which are not known to be written, */
+	uint16_t stage_at; /* and where they belong. The tail is past them already */
+	uint8_t stage[NVME_POST_BATCH * NVME_CQE_SIZE];
+	struct nvme_shadow shadow;
+};
+
+/* Interrupt coalescing (5.21.1.8) of a vector. */
+struct nvme_vector {
+	struct nvme *nvme;
+	struct ob_timer timer;
+	unsigned count; /* completions since the last interrupt */
+};
+
+struct nvme {
+	struct ob_dev *dev;
+	const struct nvme_props *props;
+	struct nvme_state *state;
+	uint32_t page_size; /* CC.MPS */
+	uint32_t max_data;  /* MDTS in bytes */
+	unsigned vectors;   /* MSI-X vectors */
+	bool write_cache;   /* some drive has one */
+	unsigned ns_count;
+	struct nvme_namespace *ns;
+
+	struct ob_task turn;
+	bool in_turn;
+	bool quiescing;  /* between quiesce and resume */
+	bool disabling;  /* CC.EN went to 0, requests are still in flight */
+	bool irq_raised; /* INTA# */
+	uint64_t ready[(NVME_MAX_PAIRS + 64) / 64];   /* queues to look at: submission */
+	uint64_t posting[(NVME_MAX_PAIRS + 64) / 64]; /* and completion */
+	unsigned next_sq;
+
+	unsigned requests; /* in flight on drives */
+	struct nvme_link free, yielded;
+	unsigned allocated, in_use;
+	bool starved; /* a queue found no command */
+	struct nvme_chunk *chunks;
+	struct nvme_page *pages;
+	unsigned spare_pages;
+	unsigned aborts;
+
+	struct ob_block_request flush; /* of a shutdown */
+	bool flushing;
+	unsigned flush_next; /* drive */
+
+	struct nvme_sq sqs[NVME_MAX_PAIRS + 1];
+	struct nvme_cq cqs[NVME_MAX_PAIRS + 1];
+	struct nvme_vector vector[NVME_MAX_VECTORS];
+};
+
+/* command.c: the pool of commands, their lives, the page pool */
+void nvme_link_init(struct nvme_link *ring);
+void nvme_link_add(struct nvme_link *ring, struct nvme_link *link);
+void nvme_link_del(struct nvme_link *link);
+static inline bool nvme_link_empty(const struct nvme_link *ring)
+{
+	return ring->next == ring;
+}
+#define nvme_cmd_of(link_) ob_container_of(link_, struct nvme_cmd, link)
+
+bool nvme_cmd_available(struct nvme *n, unsigned sqid);
+struct nvme_cmd *nvme_cmd_get(struct nvme_sq *sq);
+void nvme_cmd_free(struct nvme_cmd *cmd);
+void nvme_cmd_start(struct nvme_cmd *cmd);
+/* Puts a command back to its beginning; nvme_cmd_start() takes it from there. */
+void nvme_cmd_suspend(struct nvme_cmd *cmd);
+/* Ends with a status; takes NVME_PENDING, and does nothing then. */
+void nvme_complete(struct nvme_cmd *cmd, int status);
+/* Goes on with again() after everybody else had a turn. */
+void nvme_cmd_yield(struct nvme_cmd *cmd, void (*again)(struct nvme_cmd *cmd));
+/* What waits for the client ends: dropped or suspended. What a drive works on goes on. */
+void nvme_cmds_stop(struct nvme *n, bool drop);
+void nvme_cmds_resume(struct nvme *n);
+void nvme_cmds_free(struct nvme *n);
+uint8_t *nvme_page_get(struct nvme *n); /* not zeroed; NULL without memory */
+void nvme_page_put(struct nvme *n, uint8_t *page);
+static inline unsigned nvme_opcode(const struct nvme_cmd *cmd)
+{
+	return cmd->dw[0] & 0xff;
+}
+static inline uint16_t nvme_cid(const struct nvme_cmd *cmd)
+{
+	return (uint16_t)(cmd->dw[0] >> 16);
+}
+static inline uint64_t nvme_dw64(const struct nvme_cmd *cmd, unsigned dw)
+{
+	return cmd->dw[dw] | (uint64_t)cmd->dw[dw + 1] << 32;
+}
+
+/*
+ * data.c: finds the guest's memory that a command means by its PRPs or SGLs, length bytes, and
+ * begins a transfer; then mapped() is called with cmd->xfer ready (or, if cmd->has_xfer is false,
+ * nothing to transfer). It ends with nvme_data_end(), which calls ended(), or completes the command
+ * with status if that is NULL. What goes wrong completes the command.
+ */
+int nvme_map(struct nvme_cmd *cmd, uint32_t length, enum ob_dma_dir dir,
+             void (*mapped)(struct nvme_cmd *cmd));
+void nvme_data_end(struct nvme_cmd *cmd, int status, bool keep);
+/*
+ * Copies between a buffer of length bytes and the transfer. What the guest wants beyond that is
+ * zeroes.
+ */
+void nvme_data_copy(struct nvme_cmd *cmd, uint8_t *buffer, uint32_t length);
+/* Frees what the data of a command took, and ends its transfer without moving anything. */
+void nvme_data_release(struct nvme_cmd *cmd);
+/* Adds guest memory to the data. 0 or a status. */
+int nvme_add_range(struct nvme_cmd *cmd, uint64_t address, uint64_t length);
+/* The page for lists and small data, of the pool; false without memory. */
+bool nvme_cmd_page(struct nvme_cmd *cmd);
+
+/* prp.c, sgl.c: a status, or NVME_FETCH: walk.fetch bytes at walk.address into cmd->page first */
+int nvme_prp_begin(struct nvme_cmd *cmd);
+int nvme_prp_more(struct nvme_cmd *cmd);
+int nvme_sgl_begin(struct nvme_cmd *cmd);
+int nvme_sgl_more(struct nvme_cmd *cmd);
+/* Remembers bytes of the data that the guest does not want. 0 or a status. */
+int nvme_add_hole(struct nvme_cmd *cmd, uint64_t length);
+
+/* queue.c */
+void nvme_queues_init(struct nvme *n);
+/* All queues are gone, and what they had under way. Commands are dropped. */
+void nvme_queues_clear(struct nvme *n);
+void nvme_queues_stop(struct nvme *n);
+void nvme_queues_resume(struct nvme *n);
+/* Whether commands are fetched and completions posted. */
+bool nvme_running(const struct nvme *n);
+void nvme_schedule(struct nvme *n);
+void nvme_sq_ready(struct nvme_sq *sq);
+void nvme_cq_post(struct nvme_cq *cq);
+void nvme_turn(struct ob_task *task);
+void nvme_doorbell(struct nvme *n, unsigned index, uint32_t value);
+/* New tail or head, from a doorbell register or from its shadow: checked. True if it changed. */
+bool nvme_sq_set_tail(struct nvme_sq *sq, uint32_t value);
+bool nvme_cq_set_head(struct nvme_cq *cq, uint32_t value);
+void nvme_sq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, uint16_t cqid);
+void nvme_sq_close(struct nvme_sq *sq);
+void nvme_cq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, bool irq,
+                  uint16_t vector);
+void nvme_cq_close(struct nvme_cq *cq);
+static inline struct nvme_sq_state *nvme_sq_state(const struct nvme_sq *sq)
+{
+	return &sq->nvme->state->sq[sq->id];
+}
+static inline struct nvme_cq_state *nvme_cq_state(const struct nvme_cq *cq)
+{
+	return &cq->nvme->state->cq[cq->id];
+}
+/* How far it is from one place in a ring to another. */
+static inline uint32_t nvme_distance(uint32_t from, uint32_t to, uint32_t entries)
+{
+	return to >= from ? to - from : to + entries - from;
+}
+
+/* post.c */
+void nvme_cq_flush(struct nvme_cq *cq);
+void nvme_cq_stop(struct nvme_cq *cq);
+
+/* shadow.c */
+void nvme_shadow_init(struct nvme *n);
+/* Sets the event index of a queue that is new, or new to the shadow buffer. */
+void nvme_shadow_open_sq(struct nvme_sq *sq);
+void nvme_shadow_open_cq(struct nvme_cq *cq);
+/* Looks for a new tail or head, until there is none and the guest will ring for the next. */
+void nvme_shadow_look_sq(struct nvme_sq *sq);
+void nvme_shadow_look_cq(struct nvme_cq *cq);
+void nvme_shadow_resume_sq(struct nvme_sq *sq);
+void nvme_shadow_resume_cq(struct nvme_cq *cq);
+void nvme_shadow_stop(struct nvme *n, struct nvme_shadow *shadow);
+static inline bool nvme_shadowed(const struct nvme *n, unsigned qid)
+{
+	/* Drivers ring the admin queue's registers only, whatever the buffer says. */
+	return n->state->shadow && qid;
+}
+
+/* irq.c */
+void nvme_irq_init(struct nvme *n);
+void nvme_irq_stop(struct nvme *n);
+void nvme_irq_posted(struct nvme_cq *cq, unsigned count);
+void nvme_irq_update(struct nvme *n);
+
+/* controller.c: enable, reset, shutdown, fatal errors */
+void nvme_set_cc(struct nvme *n, uint32_t value);
+void nvme_fatal(struct nvme *n, const char *what, uint64_t where);
+/* To be called when a request of a drive has ended. */
+void nvme_request_ended(struct nvme *n);
+void nvme_shutdown_continue(struct nvme *n);
+
+/* regs.c */
+uint64_t nvme_read(struct ob_dev *dev, uint64_t offset, unsigned size);
+void nvme_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
+
+/* Commands: a status, or NVME_PENDING. */
+int nvme_admin(struct nvme_cmd *cmd);
+int nvme_io(struct nvme_cmd *cmd);
+int nvme_identify(struct nvme_cmd *cmd);
+int nvme_get_log(struct nvme_cmd *cmd);
+int nvme_get_features(struct nvme_cmd *cmd);
+int nvme_set_features(struct nvme_cmd *cmd);
+int nvme_create_sq(struct nvme_cmd *cmd);
+int nvme_create_cq(struct nvme_cmd *cmd);
+int nvme_delete_sq(struct nvme_cmd *cmd);
+int nvme_delete_cq(struct nvme_cmd *cmd);
+int nvme_abort(struct nvme_cmd *cmd);
+int nvme_async_event(struct nvme_cmd *cmd);
+int nvme_format(struct nvme_cmd *cmd);
+/* Takes a command's claim on namespaces back, if it has one. */
+void nvme_format_end(struct nvme_cmd *cmd);
+int nvme_dataset(struct nvme_cmd *cmd);
+/* The last command of a queue that is being deleted has completed. */
+void nvme_sq_drained(struct nvme_sq *sq);
+/* Sends a page that fill() makes, of which length bytes are wanted from offset on. */
+int nvme_send_page(struct nvme_cmd *cmd, uint32_t length, void (*fill)(struct nvme_cmd *cmd));
+
+/* features.c, event.c */
+void nvme_features_reset(struct nvme *n);
+void nvme_event(struct nvme *n, uint8_t type, uint8_t info, uint8_t log);
+void nvme_events_post(struct nvme *n);
+void nvme_namespace_changed(struct nvme *n, uint32_t nsid);
+void nvme_log_error(struct nvme *n, const struct nvme_cmd *cmd, uint16_t sqid, uint16_t status);
+uint8_t nvme_critical_warning(const struct nvme *n);
+
+/* block.c: requests to drives */
+/*
+ * Submits a request for the command. Returns 0 or -errno when it has ended, or -EINPROGRESS when
+ * done will be called.
+ */
+int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint64_t offset,
+                uint64_t length, void (*done)(struct nvme_cmd *cmd, int status));
+/*
+ * The same request over cmd->offset to cmd->length in chunks, with turns of everybody else between
+ * them. swept(0 or -errno) is called at the end.
+ */
+void nvme_sweep(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint32_t chunk,
+                void (*swept)(struct nvme_cmd *cmd, int error));
+int nvme_block_status(struct nvme_cmd *cmd, int error, bool write);
+struct nvme_namespace *nvme_namespace(struct nvme *n, uint32_t nsid);
+static inline unsigned nvme_lba_shift(const struct nvme *n, const struct nvme_namespace *ns)
+{
+	return n->state->lba_shift[ns->nsid - 1];
+}
+static inline uint64_t nvme_blocks(const struct nvme *n, const struct nvme_namespace *ns)
+{
+	return ns->size >> nvme_lba_shift(n, ns);
+}
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Interrupts (NVMe 1.4, 7.5). With MSI-X, completions of a queue send its vector's message, or are
+ * gathered first as the Interrupt Coalescing feature says (5.21.1.8). Otherwise INTA# is asserted
+ * for as long as a queue with interrupts has entries that the guest did not consume, and INTMS does
+ * not mask it. INTMS and INTMC mean nothing while MSI-X is in use.
+ */
+#include "internal.h"
+
+static void gathered(struct ob_timer *timer)
+{
+	struct nvme_vector *vector = ob_container_of(timer, struct nvme_vector, timer);
+	struct nvme *n = vector->nvme;
+
+	vector->count = 0;
+	ob_irq_raise(n->dev, (unsigned)(vector - n->vector));
+}
+
+void nvme_irq_init(struct nvme *n)
+{
+	for (unsigned i = 0; i < NVME_MAX_VECTORS; i++) {
+		n->vector[i].nvme = n;
+		n->vector[i].timer.expired = gathered;
+	}
+}
+
+void nvme_irq_stop(struct nvme *n)
+{
+	for (unsigned i = 0; i < NVME_MAX_VECTORS; i++)
+		ob_timer_cancel(ob_dev_loop(n->dev), &n->vector[i].timer);
+}
+
+/* True if the interrupt waits for more completions or for the aggregation time. */
+static bool gather(struct nvme_cq *cq, unsigned count)
+{
+	struct nvme *n = cq->nvme;
+	const struct nvme_cq_state *st = nvme_cq_state(cq);
+	const struct nvme_features *f = &n->state->features;
+	struct nvme_vector *vector = &n->vector[st->vector];
+	unsigned threshold = (f->coalescing & 0xff) + 1, time = f->coalescing >> 8 & 0xff;
+
+	if (!cq->id || !time || threshold == 1 || f->no_coalescing[st->vector])
+		return false;
+	vector->count += count;
+	if (vector->count < threshold &&
+	    (vector->timer.slot ||
+	     !ob_timer_arm(ob_dev_loop(n->dev), &vector->timer, time * UINT64_C(100000))))
+		return true;
+	vector->count = 0;
+	ob_timer_cancel(ob_dev_loop(n->dev), &vector->timer);
+	return false;
+}
+
+void nvme_irq_posted(struct nvme_cq *cq, unsigned count)
+{
+	const struct nvme_cq_state *st = nvme_cq_state(cq);
+
+	if (!st->irq)
+		return;
+	if (!ob_irq_is_message(cq->nvme->dev)) {
+		nvme_irq_update(cq->nvme);
+		if (nvme_shadowed(cq->nvme, cq->id))
+			nvme_shadow_look_cq(cq);
+		return;
+	}
+	if (!gather(cq, count))
+		ob_irq_raise(cq->nvme->dev, st->vector);
+}
+
+/* Whether there are entries that were written and not consumed. */
+static bool has_entries(const struct nvme_cq *cq)
+{
+	const struct nvme_cq_state *st = nvme_cq_state(cq);
+	uint32_t used = nvme_distance(st->head, st->tail, st->entries);
+
+	return used > cq->staged;
+}
+
+void nvme_irq_update(struct nvme *n)
+{
+	bool level = false;
+
+	if (ob_irq_is_message(n->dev))
+		return;
+	for (unsigned i = 0; i <= n->props->num_queues && !level; i++)
+		level = n->state->cq[i].irq && has_entries(&n->cqs[i]);
+	level = level && !(n->state->intms & 1);
+	if (level == n->irq_raised)
+		return;
+	n->irq_raised = level;
+	if (level)
+		ob_irq_raise(n->dev, 0);
+	else
+		ob_irq_lower(n->dev, 0);
+}

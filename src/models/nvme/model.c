@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * nvme: an NVM Express 1.4 controller with one or more namespaces (NVM Express Base Specification,
+ * revision 1.4). This file is the model as the core sees it: properties, what the function looks
+ * like, and its life. internal.h says how the rest hangs together.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "internal.h"
+
+enum {
+	DEFAULT_VECTORS = 64, /* Windows' driver fails with hundreds; each costs the client an fd */
+	SECTOR = 512,
+};
+
+static unsigned vector_count(const struct nvme_props *props)
+{
+	unsigned useful = props->num_queues + 1;
+	unsigned count = props->msix_vectors ? props->msix_vectors : DEFAULT_VECTORS;
+
+	return count < useful ? count : useful;
+}
+
+/* Each namespace is an equal part of its drive, in whole pages if there are several. */
+static uint64_t namespace_size(const struct nvme_props *props, const struct ob_block *block)
+{
+	uint64_t size = ob_block_info(block)->size;
+
+	if (props->namespaces == 1)
+		return size / SECTOR * SECTOR;
+	return size / props->namespaces / NVME_PAGE * NVME_PAGE;
+}
+
+static int check_drives(const struct nvme_props *props, struct ob_error *err)
+{
+	const struct ob_block_list *drives = &props->drives;
+
+	if (!drives->count)
+		return ob_error_set(err, -EINVAL,
+		                    "nvme needs a drive: say drive=NODE-NAME of a block node");
+	if (drives->count * props->namespaces > NVME_MAX_NAMESPACES)
+		return ob_error_set(err, -EINVAL,
+		                    "%u drives with namespaces=%u are more than %u namespaces",
+		                    drives->count, props->namespaces, NVME_MAX_NAMESPACES);
+	for (unsigned i = 0; i < drives->count; i++) {
+		if (namespace_size(props, drives->nodes[i]) >= NVME_PAGE)
+			continue;
+		return ob_error_set(err, -EINVAL,
+		                    "drive %s is too small: each namespace needs %u bytes",
+		                    ob_block_name(drives->nodes[i]), NVME_PAGE);
+	}
+	return 0;
+}
+
+static int nvme_configure(struct ob_dev *dev, struct ob_layout *layout, struct ob_error *err)
+{
+	const struct nvme_props *props = ob_dev_props(dev);
+
+	layout->irqs.msix_vectors = (uint16_t)vector_count(props);
+	return check_drives(props, err);
+}
+
+/*
+ * Without a serial number from the user, one that tells devices of different processes apart too:
+ * guests refuse a second disk with the same.
+ */
+static int make_serial(struct ob_dev *dev, struct ob_error *err)
+{
+	const struct nvme_props *props = ob_dev_props(dev);
+	struct nvme_state *s = ob_dev_state(dev);
+	uint32_t number;
+
+	if (props->serial) {
+		snprintf(s->serial, sizeof(s->serial), "%s", props->serial);
+		return 0;
+	}
+	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+		return ob_error_set(err, -EIO, "no random number for a serial; give serial=");
+	snprintf(s->serial, sizeof(s->serial), "%.11s-%08x", ob_dev_id(dev), number);
+	return 0;
+}
+
+static int make_namespaces(struct nvme *n, struct ob_error *err)
+{
+	const struct nvme_props *props = n->props;
+
+	n->ns_count = props->drives.count * props->namespaces;
+	n->ns = calloc(n->ns_count, sizeof(*n->ns));
+	if (!n->ns)
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < n->ns_count; i++) {
+		struct ob_block *block = props->drives.nodes[i / props->namespaces];
+		uint64_t size = namespace_size(props, block);
+
+		n->ns[i] = (struct nvme_namespace){.block = block,
+		                                   .offset = i % props->namespaces * size,
+		                                   .size = size,
+		                                   .nsid = i + 1};
+		n->state->lba_shift[i] = props->block_size ? 12 : 9;
+		n->write_cache |= ob_block_info(block)->volatile_cache;
+	}
+	return 0;
+}
+
+static int nvme_start(struct ob_dev *dev, struct ob_error *err)
+{
+	struct nvme *n = ob_dev_runtime(dev);
+	int error;
+
+	n->dev = dev;
+	n->props = ob_dev_props(dev);
+	n->state = ob_dev_state(dev);
+	n->page_size = NVME_PAGE;
+	n->max_data = (uint32_t)NVME_PAGE << n->props->mdts;
+	n->vectors = vector_count(n->props);
+	n->turn.run = nvme_turn;
+	nvme_link_init(&n->free);
+	nvme_link_init(&n->yielded);
+	error = make_serial(dev, err);
+	if (!error)
+		error = make_namespaces(n, err);
+	if (error)
+		return error;
+	nvme_queues_init(n);
+	nvme_irq_init(n);
+	nvme_features_reset(n);
+	n->state->health.started = ob_loop_now();
+	return 0;
+}
+
+static void nvme_stop(struct ob_dev *dev)
+{
+	struct nvme *n = ob_dev_runtime(dev);
+
+	nvme_queues_clear(n);
+	nvme_irq_stop(n);
+	ob_task_cancel(&n->turn);
+	nvme_cmds_free(n);
+	free(n->ns);
+}
+
+static void nvme_reset(struct ob_dev *dev)
+{
+	struct nvme *n = ob_dev_runtime(dev);
+	struct nvme_state *s = n->state;
+
+	if (s->cc & NVME_CC_EN && (s->csts & NVME_CSTS_SHST) != NVME_CSTS_SHST_DONE)
+		s->health.unsafe_shutdowns++;
+	nvme_queues_clear(n);
+	nvme_irq_stop(n);
+	n->irq_raised = false; /* the core lowered it */
+	n->disabling = false;
+	memset(s, 0, offsetof(struct nvme_state, lba_shift));
+	nvme_features_reset(n);
+}
+
+static void nvme_quiesce(struct ob_dev *dev)
+{
+	struct nvme *n = ob_dev_runtime(dev);
+
+	n->quiescing = true;
+	ob_task_cancel(&n->turn);
+	nvme_queues_stop(n);
+	nvme_request_ended(n);
+}
+
+static void nvme_resume(struct ob_dev *dev)
+{
+	struct nvme *n = ob_dev_runtime(dev);
+
+	n->quiescing = false;
+	nvme_queues_resume(n);
+	nvme_shutdown_continue(n);
+	nvme_schedule(n);
+}
+
+static const char *const block_sizes[] = {"512", "4096", NULL};
+
+static const struct ob_prop nvme_prop_table[] = {
+	{"drive", OB_PROP_BLOCKS, offsetof(struct nvme_props, drives),
+         .help = "block node behind it; may be given several times"},
+	{"serial", OB_PROP_STRING, offsetof(struct nvme_props, serial), .max = NVME_SERIAL_LENGTH,
+         .help = "serial number (default: made from the id, and new each time)"},
+	{"model", OB_PROP_STRING, offsetof(struct nvme_props, model), .max = NVME_MODEL_LENGTH,
+         .preset = "outboard NVMe", .help = "model number that the guest sees"},
+	{"firmware", OB_PROP_STRING, offsetof(struct nvme_props, firmware),
+         .max = NVME_FIRMWARE_LENGTH, .preset = "1.0", .help = "firmware revision"},
+	{"namespaces", OB_PROP_UINT32, offsetof(struct nvme_props, namespaces), .min = 1,
+         .max = NVME_MAX_NAMESPACES, .preset = "1",
+         .help = "namespaces of equal size that each drive is divided into"},
+	{"num-queues", OB_PROP_UINT32, offsetof(struct nvme_props, num_queues), .min = 1,
+         .max = NVME_MAX_PAIRS, .preset = "15", .help = "I/O queue pairs; some firmware needs two"},
+	{"msix-vectors", OB_PROP_UINT32, offsetof(struct nvme_props, msix_vectors), .min = 0,
+         .max = 2048, .preset = "0",
+         .help = "interrupt vectors; 0: one for each queue, at most 64"},
+	{"block-size", OB_PROP_ENUM, offsetof(struct nvme_props, block_size), .preset = "512",
+         .choices = block_sizes, .help = "logical block size in bytes"},
+	{"mdts", OB_PROP_UINT32, offsetof(struct nvme_props, mdts), .min = 1, .max = 9,
+         .preset = "7", .help = "largest transfer: 4 KiB times 2 to the power of this"},
+	{NULL},
+};
+
+const struct ob_model nvme_model = {
+	.name = "nvme",
+	.summary = "NVM Express controller: a disk",
+	.props_size = sizeof(struct nvme_props),
+	.state_size = sizeof(struct nvme_state),
+	.runtime_size = sizeof(struct nvme),
+	.layout =
+		{
+			.ident = {.vendor = 0x1b36,
+                                  .device = 0x0010,
+                                  .class_code = 0x010802,
+                                  .revision = 2},
+			.bars = {[0] = {.size = 0x2000,
+                                        .flags = OB_BAR_64,
+                                        .min_access = 4,
+                                        .max_access = 8,
+                                        .read = nvme_read,
+                                        .write = nvme_write}},
+			.irqs = {.intx = true, .msix_bar = 4},
+			.pcie = true,
+		},
+	.props = nvme_prop_table,
+	.configure = nvme_configure,
+	.start = nvme_start,
+	.stop = nvme_stop,
+	.reset = nvme_reset,
+	.quiesce = nvme_quiesce,
+	.resume = nvme_resume,
+};

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Completion queues (NVMe 1.4, 4.6): entries are staged in batches, written to the guest in order,
+ * and only then is the guest interrupted, once for all of them. While a queue is full, commands
+ * wait with their completions.
+ *
+ * The tail goes past entries when they are staged: the guest may see them, and ring for them,
+ * before we hear that they were written.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+static uint32_t room(const struct nvme_cq_state *st)
+{
+	uint32_t used = nvme_distance(st->head, st->tail, st->entries);
+
+	return st->entries - 1 - used;
+}
+
+static void encode(const struct nvme_cmd *cmd, bool phase, uint8_t *bytes)
+{
+	const struct nvme_sq_state *sq = &cmd->nvme->state->sq[cmd->sqid];
+
+	ob_put_le32(bytes, cmd->result);
+	ob_put_le32(bytes + 4, 0);
+	ob_put_le16(bytes + 8, sq->head);
+	ob_put_le16(bytes + 10, cmd->sqid);
+	ob_put_le16(bytes + 12, nvme_cid(cmd));
+	ob_put_le16(bytes + 14, (uint16_t)(cmd->status << 1 | phase));
+}
+
+/* Takes pending completions as entries that follow each other in memory. Returns how many. */
+static unsigned stage(struct nvme_cq *cq)
+{
+	struct nvme_cq_state *st = nvme_cq_state(cq);
+	uint32_t max = room(st);
+
+	if (max > NVME_POST_BATCH)
+		max = NVME_POST_BATCH;
+	if (max > st->entries - st->tail)
+		max = st->entries - st->tail;
+	cq->stage_at = st->tail;
+	while (cq->staged < max && !nvme_link_empty(&cq->pending)) {
+		struct nvme_cmd *cmd = nvme_cmd_of(cq->pending.next);
+
+		encode(cmd, st->phase, cq->stage + (size_t)cq->staged * NVME_CQE_SIZE);
+		cq->staged++;
+		nvme_cmd_free(cmd);
+	}
+	st->tail = (uint16_t)(st->tail + cq->staged);
+	if (st->tail == st->entries) {
+		st->tail = 0;
+		st->phase = !st->phase;
+	}
+	return cq->staged;
+}
+
+/* The double word with the phase bit last, and after all of the rest: it makes the entry valid. */
+static void store(uint8_t *entry, const uint8_t *bytes)
+{
+	uint32_t last;
+
+	memcpy(entry, bytes, NVME_CQE_SIZE - 4);
+	memcpy(&last, bytes + NVME_CQE_SIZE - 4, 4);
+	__atomic_store_n((uint32_t *)(void *)(entry + NVME_CQE_SIZE - 4), last, __ATOMIC_RELEASE);
+}
+
+static int write_staged(struct nvme_cq *cq)
+{
+	struct nvme *n = cq->nvme;
+	uint64_t address = nvme_cq_state(cq)->base + (uint64_t)cq->stage_at * NVME_CQE_SIZE;
+	size_t length = (size_t)cq->staged * NVME_CQE_SIZE;
+	uint8_t *entries = ob_dma_direct(n->dev, address, length, OB_DMA_TO_CLIENT);
+
+	if (!entries)
+		return ob_dma_write(n->dev, address, cq->stage, length, &cq->op);
+	for (unsigned i = 0; i < cq->staged; i++)
+		store(entries + (size_t)i * NVME_CQE_SIZE, cq->stage + (size_t)i * NVME_CQE_SIZE);
+	return 0;
+}
+
+static void write_failed(struct nvme_cq *cq, int error)
+{
+	if (error != -ECANCELED)
+		nvme_fatal(cq->nvme, "cannot write a completion queue", nvme_cq_state(cq)->base);
+}
+
+static void written(struct ob_dma_op *op, int error)
+{
+	struct nvme_cq *cq = ob_container_of(op, struct nvme_cq, op);
+	unsigned count = cq->staged;
+
+	cq->writing = false;
+	if (error) {
+		write_failed(cq, error);
+		return;
+	}
+	cq->staged = 0;
+	nvme_irq_posted(cq, count);
+	nvme_cq_post(cq);
+}
+
+/* No room: what comes next has to wait for the guest, which may have made some without ringing. */
+static void wait_for_room(struct nvme_cq *cq)
+{
+	cq->full = true;
+	if (nvme_shadowed(cq->nvme, cq->id))
+		nvme_shadow_look_cq(cq);
+}
+
+void nvme_cq_flush(struct nvme_cq *cq)
+{
+	unsigned posted = 0;
+	int error = 0;
+
+	if (!nvme_running(cq->nvme) || !nvme_cq_state(cq)->entries)
+		return;
+	while (!cq->writing && (cq->staged || stage(cq))) {
+		cq->op.done = written;
+		error = write_staged(cq);
+		if (error)
+			break;
+		posted += cq->staged;
+		cq->staged = 0;
+	}
+	cq->writing = error == -EINPROGRESS || cq->writing;
+	if (posted)
+		nvme_irq_posted(cq, posted);
+	if (error && error != -EINPROGRESS)
+		write_failed(cq, error);
+	else if (!cq->writing && !nvme_link_empty(&cq->pending))
+		wait_for_room(cq);
+}
+
+/* A write under way ends. Its entries stay staged, to be written again: nothing else goes there. */
+void nvme_cq_stop(struct nvme_cq *cq)
+{
+	if (cq->writing)
+		ob_dma_cancel(cq->nvme->dev, &cq->op);
+	cq->writing = false;
+}

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Queues (NVMe 1.4, 4.1): doorbells, fetching of commands, and the turn in which a controller does
+ * what came up since the last one.
+ *
+ * A turn goes round the submission queues that have something, takes a bounded number of entries
+ * from each, and then posts what was completed in the meantime, in batches. So nothing that one
+ * queue does keeps another waiting for long, and many completions share an interrupt. Queues that
+ * have to wait (for commands to become free, for room in their completion queue, for the client's
+ * memory) leave the round, and whoever ends that wait puts them back.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+static void fetched(struct ob_dma_op *op, int error);
+static void emptied(struct nvme_sq *sq);
+
+bool nvme_running(const struct nvme *n)
+{
+	const struct nvme_state *s = n->state;
+
+	return (s->csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) == NVME_CSTS_RDY && !n->quiescing &&
+	       !n->disabling;
+}
+
+void nvme_schedule(struct nvme *n)
+{
+	if (!n->in_turn && !n->quiescing)
+		ob_task_schedule(ob_dev_loop(n->dev), &n->turn);
+}
+
+void nvme_sq_ready(struct nvme_sq *sq)
+{
+	const struct nvme_sq_state *st = nvme_sq_state(sq);
+
+	if (st->head == st->tail || st->deleting)
+		return;
+	sq->nvme->ready[sq->id / 64] |= UINT64_C(1) << (sq->id % 64);
+	nvme_schedule(sq->nvme);
+}
+
+void nvme_cq_post(struct nvme_cq *cq)
+{
+	cq->nvme->posting[cq->id / 64] |= UINT64_C(1) << (cq->id % 64);
+	nvme_schedule(cq->nvme);
+}
+
+/* Doorbells (3.1.23, 3.1.24) */
+
+static bool bad_value(struct nvme *n, const char *which, unsigned qid, uint32_t value)
+{
+	ob_dev_guest_error(n->dev, "invalid value %u for the doorbell of %s queue %u", value, which,
+	                   qid);
+	nvme_log_error(n, NULL, (uint16_t)qid, 0);
+	nvme_event(n, NVME_EVENT_ERROR, NVME_ERROR_DOORBELL_VALUE, NVME_LOG_ERROR);
+	return false;
+}
+
+bool nvme_sq_set_tail(struct nvme_sq *sq, uint32_t value)
+{
+	struct nvme_sq_state *st = nvme_sq_state(sq);
+	uint32_t used = nvme_distance(st->head, st->tail, st->entries);
+
+	if (value == st->tail)
+		return false;
+	/* One entry stays free, so that a full queue is not an empty one. */
+	if (value >= st->entries ||
+	    nvme_distance(st->tail, value, st->entries) > st->entries - 1 - used)
+		return bad_value(sq->nvme, "submission", sq->id, value);
+	st->tail = (uint16_t)value;
+	return true;
+}
+
+/* Queues whose completions had no room may go on. */
+static void wake_users(struct nvme_cq *cq)
+{
+	struct nvme *n = cq->nvme;
+
+	cq->full = false;
+	nvme_cq_post(cq);
+	for (unsigned i = 0; i <= n->props->num_queues; i++) {
+		if (n->state->sq[i].entries && n->state->sq[i].cqid == cq->id)
+			nvme_sq_ready(&n->sqs[i]);
+	}
+}
+
+bool nvme_cq_set_head(struct nvme_cq *cq, uint32_t value)
+{
+	struct nvme_cq_state *st = nvme_cq_state(cq);
+
+	if (value == st->head)
+		return false;
+	if (value >= st->entries || nvme_distance(st->head, value, st->entries) >
+	                                    nvme_distance(st->head, st->tail, st->entries))
+		return bad_value(cq->nvme, "completion", cq->id, value);
+	st->head = (uint16_t)value;
+	if (cq->full)
+		wake_users(cq);
+	nvme_irq_update(cq->nvme);
+	return true;
+}
+
+static void ring_sq(struct nvme_sq *sq, uint32_t value)
+{
+	sq->shadow.fresh = false;
+	if (nvme_shadowed(sq->nvme, sq->id))
+		nvme_shadow_look_sq(sq);
+	else if (nvme_sq_set_tail(sq, value))
+		nvme_sq_ready(sq);
+}
+
+static void ring_cq(struct nvme_cq *cq, uint32_t value)
+{
+	cq->shadow.fresh = false;
+	if (nvme_shadowed(cq->nvme, cq->id))
+		nvme_shadow_look_cq(cq);
+	else
+		nvme_cq_set_head(cq, value);
+}
+
+void nvme_doorbell(struct nvme *n, unsigned index, uint32_t value)
+{
+	const struct nvme_state *s = n->state;
+	unsigned qid = index / 2;
+	bool completion = index & 1;
+
+	if ((s->csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) != NVME_CSTS_RDY || n->disabling) {
+		ob_dev_guest_error(n->dev, "doorbell %u rung while the controller is not ready",
+		                   index);
+		return;
+	}
+	if (qid > n->props->num_queues || !(completion ? s->cq[qid].entries : s->sq[qid].entries)) {
+		ob_dev_guest_error(n->dev, "doorbell of %s queue %u, which does not exist",
+		                   completion ? "completion" : "submission", qid);
+		nvme_log_error(n, NULL, (uint16_t)qid, 0);
+		nvme_event(n, NVME_EVENT_ERROR, NVME_ERROR_DOORBELL_REGISTER, NVME_LOG_ERROR);
+		return;
+	}
+	/* Bits 31:16 are reserved. */
+	if (completion)
+		ring_cq(&n->cqs[qid], value & 0xffff);
+	else
+		ring_sq(&n->sqs[qid], value & 0xffff);
+}
+
+/* Fetching */
+
+/* A queue's share of what may be in flight: see nvme_cmd_available(). */
+static unsigned share(const struct nvme *n)
+{
+	unsigned queues = 0;
+
+	for (unsigned i = 0; i <= n->props->num_queues; i++)
+		queues += n->state->sq[i].entries != 0;
+	queues = NVME_MAX_COMMANDS / queues;
+	return queues < 8 ? 8 : queues;
+}
+
+/* Whether the entry at the head was aborted before it was fetched. */
+static bool is_skipped(struct nvme_sq *sq)
+{
+	struct nvme_state *s = sq->nvme->state;
+
+	for (unsigned i = 0; i < s->skip_count; i++) {
+		if (s->skips[i].sqid == sq->id && s->skips[i].index == nvme_sq_state(sq)->head) {
+			s->skips[i] = s->skips[--s->skip_count];
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Begins the commands whose entries stand in bytes. They were counted before, but in the meantime
+ * somebody else may have taken the last command: the rest is fetched again later.
+ */
+static unsigned begin(struct nvme_sq *sq, const uint8_t *bytes, unsigned count)
+{
+	struct nvme *n = sq->nvme;
+	struct nvme_sq_state *st = nvme_sq_state(sq);
+	unsigned done;
+
+	for (done = 0; done < count && !st->deleting; done++) {
+		struct nvme_cmd *cmd;
+		bool skip;
+
+		if (!nvme_running(n) || !nvme_cmd_available(n, sq->id))
+			break;
+		skip = is_skipped(sq);
+		st->head = (uint16_t)((st->head + 1u) % st->entries);
+		if (skip)
+			continue;
+		cmd = nvme_cmd_get(sq);
+		memcpy(cmd->dw, bytes + (size_t)done * NVME_SQE_SIZE, NVME_SQE_SIZE);
+		for (unsigned i = 0; i < NVME_SQE_SIZE / 4; i++)
+			cmd->dw[i] = le32toh(cmd->dw[i]);
+		nvme_cmd_start(cmd);
+	}
+	if (st->head == st->tail)
+		emptied(sq);
+	else if (done)
+		nvme_sq_ready(sq);
+	return done;
+}
+
+/* The queue was emptied: with a shadow doorbell, that is when to look for more. */
+static void emptied(struct nvme_sq *sq)
+{
+	if (nvme_shadowed(sq->nvme, sq->id) && nvme_sq_state(sq)->entries)
+		nvme_shadow_look_sq(sq);
+}
+
+static void fetch_failed(struct nvme_sq *sq, int error)
+{
+	if (error != -ECANCELED)
+		nvme_fatal(sq->nvme, "cannot read a submission queue", nvme_sq_state(sq)->base);
+}
+
+static void fetched(struct ob_dma_op *op, int error)
+{
+	struct nvme_sq *sq = ob_container_of(op, struct nvme_sq, op);
+	struct nvme *n = sq->nvme;
+	unsigned count = sq->fetching;
+	uint8_t *page = sq->page;
+
+	sq->fetching = 0;
+	sq->page = NULL;
+	if (error)
+		fetch_failed(sq, error);
+	else
+		begin(sq, page, count);
+	nvme_page_put(n, page);
+}
+
+/* How many entries to fetch at once: they have to follow each other in memory. */
+static unsigned wanted(const struct nvme_sq *sq, unsigned max)
+{
+	const struct nvme *n = sq->nvme;
+	const struct nvme_sq_state *st = nvme_sq_state(sq);
+	unsigned count = nvme_distance(st->head, st->tail, st->entries);
+	unsigned bound = share(n);
+
+	if (n->cqs[st->cqid].full || sq->in_flight >= bound)
+		return 0;
+	if (count > st->entries - st->head)
+		count = st->entries - st->head;
+	if (count > bound - sq->in_flight)
+		count = bound - sq->in_flight;
+	return count > max ? max : count;
+}
+
+static unsigned fetch(struct nvme_sq *sq, unsigned max)
+{
+	struct nvme *n = sq->nvme;
+	const struct nvme_sq_state *st = nvme_sq_state(sq);
+	uint64_t address = st->base + (uint64_t)st->head * NVME_SQE_SIZE;
+	unsigned count;
+	const uint8_t *entries;
+	int error;
+
+	if (!st->entries || st->deleting || sq->fetching)
+		return 0;
+	count = wanted(sq, max);
+	if (!count || !nvme_cmd_available(n, sq->id))
+		return 0;
+	entries = ob_dma_direct(n->dev, address, (size_t)count * NVME_SQE_SIZE, OB_DMA_FROM_CLIENT);
+	if (entries)
+		return begin(sq, entries, count);
+	sq->page = nvme_page_get(n);
+	if (!sq->page) {
+		nvme_fatal(n, "out of memory for a submission queue", address);
+		return 0;
+	}
+	sq->fetching = count;
+	error = ob_dma_read(n->dev, address, sq->page, (size_t)count * NVME_SQE_SIZE, &sq->op);
+	if (error != -EINPROGRESS)
+		fetched(&sq->op, error);
+	return count;
+}
+
+/* The turn */
+
+static bool any(const struct nvme *n, const uint64_t *set)
+{
+	uint64_t bits = 0;
+
+	for (unsigned i = 0; i <= n->props->num_queues / 64; i++)
+		bits |= set[i];
+	return bits;
+}
+
+static bool take(uint64_t *set, unsigned id)
+{
+	uint64_t bit = UINT64_C(1) << (id % 64);
+
+	if (!(set[id / 64] & bit))
+		return false;
+	set[id / 64] &= ~bit;
+	return true;
+}
+
+static void run_yielded(struct nvme *n)
+{
+	struct nvme_link *last = n->yielded.prev;
+
+	/* What yields again comes after last. */
+	while (!nvme_link_empty(&n->yielded)) {
+		struct nvme_link *link = n->yielded.next;
+		struct nvme_cmd *cmd = ob_container_of(link, struct nvme_cmd, turn_link);
+
+		nvme_link_del(link);
+		cmd->phase = NVME_WORKING;
+		cmd->again(cmd);
+		if (link == last || nvme_link_empty(&n->yielded))
+			break;
+	}
+}
+
+static void fetch_round(struct nvme *n)
+{
+	unsigned queues = n->props->num_queues + 1, budget = NVME_TURN_BUDGET;
+
+	while (budget && any(n, n->ready)) {
+		for (unsigned i = 0; i < queues && budget; i++) {
+			unsigned id = n->next_sq++ % queues, done;
+
+			n->next_sq %= queues;
+			if (!take(n->ready, id))
+				continue;
+			done = fetch(&n->sqs[id],
+			             budget < NVME_FETCH_BATCH ? budget : NVME_FETCH_BATCH);
+			budget -= done;
+		}
+	}
+}
+
+static void post_round(struct nvme *n)
+{
+	for (unsigned i = 0; i <= n->props->num_queues; i++) {
+		if (take(n->posting, i))
+			nvme_cq_flush(&n->cqs[i]);
+	}
+}
+
+void nvme_turn(struct ob_task *task)
+{
+	struct nvme *n = ob_container_of(task, struct nvme, turn);
+
+	if (!nvme_running(n))
+		return;
+	n->in_turn = true;
+	run_yielded(n);
+	fetch_round(n);
+	post_round(n);
+	n->in_turn = false;
+	if (any(n, n->ready) || any(n, n->posting) || !nvme_link_empty(&n->yielded))
+		nvme_schedule(n);
+}
+
+/* Queues come and go */
+
+void nvme_queues_init(struct nvme *n)
+{
+	for (unsigned i = 0; i <= n->props->num_queues; i++) {
+		n->sqs[i] = (struct nvme_sq){.nvme = n, .id = (uint16_t)i, .op.done = fetched};
+		nvme_link_init(&n->sqs[i].commands);
+		n->cqs[i].nvme = n;
+		n->cqs[i].id = (uint16_t)i;
+		nvme_link_init(&n->cqs[i].pending);
+	}
+	nvme_shadow_init(n);
+}
+
+void nvme_sq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, uint16_t cqid)
+{
+	n->state->sq[id] = (struct nvme_sq_state){.base = base, .entries = entries, .cqid = cqid};
+	n->state->cq[cqid].users++;
+}
+
+/* Ends a fetch under way: the entries stay in the queue. */
+static void stop_fetch(struct nvme_sq *sq)
+{
+	if (!sq->fetching)
+		return;
+	ob_dma_cancel(sq->nvme->dev, &sq->op);
+	sq->fetching = 0;
+	nvme_page_put(sq->nvme, sq->page);
+	sq->page = NULL;
+}
+
+/* Its commands were completed or dropped. */
+void nvme_sq_close(struct nvme_sq *sq)
+{
+	struct nvme_state *s = sq->nvme->state;
+
+	stop_fetch(sq);
+	nvme_shadow_stop(sq->nvme, &sq->shadow);
+	sq->deleter = NULL;
+	s->cq[s->sq[sq->id].cqid].users--;
+	s->sq[sq->id] = (struct nvme_sq_state){0};
+	take(sq->nvme->ready, sq->id);
+	for (unsigned i = 0; i < s->skip_count;) {
+		if (s->skips[i].sqid == sq->id)
+			s->skips[i] = s->skips[--s->skip_count];
+		else
+			i++;
+	}
+}
+
+void nvme_cq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, bool irq,
+                  uint16_t vector)
+{
+	n->state->cq[id] = (struct nvme_cq_state){
+		.base = base, .entries = entries, .irq = irq, .vector = vector, .phase = true};
+}
+
+void nvme_cq_close(struct nvme_cq *cq)
+{
+	nvme_cq_stop(cq);
+	nvme_shadow_stop(cq->nvme, &cq->shadow);
+	cq->staged = 0;
+	cq->full = false;
+	while (!nvme_link_empty(&cq->pending))
+		nvme_cmd_free(nvme_cmd_of(cq->pending.next));
+	cq->nvme->state->cq[cq->id] = (struct nvme_cq_state){0};
+	take(cq->nvme->posting, cq->id);
+	nvme_irq_update(cq->nvme);
+}
+
+void nvme_queues_clear(struct nvme *n)
+{
+	nvme_cmds_stop(n, true);
+	for (unsigned i = 0; i <= n->props->num_queues; i++) {
+		if (n->state->sq[i].entries)
+			nvme_sq_close(&n->sqs[i]);
+	}
+	for (unsigned i = 0; i <= n->props->num_queues; i++) {
+		if (n->state->cq[i].entries)
+			nvme_cq_close(&n->cqs[i]);
+	}
+}
+
+void nvme_queues_stop(struct nvme *n)
+{
+	for (unsigned i = 0; i <= n->props->num_queues; i++) {
+		stop_fetch(&n->sqs[i]);
+		nvme_shadow_stop(n, &n->sqs[i].shadow);
+		nvme_cq_stop(&n->cqs[i]);
+		nvme_shadow_stop(n, &n->cqs[i].shadow);
+	}
+	nvme_cmds_stop(n, false);
+}
+
+void nvme_queues_resume(struct nvme *n)
+{
+	nvme_cmds_resume(n);
+	for (unsigned i = 0; i <= n->props->num_queues; i++) {
+		if (n->state->cq[i].entries) {
+			nvme_cq_post(&n->cqs[i]);
+			nvme_shadow_resume_cq(&n->cqs[i]);
+		}
+		if (n->state->sq[i].entries) {
+			nvme_sq_ready(&n->sqs[i]);
+			nvme_shadow_resume_sq(&n->sqs[i]);
+		}
+	}
+}

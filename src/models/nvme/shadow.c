@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Shadow doorbells (NVMe 1.4, 5.7 and B.5): the guest writes its doorbells to memory as well, and
+ * rings a register only if the value passes the event index that we left in memory for it.
+ *
+ * So a look is: read the shadow; if there is nothing new, say by the event index that the next one
+ * is to be rung for, and read once more, since the guest may have written in between. Reads and
+ * writes may each take a message to the client; a queue has one look under way at a time.
+ *
+ * Completion queues are looked at only when it matters: while there is no room, and while a level
+ * interrupt waits for its end.
+ */
+#include <errno.h>
+
+#include "internal.h"
+
+static uint64_t place(const struct nvme *n, uint64_t buffer, unsigned qid, bool completion)
+{
+	return buffer + (qid * 2 + completion) * 4;
+}
+
+/* A value that the guest changes at any time is read, and written, in one piece. */
+static int load(struct nvme *n, struct nvme_shadow *shadow, uint64_t address)
+{
+	const uint32_t *direct = NULL;
+
+	if (!(address & 3))
+		direct = ob_dma_direct(n->dev, address, 4, OB_DMA_FROM_CLIENT);
+	if (!direct)
+		return ob_dma_read(n->dev, address, shadow->bytes, 4, &shadow->op);
+	ob_put_le32(shadow->bytes, le32toh(__atomic_load_n(direct, __ATOMIC_ACQUIRE)));
+	return 0;
+}
+
+static int store(struct nvme *n, struct nvme_shadow *shadow, uint64_t address, uint32_t value)
+{
+	uint32_t *direct = NULL;
+
+	ob_put_le32(shadow->bytes, value);
+	if (!(address & 3))
+		direct = ob_dma_direct(n->dev, address, 4, OB_DMA_TO_CLIENT);
+	if (!direct)
+		return ob_dma_write(n->dev, address, shadow->bytes, 4, &shadow->op);
+	__atomic_store_n(direct, htole32(value), __ATOMIC_SEQ_CST);
+	/* The event index before the next read of the shadow; the guest does it the other way. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return 0;
+}
+
+static void failed(struct nvme *n, int error, uint64_t address)
+{
+	if (error != -ECANCELED)
+		nvme_fatal(n, "cannot reach a shadow doorbell", address);
+}
+
+void nvme_shadow_stop(struct nvme *n, struct nvme_shadow *shadow)
+{
+	if (shadow->state != NVME_LOOK_NONE)
+		ob_dma_cancel(n->dev, &shadow->op);
+	shadow->state = NVME_LOOK_NONE;
+	shadow->again = false;
+	shadow->armed = false;
+}
+
+/* What the two kinds of queues do differently. */
+struct looker {
+	struct nvme *nvme;
+	struct nvme_shadow *shadow;
+	struct nvme_sq *sq; /* one of these is NULL */
+	struct nvme_cq *cq;
+};
+
+static unsigned looker_id(const struct looker *l)
+{
+	return l->sq ? l->sq->id : l->cq->id;
+}
+
+static bool take_value(const struct looker *l, uint32_t value)
+{
+	if (l->cq)
+		return nvme_cq_set_head(l->cq, value);
+	if (!nvme_sq_set_tail(l->sq, value))
+		return false;
+	nvme_sq_ready(l->sq);
+	return true;
+}
+
+/* Whether to ask to be rung for what comes next. */
+static bool wants_ring(const struct looker *l)
+{
+	const struct nvme_cq_state *cq;
+
+	if (l->sq)
+		return nvme_sq_state(l->sq)->head == nvme_sq_state(l->sq)->tail;
+	cq = nvme_cq_state(l->cq);
+	return l->cq->full || (cq->irq && cq->head != cq->tail && !ob_irq_is_message(l->nvme->dev));
+}
+
+static uint32_t current(const struct looker *l)
+{
+	return l->sq ? nvme_sq_state(l->sq)->tail : nvme_cq_state(l->cq)->head;
+}
+
+/* The steps of a look. Each returns whether there is another one to do at once. */
+static bool step_read(const struct looker *l)
+{
+	uint64_t address = place(l->nvme, l->nvme->state->shadow_doorbells, looker_id(l), l->cq);
+	int error = load(l->nvme, l->shadow, address);
+
+	l->shadow->state = NVME_LOOK_READ;
+	if (error == -EINPROGRESS)
+		return false;
+	if (!error)
+		return true;
+	l->shadow->state = NVME_LOOK_NONE;
+	failed(l->nvme, error, address);
+	return false;
+}
+
+static bool step_arm(const struct looker *l)
+{
+	uint64_t address = place(l->nvme, l->nvme->state->event_indices, looker_id(l), l->cq);
+	int error = store(l->nvme, l->shadow, address, current(l));
+
+	l->shadow->armed = true;
+	l->shadow->state = NVME_LOOK_EVENT;
+	if (error == -EINPROGRESS)
+		return false;
+	if (!error)
+		return true;
+	l->shadow->state = NVME_LOOK_NONE;
+	failed(l->nvme, error, address);
+	return false;
+}
+
+/* After a read: the value is in shadow->bytes. */
+static bool step_seen(const struct looker *l)
+{
+	struct nvme_shadow *shadow = l->shadow;
+
+	shadow->state = NVME_LOOK_NONE;
+	if (take_value(l, ob_get_le32(shadow->bytes)))
+		shadow->armed = false;
+	if (wants_ring(l) && !shadow->armed)
+		return step_arm(l);
+	if (!shadow->again)
+		return false;
+	shadow->again = false;
+	return step_read(l);
+}
+
+static bool step_armed(const struct looker *l)
+{
+	l->shadow->state = NVME_LOOK_NONE;
+	return !l->shadow->fresh && step_read(l);
+}
+
+static void go_on(const struct looker *l)
+{
+	bool more = true;
+
+	while (more && nvme_running(l->nvme))
+		more = l->shadow->state == NVME_LOOK_READ ? step_seen(l) : step_armed(l);
+	if (more)
+		l->shadow->state = NVME_LOOK_NONE;
+}
+
+static void look(const struct looker *l)
+{
+	if (l->shadow->fresh || !nvme_running(l->nvme))
+		return;
+	if (l->shadow->state != NVME_LOOK_NONE)
+		l->shadow->again = true;
+	else if (step_read(l))
+		go_on(l);
+}
+
+static struct looker of_sq(struct nvme_sq *sq)
+{
+	return (struct looker){.nvme = sq->nvme, .shadow = &sq->shadow, .sq = sq};
+}
+
+static struct looker of_cq(struct nvme_cq *cq)
+{
+	return (struct looker){.nvme = cq->nvme, .shadow = &cq->shadow, .cq = cq};
+}
+
+static void step_done(const struct looker *l, int error)
+{
+	if (error) {
+		l->shadow->state = NVME_LOOK_NONE;
+		failed(l->nvme, error, l->nvme->state->shadow_doorbells);
+		return;
+	}
+	go_on(l);
+}
+
+static void sq_step_done(struct ob_dma_op *op, int error)
+{
+	struct looker l = of_sq(ob_container_of(op, struct nvme_sq, shadow.op));
+
+	step_done(&l, error);
+}
+
+static void cq_step_done(struct ob_dma_op *op, int error)
+{
+	struct looker l = of_cq(ob_container_of(op, struct nvme_cq, shadow.op));
+
+	step_done(&l, error);
+}
+
+void nvme_shadow_look_sq(struct nvme_sq *sq)
+{
+	struct looker l = of_sq(sq);
+
+	look(&l);
+}
+
+void nvme_shadow_look_cq(struct nvme_cq *cq)
+{
+	struct looker l = of_cq(cq);
+
+	look(&l);
+}
+
+/*
+ * The shadow of such a queue means nothing before it is rung, but the event index has to say that
+ * it is to be rung.
+ */
+static void open_queue(const struct looker *l)
+{
+	nvme_shadow_stop(l->nvme, l->shadow);
+	l->shadow->fresh = true;
+	if (step_arm(l))
+		go_on(l);
+}
+
+void nvme_shadow_open_sq(struct nvme_sq *sq)
+{
+	struct looker l = of_sq(sq);
+
+	open_queue(&l);
+}
+
+void nvme_shadow_open_cq(struct nvme_cq *cq)
+{
+	struct looker l = of_cq(cq);
+
+	open_queue(&l);
+}
+
+static void resume(const struct looker *l)
+{
+	if (!nvme_shadowed(l->nvme, looker_id(l)))
+		return;
+	if (l->shadow->fresh)
+		open_queue(l);
+	else
+		look(l);
+}
+
+void nvme_shadow_resume_sq(struct nvme_sq *sq)
+{
+	struct looker l = of_sq(sq);
+
+	resume(&l);
+}
+
+void nvme_shadow_resume_cq(struct nvme_cq *cq)
+{
+	struct looker l = of_cq(cq);
+
+	resume(&l);
+}
+
+void nvme_shadow_init(struct nvme *n)
+{
+	for (unsigned i = 0; i <= n->props->num_queues; i++) {
+		n->sqs[i].shadow.op.done = sq_step_done;
+		n->cqs[i].shadow.op.done = cq_step_done;
+	}
+}
