@@ -295,7 +295,8 @@ static int finish(struct args *args, const struct words *words, struct ob_error 
 	if (args->action != ARGS_SERVE)
 		return 0;
 	rc = add_short_forms(args, words, err);
-	if (!rc && !args->plan.devices.count && !args->plan.objects.count)
+	if (!rc && !args->plan.blocks.count && !args->plan.devices.count &&
+	    !args->plan.objects.count)
 		return ob_error_set(
 			err, -EINVAL,
 			"no device is given: for example 'outboard nvme disk.img', or see "

@@ -24,7 +24,7 @@
 
 #include "base/fd.h"
 
-enum { BACKLOG = 16, REPLACE_TRIES = 8 };
+enum { BACKLOG = 128, REPLACE_TRIES = 8 };
 
 struct listener {
 	int fd;

@@ -103,12 +103,14 @@ static int place(struct machine_device *device, struct opts *opts, struct ob_err
 	int rc;
 
 	if (bus) {
-		device->root = root_find(machine, bus);
-		if (!device->root || root_is_own(device->root))
+		struct root *root = root_find(machine, bus);
+
+		if (!root || root_is_own(root))
 			return ob_error_set(
 				err, -ENOENT,
 				"bus=%s: there is no such bus: add it with -device %s,id=%s", bus,
 				root_driver, bus);
+		device->root = root;
 	} else {
 		rc = root_add(machine, device->id, true, &device->root, err);
 		if (rc)

@@ -46,7 +46,10 @@ static int find_device(struct machine *machine, const char *type, struct opts *o
 	if (!device || device->removing)
 		return device_refuse_id(machine, id, err);
 	if (device->server)
-		return ob_error_set(err, -EBUSY, "device=%s: server object '%s' serves it already",
+		return ob_error_set(err, -EBUSY,
+		                    device->server->closing
+		                            ? "device=%s: server object '%s' is still letting it go"
+		                            : "device=%s: server object '%s' serves it already",
 		                    id, server_id(device->server->server));
 	*out = device;
 	return 0;

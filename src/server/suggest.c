@@ -59,7 +59,8 @@ void nearest_try(struct nearest *nearest, const char *candidate)
 {
 	unsigned distance = edit_distance(nearest->word, candidate);
 
-	if (distance < nearest->distance) {
+	/* The word itself is no help; it may name something that is on its way out. */
+	if (distance && distance < nearest->distance) {
 		nearest->distance = distance;
 		nearest->best = candidate;
 	}

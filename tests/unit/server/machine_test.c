@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Objects that come and go in a running process: who is in whose way, and that nothing stays. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "server/machine.h"
+
+struct world {
+	char folder[64], path[80];
+	struct log log;
+	struct ob_loop *loop;
+	struct machine *machine;
+	struct ob_error err;
+	bool stopped;
+};
+
+enum { ENOUGH_TURNS = 20 };
+
+static void turn(struct world *world)
+{
+	for (int i = 0; i < ENOUGH_TURNS; i++)
+		assert_int_equal(loop_turn(world->loop, 0), 0);
+}
+
+static int make(struct world *world,
+                int (*add)(struct machine *machine, struct opts *opts, struct ob_error *err),
+                const char *text)
+{
+	struct opts opts = {0};
+	int rc;
+
+	world->err.message[0] = '\0';
+	assert_int_equal(opts_parse(&opts, text, "driver", NULL), 0);
+	rc = add(world->machine, &opts, &world->err);
+	assert_int_equal(rc != 0, world->err.message[0] != '\0');
+	opts_free(&opts);
+	return rc;
+}
+
+static int add_block(struct world *world, const char *text)
+{
+	return make(world, machine_add_block, text);
+}
+
+static int add_device(struct world *world, const char *text)
+{
+	return make(world, machine_add_device, text);
+}
+
+static int add_server(struct world *world, const char *id, const char *device)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "qom-type=x-vfio-user-server,id=%s,device=%s,path=%s", id,
+	         device, world->path);
+	return make(world, machine_add_object, text);
+}
+
+static int remove_block(struct world *world, const char *name)
+{
+	return machine_remove_block(world->machine, name, &world->err);
+}
+
+static int remove_device(struct world *world, const char *id)
+{
+	return machine_remove_device(world->machine, id, &world->err);
+}
+
+static int remove_object(struct world *world, const char *id)
+{
+	return machine_remove_object(world->machine, id, &world->err);
+}
+
+static void assert_said(const struct world *world, const char *what)
+{
+	if (!strstr(world->err.message, what))
+		fail_msg("'%s' does not say '%s'", world->err.message, what);
+}
+
+static int connect_client(const struct world *world)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	strcpy(address.sun_path, world->path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+static bool has_hung_up(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_PEEK) == 0;
+}
+
+static int set_up(void **state)
+{
+	struct world *world = calloc(1, sizeof(*world));
+
+	strcpy(world->folder, "/tmp/outboard-test-XXXXXX");
+	assert_non_null(mkdtemp(world->folder));
+	snprintf(world->path, sizeof(world->path), "%s/s", world->folder);
+	world->log = (struct log){.fd = open("/dev/null", O_WRONLY)};
+	world->loop = loop_new();
+	world->machine = machine_new(world->loop, &world->log);
+	assert_non_null(world->machine);
+	*state = world;
+	return 0;
+}
+
+static void on_stopped(void *context)
+{
+	((struct world *)context)->stopped = true;
+}
+
+static int tear_down(void **state)
+{
+	struct world *world = *state;
+
+	machine_stop(world->machine, on_stopped, world);
+	turn(world);
+	assert_true(world->stopped);
+	machine_free(world->machine);
+	loop_free(world->loop);
+	close(world->log.fd);
+	/* The socket is gone, or this fails. */
+	assert_int_equal(rmdir(world->folder), 0);
+	free(world);
+	return 0;
+}
+
+static void a_served_device_is_not_removed(void **state)
+{
+	struct world *world = *state;
+
+	assert_int_equal(add_device(world, "edu,id=d0"), 0);
+	assert_int_equal(add_server(world, "s0", "d0"), 0);
+	assert_int_equal(remove_device(world, "d0"), -EBUSY);
+	assert_said(world, "server object 's0'");
+	assert_int_equal(remove_object(world, "s0"), 0);
+	assert_int_equal(access(world->path, F_OK), -1);
+	assert_int_equal(remove_device(world, "d0"), 0);
+	turn(world);
+	assert_int_equal(remove_device(world, "d0"), -ENOENT);
+}
+
+static void a_used_block_node_is_not_removed(void **state)
+{
+	struct world *world = *state;
+
+	assert_int_equal(add_block(world, "mem,node-name=b0,size=1M"), 0);
+	assert_int_equal(add_device(world, "nvme,id=d0,drive=b0"), 0);
+	assert_int_equal(remove_block(world, "b0"), -EBUSY);
+	assert_said(world, "device 'd0'");
+	assert_true(add_device(world, "nvme,id=d1,drive=b0") < 0);
+	assert_said(world, "device 'd0'");
+	assert_int_equal(remove_device(world, "d0"), 0);
+	turn(world);
+	assert_int_equal(add_device(world, "nvme,id=d1,drive=b0"), 0);
+	assert_int_equal(remove_device(world, "d1"), 0);
+	turn(world);
+	assert_int_equal(remove_block(world, "b0"), 0);
+	turn(world);
+	assert_int_equal(add_block(world, "mem,node-name=b0,size=1M"), 0);
+}
+
+static void a_device_that_fails_lets_its_blocks_go(void **state)
+{
+	struct world *world = *state;
+
+	assert_int_equal(add_block(world, "mem,node-name=b0,size=1M"), 0);
+	assert_true(add_device(world, "nvme,id=d0,drive=b0,drive=b9") < 0);
+	assert_said(world, "'b9'");
+	assert_int_equal(remove_block(world, "b0"), 0);
+}
+
+static void removing_with_a_client_ends_its_session(void **state)
+{
+	struct world *world = *state;
+	int client;
+
+	assert_int_equal(add_device(world, "edu,id=d0"), 0);
+	assert_int_equal(add_server(world, "s0", "d0"), 0);
+	client = connect_client(world);
+	turn(world);
+	assert_false(has_hung_up(client));
+	assert_int_equal(remove_object(world, "s0"), 0);
+	assert_int_equal(remove_object(world, "s0"), -ENOENT);
+	assert_int_equal(remove_device(world, "d0"), 0);
+	turn(world);
+	assert_true(has_hung_up(client));
+	close(client);
+	/* Both names are free again. */
+	assert_int_equal(add_device(world, "edu,id=d0"), 0);
+	assert_int_equal(add_server(world, "s0", "d0"), 0);
+}
+
+static void a_device_has_one_server(void **state)
+{
+	struct world *world = *state;
+
+	assert_int_equal(add_device(world, "edu,id=d0"), 0);
+	assert_int_equal(add_server(world, "s0", "d0"), 0);
+	assert_int_equal(add_server(world, "s1", "d0"), -EBUSY);
+	assert_said(world, "'s0'");
+	assert_int_equal(add_server(world, "s1", "d1"), -ENOENT);
+	assert_said(world, "did you mean 'd0'");
+	assert_int_equal(add_device(world, "edu,id=d1"), 0);
+	assert_int_equal(add_server(world, "s0", "d1"), -EEXIST);
+	/* The path is in use. */
+	assert_true(add_server(world, "s1", "d1") < 0);
+	assert_said(world, "in use");
+	assert_ptr_equal(machine_server_at(world->machine, 1), NULL);
+}
+
+static void a_bus_holds_as_many_devices_as_it_has_slots(void **state)
+{
+	struct world *world = *state;
+	char text[64];
+
+	assert_true(add_device(world, "edu,id=d0,bus=rb1") < 0);
+	assert_said(world, "pci-root-bus,id=rb1");
+	assert_int_equal(add_device(world, "pci-root-bus,id=rb1"), 0);
+	for (int i = 0; i < 32; i++) {
+		snprintf(text, sizeof(text), "edu,id=d%d,bus=rb1", i);
+		assert_int_equal(add_device(world, text), 0);
+	}
+	assert_true(add_device(world, "edu,id=d32,bus=rb1") < 0);
+	assert_said(world, "full");
+	assert_int_equal(remove_device(world, "rb1"), -EBUSY);
+	assert_int_equal(remove_device(world, "d7"), 0);
+	turn(world);
+	assert_int_equal(add_device(world, "edu,id=d32,bus=rb1"), 0);
+}
+
+static void a_devices_own_root_goes_with_it(void **state)
+{
+	struct world *world = *state;
+
+	assert_int_equal(add_device(world, "edu,id=d0"), 0);
+	/* It is the device's own: nobody else gets on it. */
+	assert_true(add_device(world, "edu,id=d1,bus=d0") < 0);
+	assert_int_equal(remove_device(world, "d0"), 0);
+	turn(world);
+	assert_int_equal(add_device(world, "pci-root-bus,id=d0"), 0);
+	assert_int_equal(remove_device(world, "d0"), 0);
+	assert_int_equal(remove_device(world, "d0"), -ENOENT);
+}
+
+static void devices_without_ids_get_some(void **state)
+{
+	struct world *world = *state;
+
+	assert_int_equal(add_device(world, "edu,id=edu1"), 0);
+	assert_int_equal(add_device(world, "edu"), 0);
+	assert_int_equal(add_device(world, "edu"), 0);
+	assert_int_equal(remove_device(world, "edu0"), 0);
+	assert_int_equal(remove_device(world, "edu1"), 0);
+	assert_int_equal(remove_device(world, "edu2"), 0);
+}
+
+static unsigned open_descriptors(void)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	while (readdir(folder))
+		count++;
+	closedir(folder);
+	return count;
+}
+
+static void many_rounds_leave_nothing_behind(void **state)
+{
+	struct world *world = *state;
+	unsigned before = open_descriptors();
+
+	for (int i = 0; i < 500; i++) {
+		int client = -1;
+
+		assert_int_equal(add_device(world, "edu,id=d0"), 0);
+		assert_int_equal(add_server(world, "s0", "d0"), 0);
+		if (i & 1) {
+			client = connect_client(world);
+			loop_turn(world->loop, 0);
+		}
+		assert_int_equal(remove_object(world, "s0"), 0);
+		assert_int_equal(remove_device(world, "d0"), 0);
+		turn(world);
+		if (client >= 0) {
+			assert_true(has_hung_up(client));
+			close(client);
+		}
+	}
+	assert_int_equal(open_descriptors(), before);
+}
+
+static void everything_stops_at_once(void **state)
+{
+	struct world *world = *state;
+	int client;
+
+	assert_int_equal(add_block(world, "mem,node-name=b0,size=1M"), 0);
+	assert_int_equal(add_block(world, "mem,node-name=b1,size=1M"), 0);
+	assert_int_equal(add_device(world, "pci-root-bus,id=rb1"), 0);
+	assert_int_equal(add_device(world, "nvme,id=d0,drive=b0,bus=rb1"), 0);
+	assert_int_equal(add_device(world, "edu,id=d1"), 0);
+	assert_int_equal(add_server(world, "s0", "d0"), 0);
+	client = connect_client(world);
+	turn(world);
+	/* One removal is under way already when everything else is told to go. */
+	assert_int_equal(remove_device(world, "d1"), 0);
+	close(client);
+}
+
+#define test(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(a_served_device_is_not_removed),
+		test(a_used_block_node_is_not_removed),
+		test(a_device_that_fails_lets_its_blocks_go),
+		test(removing_with_a_client_ends_its_session),
+		test(a_device_has_one_server),
+		test(a_bus_holds_as_many_devices_as_it_has_slots),
+		test(a_devices_own_root_goes_with_it),
+		test(devices_without_ids_get_some),
+		test(many_rounds_leave_nothing_behind),
+		test(everything_stops_at_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
