@@ -160,7 +160,7 @@ int dma_write(struct dma_space *space, uint64_t address, const void *buffer, siz
 	struct dma_map *map = dma_hit(space, address, length, DMA_WRITEABLE);
 
 	if (!map) /* not written through: op->write says so */
-		return transfer(space, address, (void *)(uintptr_t)buffer, length, true, op);
+		return transfer(space, address, (void *)buffer, length, true, op);
 	copy_to_map(map, address, buffer, length);
 	dma_wrote(space, address, length);
 	return 0;

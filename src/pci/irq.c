@@ -123,7 +123,7 @@ static bool msix_enabled(const struct pci *pci)
  */
 static bool guest_takes_msix(const struct pci *pci, unsigned vector)
 {
-	const uint8_t *entry = &pci->state.msix_table[vector * MSIX_ENTRY_SIZE];
+	const uint8_t *entry = &pci->state.msix_table[(size_t)vector * MSIX_ENTRY_SIZE];
 	uint16_t flags = config_get16(pci, CAP_MSIX + PCI_MSIX_FLAGS);
 
 	if ((flags & PCI_MSIX_FLAGS_ENABLE) && (flags & PCI_MSIX_FLAGS_MASKALL))
@@ -277,16 +277,18 @@ void pci_irq_set_sink(struct pci *pci, struct pci_irq_sink *sink)
 
 void pci_irq_wire(struct pci *pci, enum pci_irq kind, unsigned vector, bool wired)
 {
-	if (!vector_exists(pci, kind, vector) || bit_test(pci->wired[kind], vector) == wired)
+	if (!vector_exists(pci, kind, vector))
+		return;
+	/* The mask goes with the wire: an INTx in service must not block the next user. */
+	if (!wired)
+		bit_assign(pci->masked[kind], vector, false);
+	if (bit_test(pci->wired[kind], vector) == wired)
 		return;
 	bit_assign(pci->wired[kind], vector, wired);
-	if (wired) {
+	if (wired)
 		pci->wired_count[kind]++;
-	} else {
+	else
 		pci->wired_count[kind]--;
-		/* The mask goes with the wire: an INTx in service must not block the next user. */
-		bit_assign(pci->masked[kind], vector, false);
-	}
 	if (pci->mode != find_mode(pci))
 		pci_irq_update(pci);
 	else
