@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck shell=bash
+#
+# Completion of outboard's command line. It knows no names: models, drivers, options and properties
+# are what outboard itself prints with --list and --help.
+
+# The names that outboard lists below a heading.
+_outboard_listed() {
+	"$1" --list 2>/dev/null | awk -v heading="$2" '
+		/^[^ ]/ { inside = $0 == heading }
+		/^  / && inside { print $1 }'
+}
+
+# The properties of a model, its disks and its socket, with the "=" behind them.
+_outboard_properties() {
+	"$1" "$2" --help 2>/dev/null | sed -n 's/^  \([a-z][a-z0-9.-]*=\).*/\1/p'
+	printf '%s\n' id= bus= socket=
+}
+
+# The choices of a property, where it has some.
+_outboard_values() {
+	"$1" "$2" --help 2>/dev/null |
+		sed -n "s/^  $3=\([a-z0-9|-]*\) .*/\1/p" | tr '|' '\n' | sort -u
+}
+
+# The first word of the device that the cursor is in: behind the last "--", no option.
+_outboard_model() {
+	local i model=
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--) model= ;;
+		-* | = | ,) ;;
+		*)
+			[[ ${COMP_WORDS[i - 1]} == -?* && ${COMP_WORDS[i - 1]} != -- ]] ||
+				model=${model:-${COMP_WORDS[i]}}
+			;;
+		esac
+	done
+	printf '%s\n' "$model"
+}
+
+_outboard() {
+	local program=${COMP_WORDS[0]} word=${COMP_WORDS[COMP_CWORD]} model key
+	COMPREPLY=()
+
+	# bash makes words of "key", "=" and "value".
+	if [[ $word == = ]]; then
+		key=${COMP_WORDS[COMP_CWORD - 1]}
+		word=
+	elif [[ ${COMP_WORDS[COMP_CWORD - 1]} == = ]]; then
+		key=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
+	model=$(_outboard_model)
+
+	if [[ -n ${key-} ]]; then
+		[[ -z $model ]] ||
+			mapfile -t COMPREPLY < <(compgen -W "$(_outboard_values "$program" "$model" "$key")" -- "$word")
+		((${#COMPREPLY[@]})) || mapfile -t COMPREPLY < <(compgen -f -- "$word")
+	elif [[ $word == -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$("$program" --help 2>/dev/null |
+			grep -o '^  --[a-z-]*')" -- "$word")
+	elif [[ -z $model ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(_outboard_listed "$program" 'Device models:')" -- "$word")
+	else
+		mapfile -t COMPREPLY < <(compgen -W "$(_outboard_properties "$program" "$model")" -- "$word" &&
+			compgen -f -- "$word")
+		[[ ${COMPREPLY[0]-} != *= ]] || compopt -o nospace 2>/dev/null
+	fi
+}
+
+complete -o filenames -F _outboard outboard
