@@ -20,19 +20,21 @@ int ob_error_set(struct ob_error *err, int code, const char *format, ...)
 
 int ob_error_prefix(struct ob_error *err, int code, const char *format, ...)
 {
-	char old[sizeof(err->message)];
+	char prefix[sizeof(err->message)];
+	size_t used, kept, room = sizeof(prefix) - 1;
 	va_list args;
-	size_t used;
 
-	if (err) {
-		memcpy(old, err->message, sizeof(old));
-		va_start(args, format);
-		vsnprintf(err->message, sizeof(err->message), format, args);
-		va_end(args);
-		used = strlen(err->message);
-		strncat(err->message, ": ", sizeof(err->message) - 1 - used);
-		used = strlen(err->message);
-		strncat(err->message, old, sizeof(err->message) - 1 - used);
-	}
+	if (!err)
+		return code;
+	va_start(args, format);
+	vsnprintf(prefix, sizeof(prefix) - 2, format, args);
+	va_end(args);
+	used = strlen(prefix);
+	memcpy(prefix + used, ": ", 2);
+	used += 2;
+	kept = strnlen(err->message, room - used);
+	memmove(err->message + used, err->message, kept);
+	err->message[used + kept] = '\0';
+	memcpy(err->message, prefix, used);
 	return code;
 }

@@ -56,7 +56,7 @@ void opts_free(struct opts *opts);
 int parse_bool(const char *key, const char *value, bool *out, struct ob_error *err);
 int parse_uint(const char *key, const char *value, uint64_t min, uint64_t max, uint64_t *out,
                struct ob_error *err);
-/* Bytes, or with K, M, G, T, P, E (powers of 1024; also KiB, and a fraction: 1.5G). */
+/* Bytes (0x: hexadecimal), or with K, M, G, T, P, E (powers of 1024; also KiB, and 1.5G). */
 int parse_size(const char *key, const char *value, uint64_t min, uint64_t max, uint64_t *out,
                struct ob_error *err);
 

@@ -154,11 +154,15 @@ void props_print(const struct ob_prop *table, FILE *out)
 
 	for (const struct ob_prop *prop = table; prop && prop->name; prop++) {
 		char left[128];
-		int n = snprintf(left, sizeof(left), "%s=%s", prop->name, types[prop->type]);
+		size_t n = (size_t)snprintf(left, sizeof(left), "%s=%s", prop->name,
+		                            types[prop->type]);
 
-		for (uint32_t i = 0; prop->type == OB_PROP_ENUM && prop->choices[i]; i++)
-			n += snprintf(left + n, sizeof(left) - (size_t)n, "%s%s", i ? "|" : "",
-			              prop->choices[i]);
+		for (uint32_t i = 0; prop->type == OB_PROP_ENUM && prop->choices[i]; i++) {
+			if (n >= sizeof(left))
+				break;
+			n += (size_t)snprintf(left + n, sizeof(left) - n, "%s%s", i ? "|" : "",
+			                      prop->choices[i]);
+		}
 		fprintf(out, "  %-28s %s", left, prop->help);
 		print_range(prop, out);
 		fputc('\n', out);
