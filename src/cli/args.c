@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fd.h"
 #include "base/list.h"
 #include "server/suggest.h"
 #include "short_form.h"
@@ -97,13 +96,10 @@ void args_print_options(FILE *out)
 /* NULL with a message. */
 static const struct option *find_option(const char *word, size_t length, struct ob_error *err)
 {
-	cleanup_free char *name = strndup(word, length);
 	struct nearest nearest;
+	char name[64];
 
-	if (!name) {
-		ob_error_set(err, -ENOMEM, "out of memory");
-		return NULL;
-	}
+	snprintf(name, sizeof(name), "%.*s", (int)length, word);
 	nearest = nearest_to(name);
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
 		const char *letter = options[i].letter;
@@ -306,15 +302,17 @@ static int finish(struct args *args, const struct words *words, struct ob_error 
 
 int args_parse(struct args *args, int argc, char *const *argv, struct ob_error *err)
 {
-	cleanup_free const char **list = calloc((size_t)argc + 1, sizeof(*list));
-	struct words words = {.list = list};
+	struct words words = {.list = calloc((size_t)argc + 1, sizeof(*words.list))};
 	int rc;
 
 	*args = (struct args){.ready_fd = -1};
-	if (!list)
+	if (!words.list)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	rc = parse_words(args, argc, argv, &words, err);
-	return rc ? rc : finish(args, &words, err);
+	if (!rc)
+		rc = finish(args, &words, err);
+	free(words.list);
+	return rc;
 }
 
 void args_free(struct args *args)

@@ -117,7 +117,7 @@ static int choose_driver(struct short_form *form, struct ob_error *err)
 	if (form->driver && !file && !strcmp(form->driver->name, file_driver))
 		return ob_error_set(err, -EINVAL, "backend=file needs a file: outboard %s disk.img",
 		                    name);
-	if (form->driver && file && strcmp(form->driver->name, file_driver))
+	if (form->driver && file && strcmp(form->driver->name, file_driver) != 0)
 		return ob_error_set(err, -EINVAL,
 		                    "file '%s' and backend %s are both given: choose one", file,
 		                    form->driver->name);
@@ -133,7 +133,7 @@ static int choose_driver(struct short_form *form, struct ob_error *err)
 /* QEMU's users know it as read-only=, everybody else is spared the typing. */
 static const char *block_key(const char *key)
 {
-	return strcmp(key, "ro") ? key : "read-only";
+	return !strcmp(key, "ro") ? "read-only" : key;
 }
 
 /* A property that is right, but with another backend. */

@@ -253,15 +253,21 @@ struct listener *listener_new(const struct listener_config *config, struct ob_er
 	return listener;
 }
 
-void listener_free(struct listener *listener)
+/* Whether the file at the path is still the one that was made here. */
+static bool is_ours(const struct listener *listener)
 {
 	struct stat st;
 
+	return listener->made && listener->path && !lstat(listener->path, &st) &&
+	       st.st_dev == listener->dev && st.st_ino == listener->ino;
+}
+
+void listener_free(struct listener *listener)
+{
 	if (!listener)
 		return;
 	/* Removed before it is closed: whoever finds it meanwhile still finds it in use. */
-	if (listener->made && !lstat(listener->path, &st) && st.st_dev == listener->dev &&
-	    st.st_ino == listener->ino)
+	if (is_ours(listener))
 		unlink(listener->path);
 	fd_close(&listener->fd);
 	free(listener->path);

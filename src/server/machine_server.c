@@ -34,25 +34,29 @@ static void rename_keys(struct opts *opts)
 	}
 }
 
-static int find_device(struct machine *machine, const char *type, struct opts *opts,
-                       struct machine_device **out, struct ob_error *err)
+/* NULL with a message. */
+static struct machine_device *find_device(struct machine *machine, const char *type,
+                                          struct opts *opts, struct ob_error *err)
 {
 	cleanup_free char *id = opts_take(opts, "device");
-	struct machine_device *device;
+	struct machine_device *device = id ? device_find(machine, id) : NULL;
 
 	if (!id)
-		return ob_error_set(err, -EINVAL, "%s needs device=, the id of a device", type);
-	device = device_find(machine, id);
-	if (!device || device->removing)
-		return device_refuse_id(machine, id, err);
-	if (device->server)
-		return ob_error_set(err, -EBUSY,
-		                    device->server->closing
-		                            ? "device=%s: server object '%s' is still letting it go"
-		                            : "device=%s: server object '%s' serves it already",
-		                    id, server_id(device->server->server));
-	*out = device;
-	return 0;
+		ob_error_set(err, -EINVAL, "%s needs device=, the id of a device", type);
+	else if (!device || device->removing)
+		device_refuse_id(machine, id, err);
+	else
+		return device;
+	return NULL;
+}
+
+static int refuse_served(const struct machine_device *device, struct ob_error *err)
+{
+	return ob_error_set(err, -EBUSY,
+	                    device->server->closing
+	                            ? "device=%s: server object '%s' is still letting it go"
+	                            : "device=%s: server object '%s' serves it already",
+	                    device->id, server_id(device->server->server));
 }
 
 static int take_id(struct machine *machine, const char *type, struct opts *opts, char **out,
@@ -71,38 +75,51 @@ static int take_id(struct machine *machine, const char *type, struct opts *opts,
 	return rc;
 }
 
-static int add_server(struct machine *machine, const char *type, struct opts *opts,
-                      struct ob_error *err)
+static int bind_server(struct machine *machine, const char *id, struct machine_device *device,
+                       struct opts *opts, struct ob_error *err)
 {
-	static const struct ob_prop *const tables[] = {server_props, NULL};
-	static const char *const words[] = {"id", "device", NULL};
 	struct server_env env = {
 		.loop = machine->loop,
 		.log = machine->log,
 		.limits = &session_default_limits,
 	};
-	cleanup_free struct machine_server *server = calloc(1, sizeof(*server));
-	cleanup_free char *id = NULL;
-	int rc;
+	struct machine_server *server = calloc(1, sizeof(*server));
 
 	if (!server)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	server->machine = machine;
+	server->device = device;
+	server->server = server_new(&env, id, device->dev, opts, err);
+	if (!server->server) {
+		free(server);
+		return -EINVAL;
+	}
+	device->server = server;
+	list_append(&machine->servers, &server->link);
+	return 0;
+}
+
+static int add_server(struct machine *machine, const char *type, struct opts *opts,
+                      struct ob_error *err)
+{
+	static const struct ob_prop *const tables[] = {server_props, NULL};
+	static const char *const words[] = {"id", "device", NULL};
+	cleanup_free char *id = NULL;
+	struct machine_device *device;
+	int rc;
+
 	rename_keys(opts);
 	rc = refuse_unknown_keys(opts, type, tables, words, NULL, err);
 	if (!rc)
 		rc = take_id(machine, type, opts, &id, err);
-	if (!rc)
-		rc = find_device(machine, type, opts, &server->device, err);
 	if (rc)
 		return rc;
-	server->server = server_new(&env, id, server->device->dev, opts, err);
-	if (!server->server)
-		return -EINVAL;
-	server->device->server = server;
-	list_append(&machine->servers, &server->link);
-	take_ptr(&server);
-	return 0;
+	device = find_device(machine, type, opts, err);
+	if (!device)
+		return -ENOENT;
+	if (device->server)
+		return refuse_served(device, err);
+	return bind_server(machine, id, device, opts, err);
 }
 
 int machine_add_object(struct machine *machine, struct opts *opts, struct ob_error *err)

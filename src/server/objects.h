@@ -57,7 +57,7 @@ struct machine_server {
 /* For device_env. */
 struct ob_block *blocks_claim(void *context, const char *node_name, const char *user,
                               struct ob_error *err);
-void blocks_release(void *context, struct ob_block *block, const char *user);
+void blocks_release(void *context, struct ob_block *node, const char *user);
 
 /* Begins to remove a block node that nobody uses. */
 void block_remove(struct machine_block *block);

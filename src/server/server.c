@@ -32,7 +32,7 @@ enum {
 };
 
 /* How long to wait when the process has no descriptor or memory for another client. */
-static const uint64_t ACCEPT_RETRY_NS = 100 * 1000 * 1000;
+static const uint64_t ACCEPT_RETRY_NS = 100000000;
 
 struct client {
 	struct server *server;
