@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The driver kit (kit.h). Guest memory by messages is played by a task that answers what was asked
+ * since the last turn, in an order that changes, and often only a part of it.
+ */
+#include "kit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/list.h"
+
+enum { SETTLE_TURNS = 200 };
+
+uint32_t kit_random(struct kit *kit, uint32_t below)
+{
+	kit->random ^= kit->random << 13;
+	kit->random ^= kit->random >> 7;
+	kit->random ^= kit->random << 17;
+	return (uint32_t)((kit->random >> 16) % below);
+}
+
+/* Drives */
+
+static int do_request(struct kit_drive *drive, const struct ob_block_request *request)
+{
+	uint64_t bad = drive->fail_offset, offset = request->offset;
+
+	if (drive->fail[request->op] &&
+	    (bad == UINT64_MAX || (bad >= offset && bad - offset < request->length)))
+		return drive->fail[request->op];
+	if (request->op == OB_BLOCK_WRITE_ZEROES || request->op == OB_BLOCK_DISCARD)
+		memset(drive->data + offset, 0, request->length);
+	for (unsigned i = 0; request->op <= OB_BLOCK_WRITE && i < request->iovcnt; i++) {
+		const struct iovec *iov = &request->iov[i];
+
+		if (request->op == OB_BLOCK_READ)
+			memcpy(iov->iov_base, drive->data + offset, iov->iov_len);
+		else
+			memcpy(drive->data + offset, iov->iov_base, iov->iov_len);
+		offset += iov->iov_len;
+	}
+	return 0;
+}
+
+static void finish(struct ob_task *task)
+{
+	struct kit_drive *drive = container_of(task, struct kit_drive, finish);
+	struct ob_block_request *held = drive->held;
+
+	drive->held = NULL;
+	while (held) {
+		struct ob_block_request *next = held->next;
+
+		block_complete(held, do_request(drive, held));
+		held = next;
+	}
+}
+
+static int drive_submit(struct ob_block *block, struct ob_block_request *request)
+{
+	struct kit_drive *drive = (struct kit_drive *)block;
+
+	if (drive->call_count < KIT_CALLS)
+		drive->calls[drive->call_count++] = (struct kit_call){
+			request->op, request->flags, request->offset, request->length};
+	if (!drive->hold && !drive->later)
+		return do_request(drive, request);
+	request->next = drive->held;
+	drive->held = request;
+	if (!drive->hold)
+		ob_task_schedule(block->loop, &drive->finish);
+	return -EINPROGRESS;
+}
+
+static const struct block_driver kit_driver = {.name = "kit", .submit = drive_submit};
+
+struct kit_drive *kit_add_drive(struct kit *kit, const char *name, uint64_t size)
+{
+	struct kit_drive *drive = &kit->drives[kit->drive_count++];
+
+	drive->data = calloc(1, size);
+	drive->finish.run = finish;
+	drive->fail_offset = UINT64_MAX;
+	drive->block.driver = &kit_driver;
+	drive->block.loop = kit->loop;
+	drive->block.info = (struct ob_block_info){.size = size,
+	                                           .block_size = 512,
+	                                           .optimal_io = 4096,
+	                                           .discard = true,
+	                                           .discard_zeroes = true,
+	                                           .volatile_cache = true};
+	snprintf(drive->block.name, sizeof(drive->block.name), "%s", name);
+	return drive;
+}
+
+void kit_drive_release(struct kit *kit, struct kit_drive *drive)
+{
+	drive->hold = false;
+	ob_task_schedule(kit->loop, &drive->finish);
+}
+
+unsigned kit_drive_count(const struct kit_drive *drive, enum ob_block_op op)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < drive->call_count; i++)
+		count += drive->calls[i].op == op;
+	return count;
+}
+
+unsigned kit_drive_held(const struct kit_drive *drive)
+{
+	unsigned count = 0;
+
+	for (const struct ob_block_request *at = drive->held; at; at = at->next)
+		count++;
+	return count;
+}
+
+static struct ob_block *claim(void *context, const char *name, const char *user,
+                              struct ob_error *err)
+{
+	struct kit *kit = context;
+
+	for (unsigned i = 0; i < kit->drive_count; i++) {
+		if (!strcmp(kit->drives[i].block.name, name))
+			return &kit->drives[i].block;
+	}
+	ob_error_set(err, -ENOENT, "no node %s", name);
+	return NULL;
+}
+
+static void release(void *context, struct ob_block *block, const char *user)
+{
+}
+
+/* Guest memory by messages */
+
+static void answer_one(struct kit *kit, unsigned index)
+{
+	struct ob_dma_op *op = kit->asked[index];
+	uint8_t *memory = kit_at(kit, op->address + op->transferred);
+	uint8_t *buffer = (uint8_t *)op->buffer + op->transferred;
+
+	kit->asked[index] = kit->asked[--kit->asked_count];
+	kit->answered++;
+	if (op->write)
+		memcpy(memory, buffer, op->piece);
+	else
+		memcpy(buffer, memory, op->piece);
+	dma_op_finish(device_dma(kit->dev), op, 0);
+}
+
+static void answer(struct ob_task *task)
+{
+	struct kit *kit = container_of(task, struct kit, answer);
+	unsigned count = kit->asked_count;
+
+	while (count-- && kit->asked_count && !kit->hold_dma)
+		answer_one(kit, kit_random(kit, kit->asked_count));
+	if (kit->asked_count && !kit->hold_dma)
+		ob_task_schedule(kit->loop, &kit->answer);
+}
+
+static int remote_start(struct dma_remote *remote, struct ob_dma_op *op)
+{
+	struct kit *kit = container_of(remote, struct kit, remote);
+
+	assert_true(kit->asked_count < KIT_ASKED);
+	if (op->piece > 256 && kit_random(kit, 4) == 0)
+		op->piece = 1 + kit_random(kit, (uint32_t)op->piece);
+	kit->asked[kit->asked_count++] = op;
+	ob_task_schedule(kit->loop, &kit->answer);
+	return -EINPROGRESS;
+}
+
+static void remote_cancel(struct dma_remote *remote, struct ob_dma_op *op)
+{
+	struct kit *kit = container_of(remote, struct kit, remote);
+
+	for (unsigned i = 0; i < kit->asked_count; i++) {
+		if (kit->asked[i] == op) {
+			kit->asked[i] = kit->asked[--kit->asked_count];
+			return;
+		}
+	}
+	fail_msg("an operation was cancelled that was not under way");
+}
+
+/* The kit */
+
+static void signal_counted(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
+{
+	struct kit *kit = container_of(sink, struct kit, sink);
+
+	assert_true(vector < KIT_VECTORS);
+	kit->signals[kind][vector]++;
+}
+
+struct kit *kit_new(enum kit_mode mode)
+{
+	struct kit *kit = calloc(1, sizeof(*kit));
+
+	kit->mode = mode;
+	kit->random = 88172645463325252u;
+	kit->log.fd = STDERR_FILENO;
+	kit->log.level = getenv("KIT_LOG") ? LOG_DEBUG : (enum log_level) - 1;
+	kit->loop = loop_new();
+	kit->next = KIT_BASE + 4096;
+	kit->answer.run = answer;
+	kit->remote.start = remote_start;
+	kit->remote.cancel = remote_cancel;
+	kit->sink.signal = signal_counted;
+	return kit;
+}
+
+static void map_memory(struct kit *kit)
+{
+	struct dma_space *dma = device_dma(kit->dev);
+	int fd = memfd_create("guest", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, (off_t)KIT_MEMORY), 0);
+	kit->memory = mmap(NULL, KIT_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	dma_set_remote(dma, &kit->remote);
+	if (kit->mode == KIT_SHARED) {
+		assert_int_equal(
+			dma_map(dma, KIT_BASE, KIT_MEMORY, DMA_READABLE | DMA_WRITEABLE, fd, 0), 0);
+		return;
+	}
+	assert_int_equal(dma_map(dma, KIT_BASE, KIT_MEMORY, DMA_READABLE | DMA_WRITEABLE, -1, 0),
+	                 0);
+	close(fd);
+}
+
+bool kit_try_start(struct kit *kit, const char *model, const char *options, struct ob_error *err)
+{
+	const struct device_env env = {.loop = kit->loop,
+	                               .log = &kit->log,
+	                               .claim_block = claim,
+	                               .release_block = release,
+	                               .context = kit,
+	                               .max_dma_maps = 64};
+	cleanup_opts struct opts opts = {0};
+
+	if (opts_parse(&opts, options, NULL, err))
+		return false;
+	kit->dev = device_new(device_model_find(model), "kit", &env, &opts, err);
+	if (!kit->dev)
+		return false;
+	if (opts_refuse_rest(&opts, model, err)) {
+		device_free(kit->dev);
+		kit->dev = NULL;
+		return false;
+	}
+	map_memory(kit);
+	pci_irq_set_sink(device_pci(kit->dev), &kit->sink);
+	return true;
+}
+
+void kit_start(struct kit *kit, const char *model, const char *options)
+{
+	struct ob_error err = {""};
+
+	if (!kit_try_start(kit, model, options, &err))
+		fail_msg("%s", err.message);
+}
+
+static void quiesced(struct device_waiter *waiter)
+{
+	waiter->next = waiter;
+}
+
+bool kit_quiesce(struct kit *kit)
+{
+	struct device_waiter waiter = {.done = quiesced};
+
+	if (!device_quiesce(kit->dev, &waiter))
+		return true;
+	for (unsigned i = 0; i < SETTLE_TURNS; i++) {
+		kit_turn(kit);
+		if (waiter.next == &waiter)
+			return true;
+	}
+	device_quiesce_cancel(kit->dev, &waiter);
+	return false;
+}
+
+void kit_resume(struct kit *kit)
+{
+	device_resume(kit->dev);
+}
+
+void kit_reset(struct kit *kit)
+{
+	assert_true(kit_quiesce(kit));
+	device_reset(kit->dev);
+	device_resume(kit->dev);
+}
+
+void kit_stop(struct kit *kit)
+{
+	struct dma_space *dma = device_dma(kit->dev);
+
+	for (unsigned i = 0; i < kit->drive_count; i++)
+		kit_drive_release(kit, &kit->drives[i]);
+	assert_true(kit_quiesce(kit));
+	assert_int_equal(kit->asked_count, 0);
+	pci_irq_set_sink(device_pci(kit->dev), NULL);
+	dma_set_remote(dma, NULL);
+	/* Nothing may be pinned in a quiet device. */
+	assert_int_equal(dma_unmap_all(dma, NULL), 0);
+	device_free(kit->dev);
+	kit->dev = NULL;
+	munmap(kit->memory, KIT_MEMORY);
+}
+
+void kit_free(struct kit *kit)
+{
+	if (kit->dev)
+		kit_stop(kit);
+	ob_task_cancel(&kit->answer);
+	for (unsigned i = 0; i < kit->drive_count; i++) {
+		ob_task_cancel(&kit->drives[i].finish);
+		assert_int_equal(kit->drives[i].block.in_flight, 0);
+		free(kit->drives[i].data);
+	}
+	loop_free(kit->loop);
+	free(kit);
+}
+
+void kit_turn(struct kit *kit)
+{
+	assert_int_equal(loop_turn(kit->loop, 0), 0);
+}
+
+void kit_wait(struct kit *kit, int ms)
+{
+	assert_int_equal(loop_turn(kit->loop, ms), 0);
+}
+
+void kit_settle(struct kit *kit)
+{
+	for (unsigned i = 0; i < SETTLE_TURNS; i++)
+		kit_turn(kit);
+}
+
+uint64_t kit_alloc(struct kit *kit, uint64_t size, uint64_t align)
+{
+	uint64_t address = (kit->next + align - 1) & ~(align - 1);
+
+	kit->next = address + size;
+	assert_true(kit->next <= KIT_BASE + KIT_MEMORY);
+	return address;
+}
+
+void *kit_at(struct kit *kit, uint64_t address)
+{
+	assert_true(address >= KIT_BASE && address < KIT_BASE + KIT_MEMORY);
+	return kit->memory + (address - KIT_BASE);
+}
+
+uint64_t kit_read(struct kit *kit, unsigned region, uint64_t offset, unsigned size)
+{
+	uint8_t bytes[8] = {0};
+
+	assert_int_equal(device_region_read(kit->dev, region, offset, bytes, size), 0);
+	return ob_get_le64(bytes);
+}
+
+void kit_write(struct kit *kit, unsigned region, uint64_t offset, uint64_t value, unsigned size)
+{
+	uint8_t bytes[8];
+
+	ob_put_le64(bytes, value);
+	assert_int_equal(device_region_write(kit->dev, region, offset, bytes, size), 0);
+}
+
+/* Interrupts */
+
+void kit_use_msix(struct kit *kit, unsigned vectors)
+{
+	for (unsigned i = 0; i < vectors; i++)
+		pci_irq_wire(device_pci(kit->dev), PCI_IRQ_MSIX, i, true);
+}
+
+void kit_use_intx(struct kit *kit)
+{
+	pci_irq_wire(device_pci(kit->dev), PCI_IRQ_INTX, 0, true);
+}
+
+unsigned kit_signals(struct kit *kit, enum pci_irq kind, unsigned vector)
+{
+	return kit->signals[kind][vector];
+}
+
+bool kit_intx_again(struct kit *kit)
+{
+	unsigned before = kit->signals[PCI_IRQ_INTX][0];
+
+	pci_irq_mask(device_pci(kit->dev), PCI_IRQ_INTX, 0, false);
+	return kit->signals[PCI_IRQ_INTX][0] > before;
+}
+
+/* Running */
+
+struct prestate {
+	enum kit_mode mode;
+	void *(*setup)(enum kit_mode mode);
+	void (*teardown)(void *fixture);
+	void *fixture;
+};
+
+static int set_up(void **state)
+{
+	struct prestate *pre = *state;
+
+	pre->fixture = pre->setup(pre->mode);
+	*state = pre->fixture;
+	return 0;
+}
+
+/* What a test left in *state is its fixture; whose it is, the fixture does not say. */
+static void (*current_teardown)(void *fixture);
+
+static int tear_down(void **state)
+{
+	current_teardown(*state);
+	return 0;
+}
+
+int kit_run(const char *group, const struct kit_test *tests, unsigned count,
+            void *(*setup)(enum kit_mode mode), void (*teardown)(void *fixture))
+{
+	static const char *const modes[] = {"shared memory", "messages"};
+	struct CMUnitTest *all = calloc(count * 2, sizeof(*all));
+	struct prestate *pre = calloc(count * 2, sizeof(*pre));
+	char(*names)[128] = calloc(count * 2, sizeof(*names));
+	int failed;
+
+	current_teardown = teardown;
+	for (unsigned i = 0; i < count * 2; i++) {
+		const struct kit_test *test = &tests[i % count];
+
+		pre[i] = (struct prestate){i / count, setup, teardown, NULL};
+		snprintf(names[i], sizeof(names[i]), "%s: %s", test->name, modes[i / count]);
+		all[i] = (struct CMUnitTest){names[i], test->run, set_up, tear_down, &pre[i]};
+	}
+	failed = _cmocka_run_group_tests(group, all, count * 2, NULL, NULL);
+	free(all);
+	free(pre);
+	free(names);
+	return failed;
+}
