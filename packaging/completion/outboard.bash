@@ -23,18 +23,23 @@ _outboard_values() {
 		sed -n "s/^  $3=\([a-z0-9|-]*\) .*/\1/p" | tr '|' '\n' | sort -u
 }
 
-# The first word of the device that the cursor is in: behind the last "--", no option.
+# The options that take an argument, as ":name:name:".
+_outboard_with_argument() {
+	"$1" --help 2>/dev/null | sed -n 's/^  --\([a-z-]*\) [^ ].*/\1/p' | tr '\n' ':' | sed 's/^/:/'
+}
+
+# The first word of the device that the cursor is in: behind the last "--", no option, and no option's.
 _outboard_model() {
-	local i model=
+	local i model='' before='' takers
+	takers=$(_outboard_with_argument "$1")
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--) model= ;;
-		-* | = | ,) ;;
-		*)
-			[[ ${COMP_WORDS[i - 1]} == -?* && ${COMP_WORDS[i - 1]} != -- ]] ||
-				model=${model:-${COMP_WORDS[i]}}
-			;;
+		-*) before=${COMP_WORDS[i]#-} before=${before#-} && continue ;;
+		=) continue ;;
+		*) [[ -n $before && $takers == *":$before:"* ]] || model=${model:-${COMP_WORDS[i]}} ;;
 		esac
+		before=
 	done
 	printf '%s\n' "$model"
 }
@@ -50,7 +55,7 @@ _outboard() {
 	elif [[ ${COMP_WORDS[COMP_CWORD - 1]} == = ]]; then
 		key=${COMP_WORDS[COMP_CWORD - 2]}
 	fi
-	model=$(_outboard_model)
+	model=$(_outboard_model "$program")
 
 	if [[ -n ${key-} ]]; then
 		[[ -z $model ]] ||

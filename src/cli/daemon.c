@@ -3,8 +3,8 @@
  * The daemon; see daemon.h.
  *
  * Whatever ends it (a signal, the end of its command, an error while things are made) goes the same
- * way: the machine is stopped in order, and the loop runs until nothing is left. A second signal
- * takes the short way out; sockets are gone by then.
+ * way: the machine is stopped in order, and the loop runs until nothing is left. A signal while it
+ * stops takes the short way out; sockets are gone by then.
  */
 #include "daemon.h"
 
@@ -29,6 +29,7 @@ struct daemon {
 	struct machine *machine;
 	struct loop_fd signals; /* .fd is -1 before it is open */
 	pid_t command;          /* 0: none runs */
+	bool command_told;      /* to end */
 	bool stopping;
 	int status;
 };
@@ -60,16 +61,26 @@ static void command_ended(struct daemon *daemon)
 	stop(daemon);
 }
 
-/* With a command, it is the command that ends, and we with it. */
+/*
+ * With a command, the first signal is the command's, and we end when it does. From the signal that
+ * makes us stop on, the next one has its default effect.
+ */
 static void told_to_end(struct daemon *daemon, const struct signalfd_siginfo *info)
 {
+	int number = (int)info->ssi_signo;
+
+	log_debug(daemon->log, "told to end: %s", strsignal(number));
+	if (daemon->command && !daemon->command_told) {
+		daemon->command_told = true;
+		/* A key on the terminal has reached it as well. */
+		if (info->ssi_code != SI_KERNEL)
+			kill(daemon->command, number);
+		return;
+	}
+	if (daemon->command)
+		daemon->status = 128 + number;
 	process_signals_default();
-	log_debug(daemon->log, "ending: %s", strsignal((int)info->ssi_signo));
-	if (!daemon->command)
-		stop(daemon);
-	/* A key on the terminal has reached it as well. */
-	else if (info->ssi_code != SI_KERNEL)
-		kill(daemon->command, (int)info->ssi_signo);
+	stop(daemon);
 }
 
 static void on_signal(struct loop_fd *watch, uint32_t events)

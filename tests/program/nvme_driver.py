@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A minimal NVMe driver over a raw vfio-user client, for tests: one queue pair, one command at a time.
+"""A minimal NVMe driver over a raw vfio-user client, for tests: one command at a time.
 
 Register and command layouts: NVM Express Base Specification 1.4, sections 3.1 and 4.2.
 """

@@ -75,7 +75,7 @@ def test_reconnect_at_once(outboard: Start, folder: Path) -> None:
 
 
 def test_reconnect_with_much_unread(outboard: Start, folder: Path) -> None:
-    """What a client sent before it hung up is handled first, and does not get the next one refused."""
+    """What a client sent before it hung up does not get the next one refused."""
     process = outboard("edu", "socket=a")
     payload = struct.pack("<QII", LIVENESS, REGION_BAR0, 4) + bytes(4)
     write = HEADER.pack(1, REGION_WRITE, HEADER.size + len(payload), NO_REPLY, 0) + payload

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import Run, Start
+from outboard import BIN, REPO
 from vfio_user import REGION_BAR0, REGION_CONFIG, Client
 
 EDU_ID = 0x010000ED
@@ -295,3 +298,42 @@ def test_fd_that_does_not_listen(run: Run) -> None:
         result = run("edu", f"--fd={b.fileno()}", pass_fds=[b.fileno()])
     assert result.returncode == 1
     assert "does not listen" in result.stderr
+
+
+def test_manual_page_has_every_option(run: Run) -> None:
+    manual = (REPO / "docs" / "man" / "outboard.1.rst").read_text()
+    options = re.findall(r"^  --([a-z-]+)", run("--help").stdout, re.MULTILINE)
+    assert len(options) >= 15
+    for option in options:
+        assert f"**-{option}" in manual or f"**--{option}**" in manual
+
+
+COMPLETIONS = [
+    ("outboard|", {"edu", "nvme"}),
+    ("outboard|ed", {"edu"}),
+    ("outboard|nvme|ser", {"serial="}),
+    ("outboard|nvme|disk.img|--|ed", {"edu"}),
+    ("outboard|nvme|direct|=|", {"auto", "on", "off"}),
+    ("outboard|--ready", {"--ready-fd"}),
+    ("outboard|--run|true|edu|dma", {"dma-mask="}),
+    ("outboard|-q|edu|socket-g", {"socket-group="}),
+]
+
+
+@pytest.mark.parametrize("line, expected", COMPLETIONS)
+def test_completion(folder: Path, line: str, expected: set[str]) -> None:
+    words = line.split("|")
+    script = (
+        'source "$1"; shift; compopt() { :; }; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1));'
+        '_outboard; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    completion = REPO / "packaging" / "completion" / "outboard.bash"
+    result = subprocess.run(
+        ["bash", "-c", script, "bash", str(completion), str(BIN), *words[1:]],
+        cwd=folder / "run",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(result.stdout.split()) == expected
+    assert result.stderr == ""

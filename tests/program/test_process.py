@@ -79,8 +79,18 @@ def test_run_is_told_to_end(outboard: Start, folder: Path) -> None:
     assert process.stop() == 5
 
 
+def test_run_that_does_not_listen(outboard: Start, folder: Path) -> None:
+    command = 'trap "" TERM; touch up; exec sleep 3'
+    process = outboard("edu", "socket=a", "--run", command)
+    wait_until(lambda: (folder / "up").exists())
+    process.process.send_signal(signal.SIGTERM)
+    Client(folder / "a").close()
+    assert process.stop() == 128 + signal.SIGTERM
+
+
 def test_run_is_not_left_behind(outboard: Start, folder: Path) -> None:
-    process = outboard("edu", "socket=keep", "--run", "echo $$ >pid.new; mv pid.new pid; exec sleep 60")
+    command = "echo $$ >pid.new; mv pid.new pid; exec sleep 60"
+    process = outboard("edu", "socket=keep", "--run", command)
     wait_until(lambda: (folder / "pid").exists())
     process.stop(signal.SIGKILL)
     pid = int((folder / "pid").read_text())
@@ -174,7 +184,10 @@ def test_socket_activation(outboard: Start, folder: Path) -> None:
     for path in paths:
         Client(path).close()
     lines = [line for line in process.output().splitlines() if "is served" in line]
-    assert lines == [f"{i} (edu) is served at {p}" for i, p in zip(["first", "second"], paths, strict=True)]
+    assert lines == [
+        f"first (edu) is served at {paths[0]}",
+        f"second (edu) is served at {paths[1]}",
+    ]
     for sock in sockets:
         sock.close()
     for fd in fillers:

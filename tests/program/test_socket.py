@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The listening socket: its permissions, what stands in its place already, and what is left of it."""
+"""The listening socket: its permissions, what is in its place already, and what is left of it."""
 
 from __future__ import annotations
 
