@@ -18,7 +18,7 @@
 /* Set fd, events and ready first. Embedded in its owner; the descriptor stays the owner's. */
 struct loop_fd {
 	int fd;
-	uint32_t events; /* EPOLLIN, EPOLLOUT; level-triggered. Change with loop_fd_modify() */
+	uint32_t events; /* EPOLLIN, EPOLLOUT; level-triggered without EPOLLET. See loop_fd_modify() */
 	void (*ready)(struct loop_fd *watch, uint32_t events);
 };
 
