@@ -270,7 +270,7 @@ def test_closed_standard_descriptors(outboard: Start, folder: Path) -> None:
 
 
 def test_ends_with_its_parent(folder: Path, environment: dict[str, str]) -> None:
-    script = '"$0" edu socket=a --exit-with-parent 2>log & echo $!; exec sleep 60'
+    script = '"$0" edu socket=a --exit-with-parent -q 2>log & echo $!; exec sleep 60'
     with subprocess.Popen(
         ["sh", "-c", script, str(BIN)],
         cwd=folder,

@@ -81,10 +81,10 @@ static void a_file(void **state)
 		assert_string_equal(
 			plan_of(lines[i]),
 			"blockdev "
-		        "driver=file,node-name=nvme0-drive0,filename=disk.img,read-only=on\n"
+			"driver=file,node-name=nvme0-drive0,filename=disk.img,read-only=on\n"
 			"device driver=nvme,id=nvme0,serial=abc,drive=nvme0-drive0\n"
 			"object "
-		        "qom-type=x-vfio-user-server,id=nvme0-server,device=nvme0,path=/run/s\n");
+			"qom-type=x-vfio-user-server,id=nvme0-server,device=nvme0,path=/run/s\n");
 }
 
 static void the_long_form(void **state)
