@@ -2,6 +2,8 @@
 /*
  * What the file nodes of one loop share: the engines, made when the first request needs one, and
  * the places for requests under way. A thousand nodes cost one ring and, while idle, no places.
+ * Since nothing is made before the first request, nodes may be opened before the program forks
+ * into the background; after that, the ring belongs to the thread that made it.
  */
 #include <errno.h>
 #include <stdlib.h>
