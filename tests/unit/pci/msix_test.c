@@ -259,7 +259,7 @@ static void all_obstacles_must_go(void **state)
 
 	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
 		struct fixture *fixture;
-		void *made;
+		void *made = NULL;
 
 		assert_int_equal(setup(&made), 0);
 		fixture = made;
