@@ -61,6 +61,8 @@ void nk_queue(struct nk *nk, struct nq *q, unsigned id, unsigned entries)
 	*q = (struct nq){.id = id, .entries = entries, .phase = true};
 	q->sq = kit_alloc(nk->kit, entries * 64, PAGE);
 	q->cq = kit_alloc(nk->kit, entries * 16, PAGE);
+	/* A test that starts over with its memory finds old entries there. */
+	memset(kit_at(nk->kit, q->cq), 0, entries * 16);
 }
 
 void nk_enable(struct nk *nk)

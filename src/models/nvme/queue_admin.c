@@ -37,8 +37,11 @@ int nvme_create_cq(struct nvme_cmd *cmd)
 		return status;
 	if ((s->cc & NVME_CC_IOCQES) >> NVME_CC_IOCQES_SHIFT != NVME_CQES)
 		return NVME_INVALID_QSIZE;
-	/* With the pin there is one interrupt only, number 0. */
-	if (vector >= n->vectors || (irq && vector && !ob_irq_is_message(n->dev)))
+	/*
+	 * One that is there but not in use at present is no error: with the pin, all queues share
+	 * it, and messages may be enabled later.
+	 */
+	if (vector >= n->vectors)
 		return NVME_INVALID_VECTOR;
 	nvme_cq_open(n, qid, nvme_dw64(cmd, 6), (cmd->dw[10] >> 16) + 1, irq, (uint16_t)vector);
 	if (nvme_shadowed(n, qid))
