@@ -111,6 +111,8 @@ static int begin(struct daemon *daemon, struct ob_error *err)
 		daemon->signals.fd = rc;
 		rc = loop_fd_add(daemon->loop, &daemon->signals);
 	}
+	if (!rc)
+		rc = machine_guard_memory(daemon->machine);
 	return rc ? ob_error_set(err, rc, "cannot begin: %s", strerror(-rc)) : 0;
 }
 

@@ -9,20 +9,32 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/checked.h"
 #include "internal.h"
 
-/* Memory that the client can take away under our hands is touched in these two only. */
-static inline void copy_from_map(const struct dma_map *map, uint64_t address, void *to, size_t n)
+/*
+ * Whether the memory was there for all of a copy, which the client can take away meanwhile: the
+ * handler in guard.c then finished the copy with empty memory. 0 or -EFAULT.
+ */
+static inline int check_lost(const struct dma_map *map)
 {
-	memcpy(to, map->bytes + (address - map->address), n);
+	atomic_signal_fence(memory_order_seq_cst);
+	return __builtin_expect(map->lost, 0) ? -EFAULT : 0;
 }
 
-static inline void copy_to_map(struct dma_map *map, uint64_t address, const void *from, size_t n)
+static inline int copy_from_map(const struct dma_map *map, uint64_t address, void *to, size_t n)
+{
+	memcpy(to, map->bytes + (address - map->address), n);
+	return check_lost(map);
+}
+
+static inline int copy_to_map(struct dma_map *map, uint64_t address, const void *from, size_t n)
 {
 	memcpy(map->bytes + (address - map->address), from, n);
+	return check_lost(map);
 }
 
 static void ring_add(struct ob_dma_op *ring, struct ob_dma_op *op)
@@ -73,11 +85,8 @@ static int move_piece(struct dma_space *space, struct dma_map *map, struct ob_dm
 
 	switch (map->kind) {
 	case DMA_DIRECT:
-		if (op->write)
-			copy_to_map(map, address, buffer, op->piece);
-		else
-			copy_from_map(map, address, buffer, op->piece);
-		return 0;
+		return op->write ? copy_to_map(map, address, buffer, op->piece)
+		                 : copy_from_map(map, address, buffer, op->piece);
 	case DMA_FILE:
 		return op->write ? dma_file_write(map, address, buffer, op->piece)
 		                 : dma_file_read(map, address, buffer, op->piece);
@@ -150,8 +159,7 @@ int dma_read(struct dma_space *space, uint64_t address, void *buffer, size_t len
 
 	if (!map)
 		return transfer(space, address, buffer, length, false, op);
-	copy_from_map(map, address, buffer, length);
-	return 0;
+	return copy_from_map(map, address, buffer, length);
 }
 
 int dma_write(struct dma_space *space, uint64_t address, const void *buffer, size_t length,
@@ -161,9 +169,8 @@ int dma_write(struct dma_space *space, uint64_t address, const void *buffer, siz
 
 	if (!map) /* not written through: op->write says so */
 		return transfer(space, address, (void *)buffer, length, true, op);
-	copy_to_map(map, address, buffer, length);
 	dma_wrote(space, address, length);
-	return 0;
+	return copy_to_map(map, address, buffer, length);
 }
 
 void *dma_direct(struct dma_space *space, uint64_t address, size_t length, enum ob_dma_dir dir)

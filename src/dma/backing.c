@@ -4,7 +4,7 @@
  * and otherwise read and written at its offset.
  *
  * What is mapped must be there: touching a page past a file's end is SIGBUS. So a range that the
- * file does not cover is refused. (A file that is cut later is not seen here.)
+ * file does not cover is refused. (A file that is cut later: guard.c.)
  */
 #include <errno.h>
 #include <fcntl.h>

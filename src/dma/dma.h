@@ -56,6 +56,14 @@ struct dma_waiter {
 	struct dma_waiter *next;
 };
 
+/*
+ * The client cut the file behind a map, and the device touched what is gone; see dma/guard.h. The
+ * first such map. Called from the event loop; may call anything of this header.
+ */
+struct dma_watcher {
+	void (*lost)(struct dma_watcher *watcher, uint64_t address, uint64_t size);
+};
+
 struct dma_map_info {
 	uint64_t address, size;
 	unsigned prot;   /* enum dma_prot; 0 is allowed: nothing may be accessed */
@@ -70,6 +78,9 @@ struct dma_space *dma_space_new(unsigned max_maps);
 
 /* All maps must be gone. */
 void dma_space_free(struct dma_space *space);
+
+/* NULL: nobody wants to know. */
+void dma_set_watcher(struct dma_space *space, struct dma_watcher *watcher);
 
 /*
  * Lends (or with NULL takes back) the remote. Taking back ends the operations under way: cancel()

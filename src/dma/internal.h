@@ -23,6 +23,7 @@ struct dma_map {
 	uint8_t prot, direct; /* enum dma_prot; direct: of these, what bytes can be used for */
 	uint8_t kind;
 	bool dying, held; /* held: one of the pins is dma_unmap()'s own */
+	bool lost;        /* the file was cut: guard.c put empty memory in its place */
 	unsigned pins;
 	int fd; /* DMA_FILE; else -1 */
 	uint64_t offset;
@@ -49,6 +50,10 @@ struct dma_space {
 	struct ob_dma_op under_way, ending;     /* heads of rings */
 	struct dma_waiter *all_waiters, *woken; /* woken: done is about to be called */
 	struct dma_map none;                    /* what last is when there was no hit */
+
+	struct dma_watcher *watcher;
+	bool lost; /* a map was, and the watcher has not been told */
+	struct dma_space *guard_next, **guard_link;
 };
 
 /* The place of the last map that begins at or before address; count if there is none. */
@@ -125,6 +130,10 @@ void dma_backing_close(struct dma_map *map);
 /* All of length bytes by pread or pwrite: 0 or -EIO. */
 int dma_file_read(const struct dma_map *map, uint64_t address, void *buffer, size_t length);
 int dma_file_write(const struct dma_map *map, uint64_t address, const void *buffer, size_t length);
+
+/* guard.c: the list of all spaces, for the handler to search. */
+void dma_guard_add(struct dma_space *space);
+void dma_guard_drop(struct dma_space *space);
 
 /* Ends the operations under way that have still to touch [address, last] with -EFAULT. */
 void dma_fault_ops(struct dma_space *space, uint64_t address, uint64_t last);

@@ -26,6 +26,7 @@ struct dma_space *dma_space_new(unsigned max_maps)
 	space->last = &space->none;
 	space->under_way.next = space->under_way.prev = &space->under_way;
 	space->ending.next = space->ending.prev = &space->ending;
+	dma_guard_add(space);
 	return space;
 }
 
@@ -35,9 +36,15 @@ void dma_space_free(struct dma_space *space)
 		return;
 	assert(space->count == 0);
 	assert(space->under_way.next == &space->under_way);
+	dma_guard_drop(space);
 	free(space->starts);
 	free(space->maps);
 	free(space);
+}
+
+void dma_set_watcher(struct dma_space *space, struct dma_watcher *watcher)
+{
+	space->watcher = watcher;
 }
 
 unsigned dma_search(const struct dma_space *space, uint64_t address)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "dma/guard.h"
 #include "objects.h"
 
 static void run_stopped(struct ob_task *task)
@@ -33,10 +34,35 @@ struct machine *machine_new(struct ob_loop *loop, struct log *log)
 	return machine;
 }
 
+static void on_lost_memory(struct loop_fd *watch, uint32_t events)
+{
+	dma_guard_tell();
+}
+
+int machine_guard_memory(struct machine *machine)
+{
+	int fd = dma_guard_install();
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	machine->lost_memory =
+		(struct loop_fd){.fd = fd, .events = EPOLLIN, .ready = on_lost_memory};
+	rc = loop_fd_add(machine->loop, &machine->lost_memory);
+	if (rc)
+		dma_guard_remove();
+	machine->guarded = !rc;
+	return rc;
+}
+
 void machine_free(struct machine *machine)
 {
 	if (!machine)
 		return;
+	if (machine->guarded) {
+		loop_fd_remove(machine->loop, &machine->lost_memory);
+		dma_guard_remove();
+	}
 	ob_task_cancel(&machine->stopped_task);
 	free(machine);
 }

@@ -28,6 +28,13 @@ struct machine *machine_new(struct ob_loop *loop, struct log *log);
 void machine_free(struct machine *machine);
 
 /*
+ * From now on a client that cuts a file which it shared as memory loses its session, instead of
+ * SIGBUS ending the process. Installs a signal handler, so this is for the program to decide, once.
+ * 0 or -errno.
+ */
+int machine_guard_memory(struct machine *machine);
+
+/*
  * Removes everything in order: clients hang up, devices become quiet, images are flushed and
  * closed. stopped is called from the loop when all is gone. Nothing may be made from then on.
  */

@@ -16,7 +16,8 @@ struct machine {
 	struct list blocks, roots, devices, servers; /* in order of making */
 	unsigned next_id;                            /* for devices without id= */
 	struct ob_task stopped_task;
-	bool stopping;
+	struct loop_fd lost_memory; /* see machine_guard_memory() */
+	bool stopping, guarded;
 	void (*stopped)(void *context);
 	void *context;
 };

@@ -77,6 +77,7 @@ struct session {
 
 	struct session_irqs irqs;
 	struct session_remote remote;
+	struct dma_watcher watcher;
 
 	void (*ended)(void *context);
 	void *ended_context;
@@ -115,6 +116,9 @@ int session_reply(struct session *session, const struct wire_header *request, co
 /* Logs a violation of the protocol that cannot be answered, and gives the client up. */
 void session_violation(struct session *session, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/* Gives the client up, with a reason (-errno) that the owner sees. Whoever calls has logged why. */
+void session_give_up(struct session *session, int reason);
 
 void session_move(struct session *session, enum session_state to);
 

@@ -103,10 +103,13 @@ int session_reply(struct session *session, const struct wire_header *request, co
 	return 0;
 }
 
-static void give_up(struct session *session, int reason)
+void session_give_up(struct session *session, int reason)
 {
-	session_move(session, SESSION_CLOSED);
-	session->link->close(session->link, reason);
+	/* A wait goes on; the owner's session_end() knows what to do with it. */
+	if (session->state == SESSION_NEGOTIATING || session->state == SESSION_RUNNING)
+		session_move(session, SESSION_CLOSED);
+	if (session->link)
+		session->link->close(session->link, reason);
 }
 
 void session_violation(struct session *session, const char *format, ...)
@@ -116,7 +119,20 @@ void session_violation(struct session *session, const char *format, ...)
 	va_start(args, format);
 	log_vline(session->log, LOG_ERROR, format, args);
 	va_end(args);
-	give_up(session, -EPROTO);
+	session_give_up(session, -EPROTO);
+}
+
+/* The client has cut a file that it shared; see dma/guard.h. */
+static void memory_lost(struct dma_watcher *watcher, uint64_t address, uint64_t size)
+{
+	struct session *session = container_of(watcher, struct session, watcher);
+
+	log_error(
+		session->log,
+		"the client's memory at 0x%llx (0x%llx bytes) is gone: the file that it shared was "
+		"cut, or has no pages",
+		(unsigned long long)address, (unsigned long long)size);
+	session_give_up(session, -EFAULT);
 }
 
 /* Negotiation */
@@ -195,7 +211,7 @@ static void take_command(struct session *session, struct request *request)
 	reply_error(session, &request->header, rc);
 	/* Without an agreement there is nothing to go on with. */
 	if (negotiating)
-		give_up(session, -EPROTO);
+		session_give_up(session, -EPROTO);
 }
 
 void session_message(struct session *session, uint8_t *message, size_t length, int *fds,
@@ -298,6 +314,7 @@ void session_end(struct session *session, void (*ended)(void *context), void *co
 	session->ended = ended;
 	session->ended_context = context;
 	session->link = NULL;
+	dma_set_watcher(session->dma, NULL);
 	dma_set_remote(session->dma, NULL);
 	switch (session->state) {
 	case SESSION_UNMAPPING:
@@ -327,6 +344,8 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 	session->step.run = run_step;
 	session->unmap_waiter.done = unmapped;
 	session->quiesce_waiter.done = quiet;
+	session->watcher.lost = memory_lost;
+	dma_set_watcher(session->dma, &session->watcher);
 	session_irqs_init(session);
 	session_remote_init(session);
 	return session;

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "dma/guard.h"
 #include "rig.h"
 
 /* Negotiation */
@@ -558,6 +559,52 @@ static void max_message_covers_everything(void **state)
 #define raw(name) cmocka_unit_test_setup_teardown(name, rig_set_up_raw, rig_tear_down)
 #define test(name) cmocka_unit_test_setup_teardown(name, rig_set_up, rig_tear_down)
 
+/* Memory that the client takes away */
+
+static void cut_memory_ends_the_session(void **state)
+{
+	struct rig *rig = *state;
+	int fd = rig_memory(), mine = dup(fd);
+	uint8_t byte;
+	struct ob_dma_op op = {.done = rig_op_done};
+
+	assert_true(dma_guard_install() >= 0);
+	assert_int_equal(rig_map(rig, 0, RIG_MEMORY, &fd), 0);
+	assert_int_equal(ftruncate(mine, 0), 0);
+	assert_int_equal(ob_dma_read(rig->dev, 0, &byte, 1, &op), -EFAULT);
+	assert_int_equal(rig->closes, 0);
+	dma_guard_tell();
+	assert_int_equal(rig->closes, 1);
+	assert_int_equal(rig->close_reason, -EFAULT);
+	dma_guard_remove();
+	close(mine);
+}
+
+static void cut_memory_ends_a_session_that_waits(void **state)
+{
+	struct rig *rig = *state;
+	int fd = rig_memory(), mine = dup(fd);
+	uint8_t byte;
+	struct ob_dma_op op = {.done = rig_op_done};
+
+	assert_true(dma_guard_install() >= 0);
+	assert_int_equal(rig_map(rig, 0, RIG_MEMORY, &fd), 0);
+	rig_state(rig)->slow = true;
+	rig_send(rig, 77, WIRE_RESET, 0, NULL, 0, NULL, 0, NULL, 0);
+	assert_true(rig->paused);
+	assert_int_equal(ftruncate(mine, 0), 0);
+	assert_int_equal(ob_dma_read(rig->dev, 0, &byte, 1, &op), -EFAULT);
+	dma_guard_tell();
+	assert_int_equal(rig->close_reason, -EFAULT);
+	rig_end(rig);
+	rig_state(rig)->slow = false;
+	ob_dev_quiet(rig->dev);
+	rig_turns(rig);
+	assert_int_equal(rig->ends, 1);
+	dma_guard_remove();
+	close(mine);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -593,6 +640,8 @@ int main(void)
 		test(end_while_resetting),
 		test(end_with_pins_and_a_busy_device),
 		test(a_link_that_is_over_is_no_trouble),
+		test(cut_memory_ends_the_session),
+		test(cut_memory_ends_a_session_that_waits),
 		cmocka_unit_test(max_message_covers_everything),
 	};
 
