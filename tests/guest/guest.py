@@ -200,6 +200,7 @@ class Guest:
     append     more for the kernel's command line
     firmware   None: QEMU loads the kernel. "seabios", "ovmf": the firmware looks for one on a disk
     qemu_args  more for QEMU's command line
+    shared     False: QEMU keeps the guest's memory to itself, and devices reach it by messages
     log        where the console is saved when the guest ends
     wait       False: start() returns at once, and wait_ready() is yours to call
     """
@@ -213,6 +214,7 @@ class Guest:
         qemu_args: Sequence[str] = (),
         machine: str = "q35",
         memory: str = "512M",
+        shared: bool = True,
         cpus: int = 2,
         accel: str = "tcg,thread=multi",
         log: Path | None = None,
@@ -224,6 +226,7 @@ class Guest:
         self.qemu_args = list(qemu_args)
         self.machine = machine
         self.memory = memory
+        self.shared = shared
         self.cpus = cpus
         self.accel = accel
         self.log = log
@@ -283,7 +286,8 @@ class Guest:
         line += ["-machine", f"{self.machine},memory-backend=mem"]
         line += ["-cpu", CPU, "-smp", str(self.cpus)]
         line += ["-m", self.memory, "-object"]
-        line += [f"memory-backend-memfd,id=mem,size={self.memory},share=on"]
+        backend = "memfd,share=on" if self.shared else "ram"
+        line += [f"memory-backend-{backend},id=mem,size={self.memory}"]
         for name in ("console", "commands", "qmp"):
             line += ["-chardev", f"socket,id={name},path={self._dir / name}"]
         line += ["-serial", "chardev:console", "-serial", "chardev:commands"]
