@@ -156,14 +156,26 @@ static void answer_one(struct kit *kit, unsigned index)
 	dma_op_finish(device_dma(kit->dev), op, 0);
 }
 
+static bool is_held(const struct kit *kit, const struct ob_dma_op *op)
+{
+	uint64_t address = op->address + op->transferred;
+
+	return kit->hold_dma && (!kit->hold_length || (address < kit->hold_at + kit->hold_length &&
+	                                               address + op->piece > kit->hold_at));
+}
+
 static void answer(struct ob_task *task)
 {
 	struct kit *kit = container_of(task, struct kit, answer);
 	unsigned count = kit->asked_count;
 
-	while (count-- && kit->asked_count && !kit->hold_dma)
-		answer_one(kit, kit_random(kit, kit->asked_count));
-	if (kit->asked_count && !kit->hold_dma)
+	while (count-- && kit->asked_count) {
+		unsigned index = kit_random(kit, kit->asked_count);
+
+		if (!is_held(kit, kit->asked[index]))
+			answer_one(kit, index);
+	}
+	if (kit->asked_count)
 		ob_task_schedule(kit->loop, &kit->answer);
 }
 
@@ -243,8 +255,7 @@ bool kit_try_start(struct kit *kit, const char *model, const char *options, stru
 	                               .log = &kit->log,
 	                               .claim_block = claim,
 	                               .release_block = release,
-	                               .context = kit,
-	                               .max_dma_maps = 64};
+	                               .context = kit};
 	cleanup_opts struct opts opts = {0};
 
 	if (opts_parse(&opts, options, NULL, err))

@@ -25,7 +25,7 @@ enum kit_mode { KIT_SHARED, KIT_MESSAGES };
 enum {
 	KIT_DRIVES = 4,
 	KIT_VECTORS = 160,
-	KIT_ASKED = 256,
+	KIT_ASKED = 4096,
 	KIT_CALLS = 4096,
 };
 
@@ -63,7 +63,8 @@ struct kit {
 	uint64_t next; /* free guest memory, for kit_alloc() */
 
 	struct dma_remote remote;
-	bool hold_dma; /* the client does not answer */
+	bool hold_dma;                 /* the client does not answer what touches this range */
+	uint64_t hold_at, hold_length; /* 0: everything */
 	struct ob_dma_op *asked[KIT_ASKED];
 	unsigned asked_count;
 	uint64_t answered;

@@ -1,0 +1,696 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* nvme: admin commands: Identify, features, logs, events, Abort, Format, and wrong ones. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nvme_kit.h"
+
+/* Identify */
+
+static void identify_controller(void **state)
+{
+	struct nk *nk = *state;
+	uint8_t id[PAGE];
+
+	assert_int_equal(nk_identify(nk, 1, 0, id), 0);
+	assert_int_equal(ob_get_le16(id), 0x1b36);
+	assert_memory_equal(id + 4, "kit                 ", 20);
+	assert_memory_equal(id + 24, "outboard NVMe   ", 16);
+	assert_int_equal(id[77], 7); /* MDTS */
+	assert_int_equal(ob_get_le32(id + 80), 0x10400);
+	assert_int_equal(ob_get_le32(id + 92), 1 << 8); /* OAES */
+	assert_int_equal(id[111], 1);                   /* CNTRLTYPE */
+	assert_int_equal(ob_get_le16(id + 256), 1 << 1 | 1 << 8);
+	assert_int_equal(id[261], 6); /* LPA */
+	assert_int_equal(id[512], 0x66);
+	assert_int_equal(id[513], 0x44);
+	assert_int_equal(ob_get_le32(id + 516), 1); /* NN */
+	assert_int_equal(ob_get_le16(id + 520), 0xdd);
+	assert_int_equal(id[525], 7); /* VWC */
+	assert_int_equal(ob_get_le32(id + 536), 0x10001);
+	assert_memory_equal(id + 768, "nqn.2014-08.org.nvmexpress:uuid:", 32);
+	assert_int_equal(strlen((char *)id + 768), 32 + 36);
+}
+
+static void identify_namespace(void **state)
+{
+	struct nk *nk = *state;
+	uint8_t id[PAGE], other[PAGE];
+
+	assert_int_equal(nk_identify(nk, 0, 1, id), 0);
+	assert_true(ob_get_le64(id) == (64 << 20) / 512);
+	assert_true(ob_get_le64(id + 8) == (64 << 20) / 512);
+	assert_int_equal(id[25], 1);
+	assert_int_equal(id[26], 0);
+	assert_int_equal(id[33], 9);
+	assert_int_equal(ob_get_le16(id + 64), 7); /* 4096 bytes are 8 blocks */
+	assert_int_equal(ob_get_le32(id + 128), 9 << 16);
+	assert_int_equal(ob_get_le32(id + 132), 12 << 16);
+	assert_int_equal(nk_identify(nk, 0, 0, id), 0x0b);
+	assert_int_equal(nk_identify(nk, 0, 2, id), 0x0b);
+	assert_int_equal(nk_identify(nk, 0, 0xffffffff, id), 0x0b);
+	assert_int_equal(nk_identify(nk, 0x11, 1, other), 0);
+	assert_int_equal(nk_identify(nk, 0, 1, id), 0);
+	assert_memory_equal(id, other, PAGE);
+	/* What names it: a UUID of version 8, and nothing else. */
+	assert_int_equal(nk_identify(nk, 3, 1, id), 0);
+	assert_int_equal(id[0], 3);
+	assert_int_equal(id[1], 16);
+	assert_int_equal(id[10] >> 4, 8);
+	assert_int_equal(id[12] >> 6, 2);
+	assert_int_equal(id[20], 0);
+	assert_int_equal(nk_identify(nk, 3, 5, id), 0x0b);
+}
+
+static void identify_lists(void **state)
+{
+	struct nk *nk = *state;
+	uint8_t id[PAGE];
+
+	assert_int_equal(nk_identify(nk, 2, 0, id), 0);
+	assert_int_equal(ob_get_le32(id), 1);
+	assert_int_equal(ob_get_le32(id + 4), 0);
+	assert_int_equal(nk_identify(nk, 2, 1, id), 0);
+	assert_int_equal(ob_get_le32(id), 0);
+	assert_int_equal(nk_identify(nk, 2, 0xfffffffe, id), 0x0b);
+	assert_int_equal(nk_identify(nk, 0x10, 0, id), 0);
+	assert_int_equal(ob_get_le32(id), 1);
+	assert_int_equal(nk_identify(nk, 0x13, 0, id), 0);
+	assert_int_equal(ob_get_le32(id), 1); /* one controller, number 0 */
+	assert_int_equal(nk_identify(nk, 0x12, 1, id), 0);
+	assert_int_equal(ob_get_le32(id), 1);
+	assert_int_equal(nk_identify(nk, 0x12, 2, id), 0x0b);
+	for (uint8_t cns = 5; cns <= 8; cns++)
+		assert_int_equal(nk_identify(nk, cns, 1, id), 0);
+	assert_int_equal(nk_identify(nk, 0x04, 1, id), 0x02);
+	assert_int_equal(nk_identify(nk, 0x14, 1, id), 0x02);
+	assert_int_equal(nk_identify(nk, 0xff, 1, id), 0x02);
+}
+
+/* Features */
+
+static void features_have_defaults(void **state)
+{
+	static const struct {
+		uint8_t id;
+		uint32_t value, set;
+	} features[] = {
+		{0x01, 7, 0x03020105}, {0x02, 0, 0x20}, {0x04, 343, 400}, {0x06, 1, 0},
+		{0x08, 0, 0x0102},     {0x0a, 0, 1},    {0x0b, 0, 0x101},
+	};
+	struct nk *nk = *state;
+	uint32_t value;
+
+	for (unsigned i = 0; i < sizeof(features) / sizeof(*features); i++) {
+		uint8_t id = features[i].id;
+
+		assert_int_equal(nk_feature(nk, id, 0, 0, &value), 0);
+		assert_int_equal(value, features[i].value);
+		assert_int_equal(nk_set_feature(nk, id, features[i].set, NULL), 0);
+		assert_int_equal(nk_feature(nk, id, 0, 0, &value), 0);
+		assert_int_equal(value, features[i].set);
+		assert_int_equal(nk_feature(nk, id, 1, 0, &value), 0);
+		assert_int_equal(value, features[i].value);
+		assert_int_equal(nk_feature(nk, id, 2, 0, &value), 0);
+		assert_int_equal(value, features[i].value);
+		assert_int_equal(nk_feature(nk, id, 3, 0, &value), 0);
+		assert_int_equal(value, 4);
+		assert_int_equal(nk_feature(nk, id, 4, 0, &value), 0x02);
+	}
+	nk_disable(nk);
+	nk_enable(nk);
+	assert_int_equal(nk_feature(nk, 0x01, 0, 0, &value), 0);
+	assert_int_equal(value, 7);
+}
+
+static void queues_are_counted_before_there_are_any(void **state)
+{
+	struct nk *nk = *state;
+	uint32_t value;
+
+	assert_int_equal(nk_set_feature(nk, 0x07, 0x00030003, NULL), 0x0c);
+	assert_int_equal(nk_feature(nk, 0x07, 0, 0, &value), 0);
+	assert_int_equal(value, 14 << 16 | 14);
+	nk_disable(nk);
+	nk_enable(nk);
+	assert_int_equal(nk_set_feature(nk, 0x07, 0x00030003, &value), 0);
+	assert_int_equal(value, 14 << 16 | 14);
+	assert_int_equal(nk_set_feature(nk, 0x07, 0xffff0003, NULL), 0x02);
+	assert_int_equal(nk_set_feature(nk, 0x07, 0x0003ffff, NULL), 0x02);
+}
+
+static void wrong_features_are_refused(void **state)
+{
+	struct nk *nk = *state;
+	struct sqe sqe = nk_sqe(0x09, 0);
+
+	assert_int_equal(nk_feature(nk, 0x00, 0, 0, NULL), 0x02);
+	assert_int_equal(nk_feature(nk, 0x0c, 0, 0, NULL), 0x02);
+	assert_int_equal(nk_feature(nk, 0xc0, 0, 0, NULL), 0x02);
+	assert_int_equal(nk_set_feature(nk, 0x7f, 0, NULL), 0x02);
+	assert_int_equal(nk_set_feature(nk, 0x02, 1, NULL), 0x02);
+	sqe.dw[10] = 1u << 31 | 0x01; /* save */
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0x10d);
+	sqe.dw[10] = 0x01;
+	sqe.dw[1] = 1; /* not a namespace's */
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0x10f);
+	sqe.dw[1] = 7;
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0x0b);
+	sqe.dw[1] = 0xffffffff;
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0);
+	assert_int_equal(nk_set_feature(nk, 0x09, 1 << 16 | 16, NULL), 0x02);
+	assert_int_equal(nk_feature(nk, 0x09, 0, 16, NULL), 0x02);
+	assert_int_equal(nk_set_feature(nk, 0x04, 2 << 20, NULL), 0x02);
+	assert_int_equal(nk_set_feature(nk, 0x04, 1 << 16, NULL), 0x02);
+}
+
+static void features_of_namespaces_and_vectors(void **state)
+{
+	struct nk *nk = *state;
+	struct sqe get = nk_sqe(0x0a, 1), set = nk_sqe(0x09, 1);
+	uint32_t value;
+
+	set.dw[10] = get.dw[10] = 0x05;
+	set.dw[11] = 1234;
+	assert_int_equal(nk_run(nk, &nk->admin, set), 0);
+	assert_int_equal(nk_run(nk, &nk->admin, get), 0);
+	assert_int_equal(nk->last.result, 1234);
+	get.dw[1] = 0;
+	assert_int_equal(nk_run(nk, &nk->admin, get), 0x0b);
+	set.dw[1] = 2;
+	assert_int_equal(nk_run(nk, &nk->admin, set), 0x0b);
+	set.dw[1] = 0xffffffff;
+	set.dw[11] = 1 << 16;
+	assert_int_equal(nk_run(nk, &nk->admin, set), 0x02);
+	assert_int_equal(nk_feature(nk, 0x05, 3, 0, &value), 0);
+	assert_int_equal(value, 6);
+	assert_int_equal(nk_set_feature(nk, 0x09, 1 << 16 | 3, NULL), 0);
+	assert_int_equal(nk_feature(nk, 0x09, 0, 3, &value), 0);
+	assert_int_equal(value, 1 << 16 | 3);
+	assert_int_equal(nk_feature(nk, 0x09, 0, 4, &value), 0);
+	assert_int_equal(value, 4);
+}
+
+static void features_in_memory(void **state)
+{
+	struct nk *nk = *state;
+	struct buffer b = nk_buffer(nk, 8, 512);
+	struct sqe sqe = nk_sqe(0x09, 0);
+	uint8_t bytes[512] = {0};
+	uint64_t ms;
+
+	ob_put_le64(bytes, UINT64_C(0xabcdef123456));
+	nk_buffer_write(nk, &b, bytes);
+	nk_prp(nk, &sqe, &b);
+	sqe.dw[10] = 0x0e;
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0);
+	sqe = nk_sqe(0x0a, 0);
+	sqe.dw[10] = 0x0e;
+	assert_int_equal(nk_get(nk, sqe, bytes, 8), 0);
+	ms = ob_get_le64(bytes);
+	assert_int_equal(ms >> 48, 2); /* set by the host */
+	ms = (ms & UINT64_C(0xffffffffffff)) - UINT64_C(0xabcdef123456);
+	assert_true(ms < 60000);
+
+	memset(bytes, 0, sizeof(bytes));
+	bytes[0] = 1;
+	nk_buffer_write(nk, &b, bytes);
+	sqe = nk_sqe(0x09, 0);
+	nk_prp(nk, &sqe, &b);
+	sqe.dw[10] = 0x16;
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0);
+	sqe = nk_sqe(0x0a, 0);
+	sqe.dw[10] = 0x16;
+	assert_int_equal(nk_get(nk, sqe, bytes, 512), 0);
+	assert_int_equal(bytes[0], 1);
+}
+
+static void a_drive_without_a_cache_has_no_feature_for_it(void **state)
+{
+	struct nk *nk = *state;
+	struct nk *other = nk_new(nk->kit->mode);
+	uint8_t id[PAGE];
+
+	other->drive->block.info.volatile_cache = false;
+	nk_start(other, "drive=d0");
+	nk_enable(other);
+	assert_int_equal(nk_identify(other, 1, 0, id), 0);
+	assert_int_equal(id[525], 6);
+	assert_int_equal(nk_feature(other, 0x06, 0, 0, NULL), 0x02);
+	assert_int_equal(nk_set_feature(other, 0x06, 1, NULL), 0x02);
+	nk_free(other);
+}
+
+/* Logs */
+
+static void health_counts(void **state)
+{
+	struct nk *nk = *state;
+	uint8_t log[512], bytes[4096] = {0};
+
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(nk_write(nk, 1, 0, bytes, 8, 512), 0);
+	assert_int_equal(nk_read(nk, 1, 0, bytes, 8, 512), 0);
+	nk->drive->fail[OB_BLOCK_READ] = -EIO;
+	assert_int_equal(nk_read(nk, 1, 0, bytes, 8, 512), 0x281);
+	assert_int_equal(nk_log(nk, 2, false, 0, log, 512), 0);
+	assert_int_equal(log[0], 0);
+	assert_int_equal(ob_get_le16(log + 1), 310);
+	assert_int_equal(ob_get_le64(log + 32), 1);
+	assert_int_equal(ob_get_le64(log + 48), 1);
+	assert_int_equal(ob_get_le64(log + 64), 1);
+	assert_int_equal(ob_get_le64(log + 80), 3);
+	assert_int_equal(ob_get_le64(log + 160), 1);
+	assert_int_equal(ob_get_le64(log + 176), 1);
+}
+
+static void errors_are_logged(void **state)
+{
+	struct nk *nk = *state;
+	uint8_t log[PAGE];
+	uint16_t cid;
+
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(0x0c, 1, 1u << 30, 1)), 0x80);
+	cid = nk->last.cid;
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(0x0c, 9, 0, 1)), 0x0b);
+	assert_int_equal(nk_log(nk, 1, false, 0, log, PAGE), 0);
+	assert_int_equal(ob_get_le64(log), 2);
+	assert_int_equal(ob_get_le32(log + 24), 9);
+	assert_int_equal(ob_get_le64(log + 64), 1);
+	assert_int_equal(ob_get_le16(log + 64 + 8), 1);
+	assert_int_equal(ob_get_le16(log + 64 + 10), cid);
+	assert_int_equal(ob_get_le16(log + 64 + 12) >> 1 & 0x7ff, 0x80);
+	assert_int_equal(ob_get_le64(log + 64 + 16), 1u << 30);
+	assert_int_equal(ob_get_le64(log + 128), 0);
+	for (unsigned i = 0; i < 70; i++)
+		nk_run(nk, &nk->io, nk_sqe(0x7f, 1));
+	assert_int_equal(nk_log(nk, 1, false, 0, log, PAGE), 0);
+	assert_int_equal(ob_get_le64(log), 72);
+	assert_int_equal(ob_get_le64(log + 63 * 64), 9);
+}
+
+static void logs_have_offsets_and_ends(void **state)
+{
+	struct nk *nk = *state;
+	uint8_t log[2 * PAGE];
+	struct sqe sqe = nk_sqe(0x02, 1);
+
+	assert_int_equal(nk_log(nk, 3, false, 0, log, 512), 0);
+	assert_int_equal(log[0], 1);
+	assert_memory_equal(log + 8, "1.0     ", 8);
+	assert_int_equal(nk_log(nk, 3, false, 8, log, 8), 0);
+	assert_memory_equal(log, "1.0     ", 8);
+	assert_int_equal(nk_log(nk, 5, false, 1024, log, 1024), 0);
+	assert_int_equal(ob_get_le32(log + 1 * 4), 3);
+	assert_int_equal(ob_get_le32(log + 2 * 4), 1);
+	assert_int_equal(ob_get_le32(log + 3 * 4), 0);
+	/* Past the end there is nothing. */
+	memset(log, 0xff, sizeof(log));
+	assert_int_equal(nk_log(nk, 2, false, 508, log, 2 * PAGE), 0);
+	for (unsigned i = 0; i < sizeof(log); i++)
+		assert_int_equal(log[i], 0);
+	assert_int_equal(nk_log(nk, 2, false, 512, log, 4), 0);
+	assert_int_equal(nk_log(nk, 2, false, 516, log, 4), 0x02);
+	assert_int_equal(nk_log(nk, 2, false, 2, log, 4), 0x02);
+	assert_int_equal(nk_log(nk, 1, false, UINT64_MAX - 3, log, 4), 0x02);
+	assert_int_equal(nk_log(nk, 0x00, false, 0, log, 4), 0x109);
+	assert_int_equal(nk_log(nk, 0x06, false, 0, log, 4), 0x109);
+	assert_int_equal(nk_log(nk, 0xff, false, 0, log, 4), 0x109);
+	sqe.dw[10] = 2 | 127 << 16;
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0x02);
+	sqe.dw[1] = 2;
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0x0b);
+	sqe.dw[1] = 0;
+	sqe.dw[11] = 0xffff; /* 16 GiB */
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0x02);
+}
+
+/* Events */
+
+static void events_wait_for_requests_and_for_their_log(void **state)
+{
+	struct nk *nk = *state;
+	uint8_t log[64];
+	uint16_t cid;
+	struct cqe cqe;
+
+	nk_doorbell(nk, 99, false, 1); /* before there is a request */
+	cid = nk_submit(nk, &nk->admin, nk_sqe(0x0c, 0));
+	cqe = nk_wait(nk, &nk->admin);
+	assert_int_equal(cqe.cid, cid);
+	assert_int_equal(cqe.status, 0);
+	assert_int_equal(cqe.result, 0x010000); /* error, invalid register, log page 1 */
+	/* Another of the type waits until the log was read, and reading may say no. */
+	cid = nk_submit(nk, &nk->admin, nk_sqe(0x0c, 0));
+	nk_doorbell(nk, 1, false, 64);
+	kit_settle(nk->kit);
+	assert_false(nk_has(nk, &nk->admin));
+	assert_int_equal(nk_log(nk, 1, true, 0, log, 64), 0);
+	assert_int_equal(ob_get_le64(log), 2);
+	assert_int_equal(ob_get_le16(log + 10), 0xffff);
+	kit_settle(nk->kit);
+	assert_false(nk_has(nk, &nk->admin));
+	assert_int_equal(nk_log(nk, 1, false, 0, log, 64), 0);
+	cqe = nk_wait(nk, &nk->admin);
+	assert_int_equal(cqe.cid, cid);
+	assert_int_equal(cqe.result, 0x010100); /* invalid value */
+}
+
+static void event_requests_are_limited_and_gone_with_a_reset(void **state)
+{
+	struct nk *nk = *state;
+	uint16_t first = nk_submit(nk, &nk->admin, nk_sqe(0x0c, 0));
+
+	for (unsigned i = 0; i < 7; i++)
+		nk_submit(nk, &nk->admin, nk_sqe(0x0c, 0));
+	assert_int_equal(nk_run(nk, &nk->admin, nk_sqe(0x0c, 0)), 0x105);
+	/* The oldest is answered first. */
+	nk_doorbell(nk, 99, true, 0);
+	assert_int_equal(nk_wait(nk, &nk->admin).cid, first);
+	nk_disable(nk);
+	nk_enable(nk);
+	nk_doorbell(nk, 99, true, 0);
+	kit_settle(nk->kit);
+	assert_false(nk_has(nk, &nk->admin));
+}
+
+static void temperature_event(void **state)
+{
+	struct nk *nk = *state;
+	uint8_t log[512];
+
+	nk_submit(nk, &nk->admin, nk_sqe(0x0c, 0));
+	/* Not enabled: a warning, but no event. */
+	assert_int_equal(nk_set_feature(nk, 0x04, 300, NULL), 0);
+	assert_int_equal(nk_log(nk, 2, false, 0, log, 512), 0);
+	assert_int_equal(log[0], 2);
+	assert_int_equal(nk_set_feature(nk, 0x0b, 2, NULL), 0);
+	/* Its completion may come before or after that of the command that causes it. */
+	nk_submit(nk, &nk->admin, nk_sqe(0x7f, 0));
+	assert_int_equal(nk_wait(nk, &nk->admin).status, 1);
+	struct sqe sqe = nk_sqe(0x09, 0);
+
+	sqe.dw[10] = 0x04;
+	sqe.dw[11] = 1 << 20 | 320; /* at or under */
+	nk_submit(nk, &nk->admin, sqe);
+	assert_int_equal(nk_wait(nk, &nk->admin).result + nk_wait(nk, &nk->admin).result, 0x020101);
+}
+
+/* Abort */
+
+static struct sqe abort_of(unsigned sqid, uint16_t cid)
+{
+	struct sqe sqe = nk_sqe(0x08, 0);
+
+	sqe.dw[10] = sqid | (uint32_t)cid << 16;
+	return sqe;
+}
+
+static void abort_of_what_is_not_there(void **state)
+{
+	struct nk *nk = *state;
+
+	assert_int_equal(nk_run(nk, &nk->admin, abort_of(0, 0x7777)), 0);
+	assert_int_equal(nk->last.result, 1);
+	assert_int_equal(nk_run(nk, &nk->admin, abort_of(1, 0x7777)), 0);
+	assert_int_equal(nk->last.result, 1);
+	assert_int_equal(nk_run(nk, &nk->admin, abort_of(9, 1)), 0);
+	assert_int_equal(nk->last.result, 1);
+	assert_int_equal(nk_run(nk, &nk->admin, abort_of(0xffff, 1)), 0);
+	assert_int_equal(nk->last.result, 1);
+}
+
+static void abort_of_an_event_request(void **state)
+{
+	struct nk *nk = *state;
+	uint16_t cid = nk_submit(nk, &nk->admin, nk_sqe(0x0c, 0)), aborter;
+	struct cqe one;
+
+	kit_settle(nk->kit);
+	aborter = nk_submit(nk, &nk->admin, abort_of(0, cid));
+	one = nk_wait(nk, &nk->admin);
+	assert_int_equal(one.cid, cid);
+	assert_int_equal(one.status, 0x07);
+	one = nk_wait(nk, &nk->admin);
+	assert_int_equal(one.cid, aborter);
+	assert_int_equal(one.result, 0);
+}
+
+static void a_command_on_the_drive_is_not_aborted(void **state)
+{
+	struct nk *nk = *state;
+	uint16_t cid;
+
+	nk->drive->hold = true;
+	cid = nk_submit(nk, &nk->io, nk_rw(0x0c, 1, 0, 1));
+	kit_settle(nk->kit);
+	assert_int_equal(nk_run(nk, &nk->admin, abort_of(1, cid)), 0);
+	assert_int_equal(nk->last.result, 1);
+	kit_drive_release(nk->kit, nk->drive);
+	assert_int_equal(nk_wait(nk, &nk->io).status, 0);
+}
+
+/* hold: a part of guest memory that the client does not answer for. */
+static void abort_while(struct nk *nk, const struct sqe *sqe, uint64_t hold)
+{
+	uint16_t cid = nk_submit(nk, &nk->io, *sqe);
+	struct cqe cqe;
+
+	nk->kit->hold_dma = true;
+	nk->kit->hold_at = hold;
+	nk->kit->hold_length = 8;
+	kit_settle(nk->kit);
+	assert_int_equal(nk->kit->asked_count, 1);
+	assert_int_equal(nk_run(nk, &nk->admin, abort_of(1, cid)), 0);
+	assert_int_equal(nk->last.result, 0);
+	assert_int_equal(nk->kit->asked_count, 0);
+	cqe = nk_wait(nk, &nk->io);
+	assert_int_equal(cqe.cid, cid);
+	assert_int_equal(cqe.status, 0x07);
+	assert_int_equal(nk->drive->call_count, 0);
+}
+
+static void a_command_that_waits_for_the_client_is_aborted(void **state)
+{
+	struct nk *nk = *state;
+	struct buffer b = nk_buffer(nk, 0, 65536);
+	struct sqe sqe = nk_rw(0x01, 1, 0, 128);
+
+	if (nk->kit->mode == KIT_SHARED)
+		return;
+	nk_prp(nk, &sqe, &b);
+	abort_while(nk, &sqe, sqe.dw[8] | (uint64_t)sqe.dw[9] << 32);
+	abort_while(nk, &sqe, b.pages[7]);
+}
+
+static void a_command_that_was_not_fetched_is_aborted(void **state)
+{
+	struct nk *nk = *state;
+	struct nq small;
+	uint16_t cids[8];
+	struct cqe cqe;
+
+	/* A completion queue of two entries holds one: with it full, nothing is fetched. */
+	nk_queue(nk, &small, 2, 16);
+	small.entries = 2;
+	assert_int_equal(nk_create_cq(nk, &small, 2), 0);
+	small.entries = 16;
+	assert_int_equal(nk_create_sq(nk, &small, 2), 0);
+	small.entries = 16;
+	for (unsigned i = 0; i < 2; i++)
+		cids[i] = nk_submit(nk, &small, nk_sqe(0x00, 1));
+	kit_settle(nk->kit);
+	for (unsigned i = 2; i < 8; i++)
+		cids[i] = nk_submit(nk, &small, nk_rw(0x08, 1, i, 1));
+	kit_settle(nk->kit);
+	assert_int_equal(nk_run(nk, &nk->admin, abort_of(2, cids[5])), 0);
+	/* By messages the queue cannot be looked into at once. */
+	assert_int_equal(nk->last.result, nk->kit->mode == KIT_MESSAGES);
+	small.entries = 2;
+	for (unsigned i = 0, aborted = 0; i < 8; i++) {
+		cqe = nk_wait(nk, &small);
+		assert_int_equal(cqe.status, cqe.cid == cids[5] && !nk->last.result ? 7 : 0);
+		aborted += cqe.status == 7;
+		assert_true(aborted <= 1);
+	}
+	assert_int_equal(kit_drive_count(nk->drive, OB_BLOCK_WRITE_ZEROES),
+	                 nk->kit->mode == KIT_MESSAGES ? 6 : 5);
+}
+
+/* Format NVM */
+
+static uint16_t format(struct nk *nk, uint32_t nsid, uint32_t dw10)
+{
+	struct sqe sqe = nk_sqe(0x80, nsid);
+
+	sqe.dw[10] = dw10;
+	return nk_run(nk, &nk->admin, sqe);
+}
+
+static void format_changes_block_size_and_erases(void **state)
+{
+	struct nk *nk = *state;
+	uint8_t id[PAGE];
+
+	memset(nk->drive->data, 0xaa, 64 << 20);
+	assert_int_equal(format(nk, 1, 1), 0);
+	for (unsigned i = 0; i < 64 << 20; i += 511)
+		assert_int_equal(nk->drive->data[i], 0);
+	assert_int_equal(nk_identify(nk, 0, 1, id), 0);
+	assert_int_equal(id[26], 1);
+	assert_true(ob_get_le64(id) == (64 << 20) / 4096);
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(0x0c, 1, (64 << 20) / 4096, 1)), 0x80);
+	/* It outlives a reset; and back, erasing without discard. */
+	kit_reset(nk->kit);
+	nk_enable(nk);
+	nk_create_io(nk);
+	assert_int_equal(nk_identify(nk, 0, 1, id), 0);
+	assert_int_equal(id[26], 1);
+	nk->drive->block.info.discard_zeroes = false;
+	nk->drive->later = true;
+	memset(nk->drive->data, 0xaa, 64 << 20);
+	assert_int_equal(format(nk, 0xffffffff, 1 << 9), 0);
+	assert_int_equal(nk->drive->data[0], 0);
+	assert_int_equal(nk->drive->data[(64 << 20) - 1], 0);
+	assert_int_equal(nk_identify(nk, 0, 1, id), 0);
+	assert_int_equal(id[26], 0);
+}
+
+static void wrong_formats_are_refused(void **state)
+{
+	struct nk *nk = *state;
+
+	assert_int_equal(format(nk, 1, 2), 0x10a);
+	assert_int_equal(format(nk, 1, 1 << 4), 0x10a);
+	assert_int_equal(format(nk, 1, 1 << 5), 0x10a);
+	assert_int_equal(format(nk, 1, 2 << 9), 0x02);
+	assert_int_equal(format(nk, 0, 0), 0x0b);
+	assert_int_equal(format(nk, 2, 0), 0x0b);
+	nk->drive->fail[OB_BLOCK_DISCARD] = -EIO;
+	assert_int_equal(format(nk, 1, 1), 0x280);
+	nk->drive->block.info.read_only = true;
+	assert_int_equal(format(nk, 1, 0), 0x20);
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(0x0c, 1, (64 << 20) / 512 - 1, 1)), 0);
+}
+
+static void others_wait_for_a_format(void **state)
+{
+	struct nk *nk = *state;
+	struct sqe sqe = nk_sqe(0x80, 1);
+	uint8_t id[PAGE];
+
+	nk->drive->hold = true;
+	sqe.dw[10] = 1;
+	nk_submit(nk, &nk->admin, sqe);
+	kit_settle(nk->kit);
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(0x0c, 1, 0, 1)), 0x84);
+	assert_true(nk->last.retry);
+	assert_int_equal(format(nk, 1, 0), 0x84);
+	/* It begins again when a quiesce comes between, and ends once. */
+	assert_false(kit_quiesce(nk->kit));
+	kit_drive_release(nk->kit, nk->drive);
+	assert_int_equal(nk_wait(nk, &nk->admin).status, 0);
+	assert_int_equal(nk_identify(nk, 0, 1, id), 0);
+	assert_int_equal(id[26], 1);
+	/* A reset ends it, and lets others in again. */
+	nk->drive->hold = true;
+	nk_submit(nk, &nk->admin, sqe);
+	kit_settle(nk->kit);
+	nk_set(nk, REG_CC, 0);
+	kit_drive_release(nk->kit, nk->drive);
+	kit_settle(nk->kit);
+	nk_enable(nk);
+	nk_create_io(nk);
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(0x0c, 1, 0, 1)), 0);
+}
+
+static void a_format_tells_of_the_change(void **state)
+{
+	struct nk *nk = *state;
+	uint8_t log[PAGE];
+	struct sqe sqe = nk_sqe(0x80, 1);
+
+	assert_int_equal(nk_set_feature(nk, 0x0b, 0x100, NULL), 0);
+	nk_submit(nk, &nk->admin, nk_sqe(0x0c, 0));
+	sqe.dw[10] = 1;
+	nk_submit(nk, &nk->admin, sqe);
+	assert_int_equal(nk_wait(nk, &nk->admin).result + nk_wait(nk, &nk->admin).result,
+	                 0x040002); /* notice, namespace changed, log page 4 */
+	assert_int_equal(nk_log(nk, 4, false, 0, log, PAGE), 0);
+	assert_int_equal(ob_get_le32(log), 1);
+	assert_int_equal(ob_get_le32(log + 4), 0);
+	assert_int_equal(nk_log(nk, 4, false, 0, log, PAGE), 0);
+	assert_int_equal(ob_get_le32(log), 0);
+}
+
+/* Wrong commands */
+
+static void unknown_commands_are_refused(void **state)
+{
+	static const uint8_t known[] = {0x00, 0x01, 0x02, 0x04, 0x05, 0x06,
+	                                0x08, 0x09, 0x0a, 0x0c, 0x7c, 0x80};
+	struct nk *nk = *state;
+
+	for (unsigned opcode = 0; opcode < 256; opcode++) {
+		if (memchr(known, (int)opcode, sizeof(known)))
+			continue;
+		assert_int_equal(nk_run(nk, &nk->admin, nk_sqe((uint8_t)opcode, 1)), 0x01);
+		assert_false(nk->last.retry);
+	}
+}
+
+static void admin_commands_use_prps(void **state)
+{
+	struct nk *nk = *state;
+	uint64_t page = kit_alloc(nk->kit, PAGE, PAGE);
+	struct sqe sqe = nk_sqe(0x06, 0);
+
+	sqe.dw[10] = 1;
+	nk_sgl1(&sqe, 0, page, PAGE);
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0x02);
+	sqe = nk_sqe(0x06, 0);
+	sqe.dw[10] = 1;
+	sqe.dw[6] = (uint32_t)page + 4;
+	sqe.dw[7] = (uint32_t)(page >> 32);
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0x04);
+	sqe.dw[6] = (uint32_t)page + 1;
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0x13);
+	sqe.dw[6] = (uint32_t)page;
+	sqe.dw[0] |= 2 << 8; /* fused */
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0x02);
+}
+
+int main(void)
+{
+	static const struct kit_test tests[] = {
+		KIT_TEST(identify_controller),
+		KIT_TEST(identify_namespace),
+		KIT_TEST(identify_lists),
+		KIT_TEST(features_have_defaults),
+		KIT_TEST(queues_are_counted_before_there_are_any),
+		KIT_TEST(wrong_features_are_refused),
+		KIT_TEST(features_of_namespaces_and_vectors),
+		KIT_TEST(features_in_memory),
+		KIT_TEST(a_drive_without_a_cache_has_no_feature_for_it),
+		KIT_TEST(health_counts),
+		KIT_TEST(errors_are_logged),
+		KIT_TEST(logs_have_offsets_and_ends),
+		KIT_TEST(events_wait_for_requests_and_for_their_log),
+		KIT_TEST(event_requests_are_limited_and_gone_with_a_reset),
+		KIT_TEST(temperature_event),
+		KIT_TEST(abort_of_what_is_not_there),
+		KIT_TEST(abort_of_an_event_request),
+		KIT_TEST(a_command_on_the_drive_is_not_aborted),
+		KIT_TEST(a_command_that_waits_for_the_client_is_aborted),
+		KIT_TEST(a_command_that_was_not_fetched_is_aborted),
+		KIT_TEST(format_changes_block_size_and_erases),
+		KIT_TEST(wrong_formats_are_refused),
+		KIT_TEST(others_wait_for_a_format),
+		KIT_TEST(a_format_tells_of_the_change),
+		KIT_TEST(unknown_commands_are_refused),
+		KIT_TEST(admin_commands_use_prps),
+	};
+
+	return KIT_RUN("nvme_admin", tests, nk_setup, nk_free);
+}
