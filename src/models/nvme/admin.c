@@ -74,8 +74,9 @@ static int find_queued(struct nvme_sq *sq, uint16_t cid, uint32_t dw[])
 
 	for (unsigned i = (st->head + sq->fetching) % st->entries; i != st->tail;
 	     i = (i + 1) % st->entries) {
-		const uint8_t *entry = ob_dma_direct(sq->nvme->dev, st->base + i * NVME_SQE_SIZE,
-		                                     NVME_SQE_SIZE, OB_DMA_FROM_CLIENT);
+		const uint8_t *entry =
+			ob_dma_direct(sq->nvme->dev, st->base + (uint64_t)i * NVME_SQE_SIZE,
+		                      NVME_SQE_SIZE, OB_DMA_FROM_CLIENT);
 
 		if (!entry)
 			return -1;

@@ -46,8 +46,10 @@ uint8_t *nvme_page_get(struct nvme *n)
 {
 	struct nvme_page *page = n->pages;
 
-	if (!page)
-		return malloc(sizeof(*page));
+	if (!page) {
+		page = malloc(sizeof(*page));
+		return page ? page->bytes : NULL;
+	}
 	n->pages = page->next;
 	n->spare_pages--;
 	return page->bytes;

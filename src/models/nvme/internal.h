@@ -231,7 +231,7 @@ void nvme_cmds_stop(struct nvme *n, bool drop);
 void nvme_cmds_resume(struct nvme *n);
 void nvme_cmds_free(struct nvme *n);
 uint8_t *nvme_page_get(struct nvme *n); /* not zeroed; NULL without memory */
-void nvme_page_put(struct nvme *n, uint8_t *page);
+void nvme_page_put(struct nvme *n, uint8_t *bytes);
 static inline unsigned nvme_opcode(const struct nvme_cmd *cmd)
 {
 	return cmd->dw[0] & 0xff;

@@ -141,7 +141,7 @@ static bool is_same(const struct nvme_cmd *cmd)
 	const uint8_t *bytes = cmd->bulk;
 
 	for (unsigned i = 0; i < cmd->xfer.iovcnt; i++) {
-		if (memcmp(bytes, cmd->xfer.iov[i].iov_base, cmd->xfer.iov[i].iov_len))
+		if (memcmp(bytes, cmd->xfer.iov[i].iov_base, cmd->xfer.iov[i].iov_len) != 0)
 			return false;
 		bytes += cmd->xfer.iov[i].iov_len;
 	}
@@ -228,7 +228,7 @@ static void flush_next(struct nvme_cmd *cmd, int error)
 	while (!error && cmd->step < (all ? drives->count : 1)) {
 		/* Namespaces of a drive follow each other, the same number on each. */
 		if (all)
-			cmd->ns = &cmd->nvme->ns[cmd->step * cmd->nvme->props->namespaces];
+			cmd->ns = &cmd->nvme->ns[(size_t)cmd->step * cmd->nvme->props->namespaces];
 		cmd->step++;
 		error = nvme_submit(cmd, OB_BLOCK_FLUSH, 0, 0, 0, flush_next);
 		if (error == -EINPROGRESS)

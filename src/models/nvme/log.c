@@ -110,7 +110,8 @@ static void fill_effects(struct nvme_cmd *cmd)
 	};
 
 	for (unsigned i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-		ob_put_le32(cmd->page + (commands[i].io ? 1024 : 0) + commands[i].opcode * 4u,
+		ob_put_le32(cmd->page + (commands[i].io ? 1024 : 0) +
+		                    (size_t)commands[i].opcode * 4,
 		            commands[i].effects);
 }
 

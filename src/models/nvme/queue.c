@@ -14,6 +14,8 @@
 
 #include "internal.h"
 
+enum { LEAST_SHARE = 8 }; /* commands in flight that any queue may have */
+
 static void fetched(struct ob_dma_op *op, int error);
 static void emptied(struct nvme_sq *sq);
 
@@ -154,8 +156,9 @@ static unsigned share(const struct nvme *n)
 
 	for (unsigned i = 0; i <= n->props->num_queues; i++)
 		queues += n->state->sq[i].entries != 0;
-	queues = NVME_MAX_COMMANDS / queues;
-	return queues < 8 ? 8 : queues;
+	if (queues > NVME_MAX_COMMANDS / LEAST_SHARE)
+		return LEAST_SHARE;
+	return queues ? NVME_MAX_COMMANDS / queues : NVME_MAX_COMMANDS;
 }
 
 /* Whether the entry at the head was aborted before it was fetched. */

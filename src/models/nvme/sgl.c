@@ -97,7 +97,7 @@ int nvme_sgl_begin(struct nvme_cmd *cmd)
 	int status;
 
 	for (unsigned i = 0; i < 4; i++)
-		ob_put_le32(bytes + i * 4, cmd->dw[6 + i]);
+		ob_put_le32(bytes + (size_t)i * 4, cmd->dw[6 + i]);
 	cmd->walk.last = false;
 	cmd->walk.descriptors = 0;
 	status = descriptor(cmd, bytes, true);
@@ -110,7 +110,7 @@ int nvme_sgl_more(struct nvme_cmd *cmd)
 {
 	struct nvme_walk *walk = &cmd->walk;
 
-	for (uint32_t at = 0; at < walk->fetch; at += NVME_SGL_DESCRIPTOR) {
+	for (size_t at = 0; at < walk->fetch; at += NVME_SGL_DESCRIPTOR) {
 		int status;
 
 		walk->segment_left -= NVME_SGL_DESCRIPTOR;

@@ -16,7 +16,7 @@
 
 static uint64_t place(const struct nvme *n, uint64_t buffer, unsigned qid, bool completion)
 {
-	return buffer + (qid * 2 + completion) * 4;
+	return buffer + qid * UINT64_C(8) + (completion ? 4 : 0);
 }
 
 /* A value that the guest changes at any time is read, and written, in one piece. */
