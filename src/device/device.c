@@ -8,6 +8,7 @@
 #include "device.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -60,7 +61,7 @@ static int alloc_parts(struct ob_dev *dev, struct ob_error *err)
 	dev->props = calloc(1, dev->model->props_size + 1);
 	dev->state = calloc(1, dev->model->state_size + 1);
 	dev->runtime = calloc(1, dev->model->runtime_size + 1);
-	dev->dma = dma_space_new(dev->env.max_dma_maps);
+	dev->dma = dma_space_new(UINT_MAX);
 	if (!dev->props || !dev->state || !dev->runtime || !dev->dma)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	return 0;

@@ -36,7 +36,6 @@ struct device_env {
 	                                struct ob_error *err);
 	void (*release_block)(void *context, struct ob_block *block, const char *user);
 	void *context;
-	unsigned max_dma_maps;
 };
 
 /*

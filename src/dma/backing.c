@@ -104,7 +104,7 @@ static int probe_file(const struct dma_map *map, int fd)
 	return rc < 0 ? -errno : 0;
 }
 
-int dma_backing_open(struct dma_map *map, int fd)
+int dma_backing_open(struct dma_map *map, int fd, bool may_keep)
 {
 	int rc = check_access_mode(fd, map->prot);
 
@@ -127,7 +127,7 @@ int dma_backing_open(struct dma_map *map, int fd)
 		return 0;
 	}
 	if (rc == -ENODEV || rc == -EACCES || rc == -EPERM) {
-		rc = probe_file(map, fd);
+		rc = may_keep ? probe_file(map, fd) : -EMFILE;
 		if (rc == 0)
 			map->fd = fd;
 	}

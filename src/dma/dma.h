@@ -73,8 +73,14 @@ struct dma_map_info {
 	bool dying;      /* unmapped, but pinned still */
 };
 
-/* max_maps: dma_map() refuses more, with -ENOSPC. NULL on ENOMEM. */
+/* NULL on ENOMEM. max_maps as in dma_set_limits(); there is no bound on descriptors. */
 struct dma_space *dma_space_new(unsigned max_maps);
+
+/*
+ * From now on dma_map() refuses more than max_maps maps (-ENOSPC), and more than max_fds maps that
+ * keep their descriptor (-EMFILE). What is there stays.
+ */
+void dma_set_limits(struct dma_space *space, unsigned max_maps, unsigned max_fds);
 
 /* All maps must be gone. */
 void dma_space_free(struct dma_space *space);
@@ -96,7 +102,8 @@ void dma_set_remote(struct dma_space *space, struct dma_remote *remote);
  * Returns 0, -EINVAL (size 0, address + size or offset + size past 2^64, prot with unknown bits, fd
  * smaller than offset + size where it is a file or a block device), -EACCES (fd is not open for
  * what prot says), -ESPIPE (fd can neither be mapped nor read at an offset), -EEXIST (overlaps
- * another map, perhaps a dying one), -ENOSPC (max_maps), -ENOMEM, or -errno of mmap.
+ * another map, perhaps a dying one), -ENOSPC (max_maps), -EMFILE (max_fds), -ENOMEM, or -errno of
+ * mmap.
  */
 int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned prot, int fd,
             uint64_t offset);
@@ -114,6 +121,9 @@ int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter);
 
 /* Dying maps count until they are gone. */
 unsigned dma_map_count(const struct dma_space *space);
+
+/* How many of the maps keep a descriptor. */
+unsigned dma_fd_count(const struct dma_space *space);
 
 /* The map number index in order of address; false past the last. */
 bool dma_map_at(const struct dma_space *space, unsigned index, struct dma_map_info *info);

@@ -46,6 +46,7 @@ struct dma_space {
 	uint64_t *starts;
 	struct dma_map **maps;
 	unsigned count, room, max_maps, dying;
+	unsigned fds, max_fds; /* of maps that keep theirs */
 
 	struct ob_dma_op under_way, ending;     /* heads of rings */
 	struct dma_waiter *all_waiters, *woken; /* woken: done is about to be called */
@@ -122,9 +123,9 @@ int dma_survey(struct dma_space *space, uint64_t address, uint64_t length, unsig
 
 /*
  * Makes map's memory accessible through fd, which it takes over on success. address, size, prot and
- * offset are set. The errors of dma_map().
+ * offset are set. The errors of dma_map(); -EMFILE if fd has to be kept and may not be.
  */
-int dma_backing_open(struct dma_map *map, int fd);
+int dma_backing_open(struct dma_map *map, int fd, bool may_keep);
 void dma_backing_close(struct dma_map *map);
 
 /* All of length bytes by pread or pwrite: 0 or -EIO. */

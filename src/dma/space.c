@@ -8,6 +8,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,12 +23,18 @@ struct dma_space *dma_space_new(unsigned max_maps)
 
 	if (!space)
 		return NULL;
-	space->max_maps = max_maps;
+	dma_set_limits(space, max_maps, UINT_MAX);
 	space->last = &space->none;
 	space->under_way.next = space->under_way.prev = &space->under_way;
 	space->ending.next = space->ending.prev = &space->ending;
 	dma_guard_add(space);
 	return space;
+}
+
+void dma_set_limits(struct dma_space *space, unsigned max_maps, unsigned max_fds)
+{
+	space->max_maps = max_maps;
+	space->max_fds = max_fds;
 }
 
 void dma_space_free(struct dma_space *space)
@@ -155,11 +162,12 @@ int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned p
 	map->kind = DMA_REMOTE;
 	map->fd = -1;
 	if (fd >= 0)
-		rc = dma_backing_open(map, fd);
+		rc = dma_backing_open(map, fd, space->fds < space->max_fds);
 	if (rc < 0) {
 		free(map);
 		return rc;
 	}
+	space->fds += map->fd >= 0;
 	insert(space, place, map);
 	return 0;
 }
@@ -190,6 +198,7 @@ static void release(struct dma_space *space, struct dma_map *map)
 			space->woken = waiter;
 		}
 	}
+	space->fds -= map->fd >= 0;
 	dma_backing_close(map);
 	free(map);
 }
@@ -272,6 +281,11 @@ int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter)
 unsigned dma_map_count(const struct dma_space *space)
 {
 	return space->count;
+}
+
+unsigned dma_fd_count(const struct dma_space *space)
+{
+	return space->fds;
 }
 
 bool dma_map_at(const struct dma_space *space, unsigned index, struct dma_map_info *info)

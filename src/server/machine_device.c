@@ -137,7 +137,6 @@ static int start(struct machine_device *device, const struct ob_model *model, st
 		.claim_block = blocks_claim,
 		.release_block = blocks_release,
 		.context = device->machine,
-		.max_dma_maps = session_default_limits.max_dma_maps,
 	};
 
 	device->dev = device_new(model, device->id, &env, opts, err);

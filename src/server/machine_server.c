@@ -81,7 +81,6 @@ static int bind_server(struct machine *machine, const char *id, struct machine_d
 	struct server_env env = {
 		.loop = machine->loop,
 		.log = machine->log,
-		.limits = &session_default_limits,
 	};
 	struct machine_server *server = calloc(1, sizeof(*server));
 

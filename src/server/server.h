@@ -5,7 +5,7 @@
  *
  * The device outlives its clients: after a hang-up it is kept as it is, and the next client is
  * served as soon as the last one's session has ended. A client that comes while another one is
- * there is turned away.
+ * there is turned away, or waits for it to leave (queue=on).
  */
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H
@@ -18,13 +18,11 @@
 #include "outboard/prop.h"
 
 struct server;
-struct session_limits;
 
 /* What a server needs of the process around it. Copied. */
 struct server_env {
 	struct ob_loop *loop;
 	const struct log *log;
-	const struct session_limits *limits; /* constant while the server lives */
 };
 
 /* What may be configured. */

@@ -32,6 +32,7 @@ struct session_irqs {
 	struct notifier notifier;
 	/* One descriptor for each vector, -1 where there is none; NULL until the first is set. */
 	int *fds[PCI_IRQ_KINDS][IRQ_EVENTS];
+	unsigned held; /* descriptors in them */
 };
 
 /*
@@ -62,6 +63,7 @@ struct session {
 	struct pci *pci;
 	struct dma_space *dma;
 	struct session_link *link;
+	struct session_link *twin; /* where our commands go; NULL: with everything else */
 	struct log *log;
 	struct session_limits limits;
 	enum session_state state;
@@ -112,6 +114,10 @@ static inline int refuse(struct request *request, int error, const char *why)
 /* Sends a reply with size bytes of payload, unless none is wanted. Returns 0. */
 int session_reply(struct session *session, const struct wire_header *request, const void *payload,
                   size_t size);
+
+/* The same with descriptors, which stay the caller's. */
+int session_reply_fds(struct session *session, const struct wire_header *request,
+                      const void *payload, size_t size, const int *fds, unsigned fd_count);
 
 /* Logs a violation of the protocol that cannot be answered, and gives the client up. */
 void session_violation(struct session *session, const char *format, ...)

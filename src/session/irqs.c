@@ -65,8 +65,10 @@ static void set_fd(struct session *session, enum pci_irq kind, unsigned vector,
 	if (event == IRQ_ON_TRIGGER && fd < 0)
 		pci_irq_wire(session->pci, kind, vector, false);
 	if (fds) {
+		session->irqs.held -= fds[vector] >= 0;
 		fd_close(&fds[vector]);
 		fds[vector] = fd;
+		session->irqs.held += fd >= 0;
 	}
 	if (event == IRQ_ON_TRIGGER && fd >= 0)
 		pci_irq_wire(session->pci, kind, vector, true);
@@ -120,6 +122,8 @@ static int assign(struct session *session, const struct wire_set_irqs *set,
 		if (notifier_accept(&session->irqs.notifier, request->fds[i]))
 			return refuse(request, -EINVAL, "descriptors: eventfds expected");
 	}
+	if (session->irqs.held + dma_fd_count(session->dma) + set->count > session->limits.max_fds)
+		return refuse(request, -EMFILE, "the server holds max-fds descriptors already");
 	rc = make_fds(session, set->index, event);
 	if (rc)
 		return rc;

@@ -22,8 +22,16 @@ int session_dma_map(struct session *session, struct request *request)
 		prot |= DMA_READABLE;
 	if (map.flags & WIRE_DMA_WRITEABLE)
 		prot |= DMA_WRITEABLE;
+	dma_set_limits(session->dma, session->limits.max_dma_maps,
+	               session->limits.max_fds > session->irqs.held
+	                       ? session->limits.max_fds - session->irqs.held
+	                       : 0);
 	/* The offset means nothing without a descriptor, whatever the client left there. */
 	rc = dma_map(session->dma, map.address, map.size, prot, fd, fd >= 0 ? map.offset : 0);
+	if (rc == -ENOSPC)
+		return refuse(request, rc, "the client has max-dma-maps maps already");
+	if (rc == -EMFILE)
+		return refuse(request, rc, "the server holds max-fds descriptors already");
 	if (rc)
 		return rc;
 	if (fd >= 0)

@@ -71,6 +71,7 @@ static uint32_t dequeue(struct session_remote *remote)
 static bool send_slot(struct session *session, uint32_t index)
 {
 	struct session_slot *slot = &session->remote.slots[index];
+	struct session_link *link = session->twin ? session->twin : session->link;
 	struct wire_dma_access access = {slot->address, slot->count};
 	size_t size = sizeof(struct wire_header) + sizeof(access);
 	const uint8_t *data;
@@ -78,7 +79,7 @@ static bool send_slot(struct session *session, uint32_t index)
 
 	if (slot->write)
 		size += slot->count;
-	message = session->link->reserve(session->link, size);
+	message = link->reserve(link, size);
 	if (!message)
 		return false;
 	wire_encode_command(message, (uint16_t)index, slot->write ? WIRE_DMA_WRITE : WIRE_DMA_READ,
@@ -88,7 +89,7 @@ static bool send_slot(struct session *session, uint32_t index)
 		data = (const uint8_t *)slot->op->buffer + slot->op->transferred;
 		memcpy(message + sizeof(struct wire_header) + sizeof(access), data, slot->count);
 	}
-	session->link->commit(session->link, size, NULL, 0);
+	link->commit(link, size, NULL, 0);
 	return true;
 }
 

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "internal.h"
 
 enum { MIN_MAX_MESSAGE = 32768 }; /* VERSION with much JSON, SET_IRQS with many vectors */
@@ -32,6 +33,8 @@ const struct session_limits session_default_limits = {
 	.max_data_xfer_size = WIRE_DEFAULT_DATA_XFER_SIZE,
 	.max_msg_fds = 16,
 	.max_dma_maps = WIRE_DEFAULT_DMA_MAPS,
+	.max_fds = 1024,
+	.twin_socket = true,
 };
 
 size_t session_max_message(const struct session_limits *limits)
@@ -85,8 +88,8 @@ static void reply_error(struct session *session, const struct wire_header *reque
 	session->link->commit(session->link, sizeof(*request), NULL, 0);
 }
 
-int session_reply(struct session *session, const struct wire_header *request, const void *payload,
-                  size_t size)
+int session_reply_fds(struct session *session, const struct wire_header *request,
+                      const void *payload, size_t size, const int *fds, unsigned fd_count)
 {
 	size_t whole = sizeof(*request) + size;
 	uint8_t *message;
@@ -99,8 +102,14 @@ int session_reply(struct session *session, const struct wire_header *request, co
 	wire_encode_reply(message, request, (uint32_t)whole);
 	if (size)
 		memcpy(message + sizeof(*request), payload, size);
-	session->link->commit(session->link, whole, NULL, 0);
+	session->link->commit(session->link, whole, fds, fd_count);
 	return 0;
+}
+
+int session_reply(struct session *session, const struct wire_header *request, const void *payload,
+                  size_t size)
+{
+	return session_reply_fds(session, request, payload, size, NULL, 0);
 }
 
 void session_give_up(struct session *session, int reason)
@@ -137,11 +146,28 @@ static void memory_lost(struct dma_watcher *watcher, uint64_t address, uint64_t 
 
 /* Negotiation */
 
+/* A twin socket's client end if one is proposed, wanted and can be had; else -1. */
+static int make_twin(struct session *session, const struct wire_capabilities *client)
+{
+	struct session_link *link = session->link;
+	int fd;
+
+	if (!client->twin_socket || !client->max_msg_fds || !session->limits.twin_socket ||
+	    !link->make_twin)
+		return -1;
+	fd = link->make_twin(link, &session->twin);
+	if (fd >= 0)
+		return fd;
+	log_warn(session->log, "no twin socket: %s", strerror(-fd));
+	return -1;
+}
+
 static int negotiate(struct session *session, struct request *request)
 {
 	uint8_t payload[WIRE_VERSION_REPLY_ROOM];
 	struct wire_version version;
 	struct wire_capabilities *client = &version.capabilities;
+	cleanup_fd int twin = -1;
 	uint64_t pgsizes;
 	int rc;
 
@@ -153,6 +179,7 @@ static int negotiate(struct session *session, struct request *request)
 	if (version.major != WIRE_MAJOR)
 		return refuse(request, -EINVAL, "version major: 0 expected");
 	session->client = *client;
+	twin = make_twin(session, client);
 	if (version.minor > WIRE_MINOR)
 		version.minor = WIRE_MINOR;
 	/* Maps may have any size from the smallest page size on. */
@@ -163,10 +190,11 @@ static int negotiate(struct session *session, struct request *request)
 		.max_dma_maps = session->limits.max_dma_maps,
 		.pgsizes = pgsizes ? pgsizes : WIRE_DEFAULT_PGSIZES,
 		.write_multiple = client->write_multiple,
+		.twin_socket = twin >= 0,
 	};
 	session_move(session, SESSION_RUNNING);
-	return session_reply(session, &request->header, payload,
-	                     wire_encode_version(payload, &version));
+	return session_reply_fds(session, &request->header, payload,
+	                         wire_encode_version(payload, &version), &twin, twin >= 0);
 }
 
 /* Dispatch */
@@ -234,11 +262,34 @@ void session_message(struct session *session, uint8_t *message, size_t length, i
 	type = request.header.flags & WIRE_TYPE_MASK;
 	if (type == WIRE_TYPE_COMMAND)
 		take_command(session, &request);
+	else if (type == WIRE_TYPE_REPLY && session->twin)
+		session_violation(session, "a reply on the main socket: expected on the twin");
 	else if (type == WIRE_TYPE_REPLY)
 		session_remote_reply(session, &request);
 	else
 		session_violation(session, "message type %u: 0 (command) or 1 (reply) expected",
 		                  type);
+	session->busy = false;
+	session_remote_send(session);
+}
+
+/* Also while a command of the main socket waits: this socket is never paused. */
+void session_twin_message(struct session *session, uint8_t *message, size_t length)
+{
+	struct request request = {
+		.payload = message + sizeof(struct wire_header),
+		.length = length - sizeof(struct wire_header),
+	};
+
+	assert(length >= sizeof(struct wire_header) && !session->busy);
+	if (session->state == SESSION_CLOSED)
+		return;
+	session->busy = true;
+	wire_decode_header(message, &request.header);
+	if ((request.header.flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY)
+		session_remote_reply(session, &request);
+	else
+		session_violation(session, "a command on the twin socket: only replies expected");
 	session->busy = false;
 	session_remote_send(session);
 }
@@ -313,7 +364,7 @@ void session_end(struct session *session, void (*ended)(void *context), void *co
 	assert(!session->ended && !session->busy);
 	session->ended = ended;
 	session->ended_context = context;
-	session->link = NULL;
+	session->link = session->twin = NULL;
 	dma_set_watcher(session->dma, NULL);
 	dma_set_remote(session->dma, NULL);
 	switch (session->state) {
@@ -346,6 +397,7 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 	session->quiesce_waiter.done = quiet;
 	session->watcher.lost = memory_lost;
 	dma_set_watcher(session->dma, &session->watcher);
+	dma_set_limits(session->dma, limits->max_dma_maps, limits->max_fds);
 	session_irqs_init(session);
 	session_remote_init(session);
 	return session;

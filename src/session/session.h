@@ -25,12 +25,21 @@ struct session_link {
 	/* The session gives the client up: reason is -errno. The owner calls session_end(), later.
 	 */
 	void (*close)(struct session_link *link, int reason);
+	/*
+	 * Makes a second way to the same client, for our commands and its replies (a twin socket);
+	 * those come in by session_twin_message(). Only reserve and commit of *twin are used.
+	 * Returns the client's end, a descriptor that is the session's to close, or -errno. At most
+	 * once. NULL: there are no twins.
+	 */
+	int (*make_twin)(struct session_link *link, struct session_link **twin);
 };
 
 struct session_limits {
 	uint32_t max_data_xfer_size; /* bytes */
 	uint32_t max_msg_fds;
 	uint32_t max_dma_maps;
+	uint32_t max_fds; /* held for the client: of interrupts, and of maps that need theirs */
+	bool twin_socket; /* made for clients that propose it */
 };
 
 /* The limits that the server offers where nobody said otherwise. */
@@ -51,6 +60,9 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
  */
 void session_message(struct session *session, uint8_t *message, size_t length, int *fds,
                      unsigned fd_count);
+
+/* The same for what came by the twin. */
+void session_twin_message(struct session *session, uint8_t *message, size_t length);
 
 /*
  * The client is gone: the device is quiesced, memory unmapped, interrupts unwired, descriptors

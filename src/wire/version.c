@@ -188,11 +188,12 @@ size_t wire_encode_version(void *payload, const struct wire_version *version)
 	int length;
 
 	memcpy(payload, &header, sizeof(header));
-	length = snprintf(text, WIRE_VERSION_REPLY_ROOM - sizeof(header),
-	                  "{\"capabilities\":{\"max_msg_fds\":%" PRIu32
-	                  ",\"max_data_xfer_size\":%" PRIu32 ",\"max_dma_maps\":%" PRIu32
-	                  ",\"pgsizes\":%" PRIu64 "%s}}",
-	                  caps->max_msg_fds, caps->max_data_xfer_size, caps->max_dma_maps,
-	                  caps->pgsizes, caps->write_multiple ? ",\"write_multiple\":true" : "");
+	length = snprintf(
+		text, WIRE_VERSION_REPLY_ROOM - sizeof(header),
+		"{\"capabilities\":{\"max_msg_fds\":%" PRIu32 ",\"max_data_xfer_size\":%" PRIu32
+		",\"max_dma_maps\":%" PRIu32 ",\"pgsizes\":%" PRIu64 "%s%s}}",
+		caps->max_msg_fds, caps->max_data_xfer_size, caps->max_dma_maps, caps->pgsizes,
+		caps->write_multiple ? ",\"write_multiple\":true" : "",
+		caps->twin_socket ? ",\"twin_socket\":{\"supported\":true,\"fd_index\":0}" : "");
 	return sizeof(header) + (size_t)length + 1;
 }

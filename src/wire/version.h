@@ -43,8 +43,8 @@ int wire_decode_version(const void *payload, size_t length, struct wire_version 
 
 /*
  * Writes a payload that offers capabilities: the limits always (each of them has a value on the
- * client's side too, if only by default), the others where true. Returns its length, at most
- * WIRE_VERSION_REPLY_ROOM.
+ * client's side too, if only by default), the others where true. The twin socket is the message's
+ * first descriptor. Returns its length, at most WIRE_VERSION_REPLY_ROOM.
  */
 size_t wire_encode_version(void *payload, const struct wire_version *version);
 

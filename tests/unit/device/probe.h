@@ -106,7 +106,7 @@ static int probe_setup(void **state)
 	struct probe *probe = calloc(1, sizeof(*probe));
 	struct opts opts = {0};
 	struct ob_error err = {""};
-	struct device_env env = {.max_dma_maps = 16};
+	struct device_env env = {0};
 
 	memset(probe_rom, 0x5a, sizeof(probe_rom));
 	probe->log = (struct log){.fd = 2, .level = LOG_ERROR};

@@ -353,6 +353,116 @@ static void the_end_cancels(void **state)
 
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, rig_tear_down)
 
+/* The twin */
+
+static const char twin_proposed[] =
+	"{\"capabilities\":{\"max_msg_fds\":1,\"twin_socket\":{\"supported\":true}}}";
+
+static void by_the_twin(void **state)
+{
+	struct rig *rig = *state;
+	struct wire_dma_access access;
+	char buffer[5] = "";
+	struct op op;
+	struct {
+		struct wire_dma_access access;
+		char data[4];
+	} reply = {{0x1000, 4}, "wxyz"};
+	uint16_t id;
+
+	rig_restart(rig, twin_proposed);
+	assert_true(rig->has_twin);
+	assert_int_equal(rig->fd_count, 1);
+	assert_non_null(strstr((const char *)rig->data + 4,
+	                       "\"twin_socket\":{\"supported\":true,\"fd_index\":0}"));
+	assert_int_equal(rig_map(rig, 0, 1 << 20, NULL), 0);
+	assert_int_equal(read_op(rig, &op, 0x1000, buffer, 4), -EINPROGRESS);
+	assert_int_equal(rig->twin_sent, 1);
+	id = request(rig, WIRE_DMA_READ, &access);
+	rig_send_twin(rig, id, WIRE_DMA_READ, WIRE_TYPE_REPLY, &reply, 16 + 4);
+	assert_int_equal(op.done, 1);
+	assert_int_equal(op.status, 0);
+	assert_string_equal(buffer, "wxyz");
+}
+
+/* While the main socket is paused, the other one is not. */
+static void by_the_twin_while_a_command_waits(void **state)
+{
+	struct rig *rig = *state;
+	struct wire_dma_access access;
+	char buffer[4];
+	struct op op;
+	struct {
+		struct wire_dma_access access;
+		char data[4];
+	} reply = {{0, 4}, "abcd"};
+	uint16_t id;
+
+	rig_restart(rig, twin_proposed);
+	assert_int_equal(rig_map(rig, 0, 1 << 20, NULL), 0);
+	rig_state(rig)->slow = true;
+	rig_send(rig, 77, WIRE_RESET, 0, NULL, 0, NULL, 0, NULL, 0);
+	assert_true(rig->paused);
+	assert_int_equal(read_op(rig, &op, 0, buffer, 4), -EINPROGRESS);
+	id = request(rig, WIRE_DMA_READ, &access);
+	rig_send_twin(rig, id, WIRE_DMA_READ, WIRE_TYPE_REPLY, &reply, 16 + 4);
+	assert_int_equal(op.done, 1);
+	assert_memory_equal(buffer, "abcd", 4);
+	ob_dev_quiet(rig->dev);
+	rig_turns(rig);
+	assert_int_equal(rig_reply(rig, WIRE_RESET), 0);
+	assert_false(rig->paused);
+	rig_state(rig)->slow = false;
+}
+
+static void a_twin_only_for_who_can_take_it(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_restart(rig, "{\"capabilities\":{\"twin_socket\":{\"supported\":false}}}");
+	assert_false(rig->has_twin);
+	rig_restart(rig, "{\"capabilities\":{\"max_msg_fds\":0,"
+	                 "\"twin_socket\":{\"supported\":true}}}");
+	assert_false(rig->has_twin);
+	rig->limits.twin_socket = false;
+	rig_restart(rig, twin_proposed);
+	assert_false(rig->has_twin);
+	assert_null(strstr((const char *)rig->data + 4, "twin_socket"));
+	assert_int_equal(rig->fd_count, 0);
+}
+
+static void commands_do_not_come_by_the_twin(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_restart(rig, twin_proposed);
+	rig_send_twin(rig, 1, WIRE_RESET, WIRE_TYPE_COMMAND, "", 0);
+	assert_int_equal(rig->close_reason, -EPROTO);
+	rig_send_twin(rig, 1, WIRE_RESET, WIRE_TYPE_COMMAND, "", 0);
+	assert_int_equal(rig->closes, 1);
+	assert_int_equal(rig_state(rig)->resets, 0);
+}
+
+static void replies_do_not_come_by_the_main_socket(void **state)
+{
+	struct rig *rig = *state;
+	struct wire_dma_access access;
+	char buffer[4];
+	struct op op;
+	uint16_t id;
+
+	rig_restart(rig, twin_proposed);
+	assert_int_equal(rig_map(rig, 0, 1 << 20, NULL), 0);
+	assert_int_equal(read_op(rig, &op, 0, buffer, 4), -EINPROGRESS);
+	id = request(rig, WIRE_DMA_READ, &access);
+	answer(rig, id, WIRE_DMA_READ, 0, 4, "abcd", 4);
+	assert_int_equal(rig->close_reason, -EPROTO);
+	assert_int_equal(op.done, 0);
+	rig_end(rig);
+	rig_turns(rig);
+	assert_int_equal(op.status, -ECANCELED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -369,6 +479,11 @@ int main(void)
 		test(unmap_ends_what_waits),
 		test(requests_follow_the_reply),
 		test(the_end_cancels),
+		test(by_the_twin),
+		test(by_the_twin_while_a_command_waits),
+		test(a_twin_only_for_who_can_take_it),
+		test(commands_do_not_come_by_the_twin),
+		test(replies_do_not_come_by_the_main_socket),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

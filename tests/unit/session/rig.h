@@ -43,7 +43,10 @@ struct rig {
 	struct ob_loop *loop;
 	struct log log;
 	struct session *session;
-	struct session_link link;
+	struct session_link link, twin;
+	struct session_limits limits;
+	bool has_twin;      /* the session asked for one */
+	unsigned twin_sent; /* messages */
 	int open_before;
 
 	uint8_t reserved[4 << 20];
@@ -54,6 +57,9 @@ struct rig {
 	bool paused;
 	unsigned closes, ends;
 	int close_reason;
+
+	int fds[64]; /* duplicates of what came with the last message sent */
+	unsigned fd_count;
 
 	struct wire_header reply; /* of the last call */
 	const uint8_t *data;      /* its payload */
@@ -137,6 +143,12 @@ static const struct ob_model rig_model = {
 
 /* The link */
 
+static inline void rig_close_fds(struct rig *rig)
+{
+	while (rig->fd_count)
+		close(rig->fds[--rig->fd_count]);
+}
+
 static inline uint8_t *rig_reserve(struct session_link *link, size_t size)
 {
 	struct rig *rig = container_of(link, struct rig, link);
@@ -158,6 +170,34 @@ static inline void rig_commit(struct session_link *link, size_t size, const int 
 	memcpy(rig->sent + rig->sent_end, rig->reserved, size);
 	rig->sent_end += size;
 	memset(rig->reserved, 0xee, size);
+	rig_close_fds(rig);
+	for (; rig->fd_count < fd_count; rig->fd_count++)
+		rig->fds[rig->fd_count] = dup(fds[rig->fd_count]);
+}
+
+/* The twin's messages are found among the others; they are just counted. */
+static inline uint8_t *rig_twin_reserve(struct session_link *link, size_t size)
+{
+	return rig_reserve(&container_of(link, struct rig, twin)->link, size);
+}
+
+static inline void rig_twin_commit(struct session_link *link, size_t size, const int *fds,
+                                   unsigned fd_count)
+{
+	struct rig *rig = container_of(link, struct rig, twin);
+
+	rig->twin_sent++;
+	rig_commit(&rig->link, size, fds, fd_count);
+}
+
+static inline int rig_make_twin(struct session_link *link, struct session_link **twin)
+{
+	struct rig *rig = container_of(link, struct rig, link);
+
+	assert_false(rig->has_twin);
+	rig->has_twin = true;
+	*twin = &rig->twin;
+	return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 static inline void rig_pause(struct session_link *link, bool paused)
@@ -218,6 +258,21 @@ static inline void rig_send(struct rig *rig, uint16_t id, uint16_t command, uint
 		memcpy(message + sizeof(header) + length, more, more_length);
 	session_message(rig->session, message, size, fds, fd_count);
 	free(message);
+}
+
+/* The same by the twin: a reply, or something that looks like it. */
+static inline void rig_send_twin(struct rig *rig, uint16_t id, uint16_t command, uint32_t flags,
+                                 const void *payload, size_t length)
+{
+	uint8_t message[256];
+	struct wire_header header = {.id = id,
+	                             .command = command,
+	                             .size = (uint32_t)(sizeof(header) + length),
+	                             .flags = flags};
+
+	memcpy(message, &header, sizeof(header));
+	memcpy(message + sizeof(header), payload, length);
+	session_twin_message(rig->session, message, header.size);
 }
 
 /* Takes the next message that was sent; false if there is none. */
@@ -299,7 +354,7 @@ static inline struct rig_state *rig_state(struct rig *rig)
 
 static inline void rig_new_session(struct rig *rig)
 {
-	rig->session = session_new(rig->dev, &session_default_limits, &rig->link, &rig->log);
+	rig->session = session_new(rig->dev, &rig->limits, &rig->link, &rig->log);
 	rig->paused = false;
 	rig->sent_start = rig->sent_end = 0;
 }
@@ -309,12 +364,22 @@ static inline void rig_end(struct rig *rig)
 	session_end(rig->session, rig_ended, rig);
 }
 
+/* Another session, with limits of the test's. */
+static inline void rig_restart(struct rig *rig, const char *json)
+{
+	rig_end(rig);
+	rig_turns(rig);
+	assert_null(rig->session);
+	rig_new_session(rig);
+	rig_negotiate(rig, json);
+}
+
 static int rig_set_up_raw(void **state)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
 	struct opts opts = {0};
 	struct ob_error err = {""};
-	struct device_env env = {.max_dma_maps = 16};
+	struct device_env env = {0};
 	struct rig_runtime *runtime;
 
 	rig->open_before = rig_open_fds();
@@ -326,7 +391,10 @@ static int rig_set_up_raw(void **state)
 	assert_non_null(rig->dev);
 	runtime = ob_dev_runtime(rig->dev);
 	runtime->op.done = rig_op_done;
-	rig->link = (struct session_link){rig_reserve, rig_commit, rig_pause, rig_close};
+	rig->link =
+		(struct session_link){rig_reserve, rig_commit, rig_pause, rig_close, rig_make_twin};
+	rig->twin = (struct session_link){.reserve = rig_twin_reserve, .commit = rig_twin_commit};
+	rig->limits = session_default_limits;
 	rig_new_session(rig);
 	assert_non_null(rig->session);
 	*state = rig;
@@ -349,6 +417,7 @@ static int rig_tear_down(void **state)
 		rig_turns(rig);
 	}
 	assert_null(rig->session);
+	rig_close_fds(rig);
 	assert_int_equal(dma_map_count(device_dma(rig->dev)), 0);
 	device_free(rig->dev);
 	loop_free(rig->loop);

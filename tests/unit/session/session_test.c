@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 
 #include "dma/guard.h"
 #include "rig.h"
@@ -332,6 +333,9 @@ static void unmap_all(void **state)
 	struct rig *rig = *state;
 	const struct wire_dma_unmap all = {24, WIRE_DMA_UNMAP_ALL, 0, 0};
 
+	rig->limits.max_dma_maps = 16;
+	rig_restart(rig, "{}");
+	assert_non_null(strstr((const char *)rig->data + 4, "\"max_dma_maps\":16,"));
 	for (uint64_t i = 0; i < 16; i++)
 		assert_int_equal(rig_map(rig, i << 20, 0x1000, NULL), 0);
 	assert_int_equal(rig_map(rig, 16 << 20, 0x1000, NULL), ENOSPC);
@@ -559,6 +563,67 @@ static void max_message_covers_everything(void **state)
 #define raw(name) cmocka_unit_test_setup_teardown(name, rig_set_up_raw, rig_tear_down)
 #define test(name) cmocka_unit_test_setup_teardown(name, rig_set_up, rig_tear_down)
 
+/* Descriptors */
+
+/* A file that can be written at an offset, and not mapped. */
+static int unmappable(void)
+{
+	char path[64];
+	int memory = rig_memory(), fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", memory);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	close(memory);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static int map_file(struct rig *rig, uint64_t address)
+{
+	const struct wire_dma_map map = {32, WIRE_DMA_WRITEABLE, 0, address, 16};
+	int fd = unmappable(), rc;
+
+	rc = rig_call_fds(rig, WIRE_DMA_MAP, &map, sizeof(map), &fd, 1);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+static int wire_irqs(struct rig *rig, uint32_t start, uint32_t count)
+{
+	const struct wire_irq_set set = {20, WIRE_IRQ_DATA_EVENTFD | WIRE_IRQ_ACTION_TRIGGER,
+	                                 PCI_IRQ_MSIX, start, count};
+	int fds[8], rc;
+
+	for (uint32_t i = 0; i < count; i++)
+		fds[i] = eventfd(0, EFD_CLOEXEC);
+	rc = rig_call_fds(rig, WIRE_SET_IRQS, &set, sizeof(set), fds, count);
+	for (uint32_t i = 0; i < count; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+	return rc;
+}
+
+static void descriptors_held_have_a_bound(void **state)
+{
+	struct rig *rig = *state;
+	int memory = rig_memory();
+
+	rig->limits.max_fds = 8;
+	rig_restart(rig, "{}");
+	assert_int_equal(map_file(rig, 0x100000), 0);
+	assert_int_equal(dma_fd_count(device_dma(rig->dev)), 1);
+	assert_int_equal(wire_irqs(rig, 0, 8), EMFILE);
+	assert_int_equal(wire_irqs(rig, 0, 6), 0);
+	assert_int_equal(map_file(rig, 0x200000), 0);
+	assert_int_equal(map_file(rig, 0x300000), EMFILE);
+	/* What can be mapped needs none. */
+	assert_int_equal(rig_map(rig, 0, RIG_MEMORY, &memory), 0);
+	assert_int_equal(rig_unmap(rig, 0x100000, 16), 0);
+	assert_int_equal(map_file(rig, 0x300000), 0);
+}
+
 /* Memory that the client takes away */
 
 static void cut_memory_ends_the_session(void **state)
@@ -640,6 +705,7 @@ int main(void)
 		test(end_while_resetting),
 		test(end_with_pins_and_a_busy_device),
 		test(a_link_that_is_over_is_no_trouble),
+		test(descriptors_held_have_a_bound),
 		test(cut_memory_ends_the_session),
 		test(cut_memory_ends_a_session_that_waits),
 		cmocka_unit_test(max_message_covers_everything),

@@ -153,7 +153,7 @@ static void a_reply_can_be_read_back(void **state)
 	struct wire_version reply = {
 		.major = 0,
 		.minor = 1,
-		.capabilities = {16, UINT32_MAX, UINT32_MAX, UINT64_MAX, false, true, false},
+		.capabilities = {16, UINT32_MAX, UINT32_MAX, UINT64_MAX, true, true, false},
 	};
 	size_t length = wire_encode_version(payload, &reply);
 
@@ -165,9 +165,12 @@ static void a_reply_can_be_read_back(void **state)
 	assert_int_equal(version.capabilities.max_data_xfer_size, UINT32_MAX);
 	assert_true(version.capabilities.pgsizes == UINT64_MAX);
 	assert_true(version.capabilities.write_multiple);
-	reply.capabilities.write_multiple = false;
+	assert_true(version.capabilities.twin_socket);
+	assert_non_null(strstr((char *)payload + 4, "\"fd_index\":0"));
+	reply.capabilities.write_multiple = reply.capabilities.twin_socket = false;
 	wire_encode_version(payload, &reply);
 	assert_null(strstr((char *)payload + 4, "write_multiple"));
+	assert_null(strstr((char *)payload + 4, "twin_socket"));
 }
 
 int main(void)

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A connected client; see client.h. */
+#include "client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/list.h"
+#include "transport/transport.h"
+
+/* One of the client's sockets. */
+struct client_socket {
+	struct session_link link;
+	struct client *client;
+	struct transport *transport; /* NULL: there is none, or it is over */
+};
+
+struct client {
+	const struct client_config *config;
+	struct client_socket main, twin;
+	struct session *session;
+	struct log log;
+	struct ucred peer;
+	int fd; /* the main transport's; only looked at */
+};
+
+static void session_ended(void *context)
+{
+	struct client *client = context;
+	const struct client_config *config = client->config;
+
+	session_free(client->session);
+	free(client);
+	config->ended(config->context);
+}
+
+/* From here on nothing more reaches the client; the session may need some time to end. */
+void client_drop(struct client *client)
+{
+	const struct client_config *config = client->config;
+
+	if (!client->main.transport)
+		return;
+	transport_free(take_ptr(&client->main.transport));
+	if (client->twin.transport)
+		transport_free(take_ptr(&client->twin.transport));
+	config->left(config->context);
+	session_end(client->session, session_ended, client);
+}
+
+static void on_message(void *context, uint8_t *message, size_t length, int *fds, unsigned fd_count)
+{
+	struct client *client = context;
+
+	session_message(client->session, message, length, fds, fd_count);
+}
+
+static void on_closed(void *context, int reason)
+{
+	struct client *client = context;
+
+	if (reason)
+		log_warn(&client->log, "client disconnected: %s", strerror(-reason));
+	else
+		log_info(&client->log, "client disconnected");
+	client_drop(client);
+}
+
+static const struct transport_ops main_ops = {.message = on_message, .closed = on_closed};
+
+static void on_twin_message(void *context, uint8_t *message, size_t length, int *fds,
+                            unsigned fd_count)
+{
+	struct client *client = context;
+
+	session_twin_message(client->session, message, length);
+}
+
+/* Without it nothing that the device asks for can be answered any more. */
+static void on_twin_closed(void *context, int reason)
+{
+	struct client *client = context;
+
+	bool hung_up = client_has_hung_up(client);
+
+	/* A client that exits closes both; then the main one says how it ended. */
+	if (!hung_up)
+		log_warn(&client->log, "the twin socket is closed: %s",
+		         reason ? strerror(-reason) : "the client hung up");
+	transport_free(take_ptr(&client->twin.transport));
+	transport_close(client->main.transport, reason || hung_up ? reason : -EPIPE);
+}
+
+static const struct transport_ops twin_ops = {
+	.message = on_twin_message,
+	.closed = on_twin_closed,
+};
+
+/* The session's ways out. A connection may be over already while the session does not know yet. */
+
+static uint8_t *link_reserve(struct session_link *link, size_t size)
+{
+	struct client_socket *socket = container_of(link, struct client_socket, link);
+
+	return socket->transport ? transport_reserve(socket->transport, size) : NULL;
+}
+
+static void link_commit(struct session_link *link, size_t size, const int *fds, unsigned fd_count)
+{
+	struct client_socket *socket = container_of(link, struct client_socket, link);
+
+	if (socket->transport)
+		transport_commit(socket->transport, size, fds, fd_count);
+}
+
+static void link_pause(struct session_link *link, bool paused)
+{
+	struct client_socket *socket = container_of(link, struct client_socket, link);
+
+	if (socket->transport)
+		transport_pause(socket->transport, paused);
+}
+
+static void link_close(struct session_link *link, int reason)
+{
+	struct client_socket *socket = container_of(link, struct client_socket, link);
+
+	if (socket->transport)
+		transport_close(socket->transport, reason);
+}
+
+static struct transport *start_transport(struct client *client, int fd,
+                                         const struct transport_ops *ops)
+{
+	const struct client_config *config = client->config;
+	struct transport_limits limits = {
+		.max_message = session_max_message(&config->limits),
+		.max_unsent = config->max_unsent,
+	};
+
+	return transport_new(config->loop, fd, &limits, ops, client);
+}
+
+static int make_twin(struct session_link *link, struct session_link **twin)
+{
+	struct client *client = container_of(link, struct client_socket, link)->client;
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+		return -errno;
+	client->twin.transport = start_transport(client, ends[0], &twin_ops);
+	if (!client->twin.transport) {
+		close(ends[1]);
+		return -ENOMEM;
+	}
+	*twin = &client->twin.link;
+	return ends[1];
+}
+
+static const struct session_link link_ops = {
+	.reserve = link_reserve,
+	.commit = link_commit,
+	.pause = link_pause,
+	.close = link_close,
+	.make_twin = make_twin,
+};
+
+struct client *client_new(const struct client_config *config, int fd)
+{
+	struct client *client = calloc(1, sizeof(*client));
+	socklen_t length = sizeof(client->peer);
+
+	if (!client) {
+		close(fd);
+		return NULL;
+	}
+	client->config = config;
+	client->main = (struct client_socket){.link = link_ops, .client = client};
+	client->twin = (struct client_socket){.link = link_ops, .client = client};
+	client->fd = fd;
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &client->peer, &length);
+	log_init(&client->log, config->log, config->log_lines, "%s", config->log->prefix);
+	client->main.transport = start_transport(client, fd, &main_ops);
+	if (!client->main.transport)
+		goto no_transport;
+	client->session =
+		session_new(config->dev, &config->limits, &client->main.link, &client->log);
+	if (!client->session)
+		goto no_session;
+	return client;
+
+no_session:
+	transport_free(client->main.transport);
+no_transport:
+	free(client);
+	return NULL;
+}
+
+bool client_has_left(const struct client *client)
+{
+	return !client->main.transport;
+}
+
+bool client_has_hung_up(const struct client *client)
+{
+	struct pollfd pollfd = {.fd = client->fd, .events = POLLRDHUP};
+
+	return poll(&pollfd, 1, 0) == 1 && pollfd.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
+pid_t client_pid(const struct client *client)
+{
+	return client->peer.pid;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A connected client: its socket, its twin socket if it wants one, its session, and the glue
+ * between them.
+ *
+ * A client goes through three stages. It is connected: transport and session exist. Its connection
+ * ends (hang-up, an error, client_drop()): the transport is freed, which closes the socket, and the
+ * session is told to end, which may take as long as the device needs to become quiet. The session
+ * has ended: the client is freed.
+ */
+#ifndef SERVER_CLIENT_H
+#define SERVER_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include "base/log.h"
+#include "device/device.h"
+#include "loop/loop.h"
+#include "session/session.h"
+
+struct client;
+
+struct client_config {
+	struct ob_loop *loop;
+	struct ob_dev *dev;
+	const struct log *log; /* its prefix is the client's too */
+	struct session_limits limits;
+	size_t max_unsent;            /* bytes of replies; past that no more is read */
+	unsigned log_lines;           /* per second */
+	void (*left)(void *context);  /* the connection is over */
+	void (*ended)(void *context); /* the last thing that happens: the client is freed then */
+	void *context;
+};
+
+/*
+ * Takes fd over, a connected socket. config must stay valid. NULL on ENOMEM. Neither left nor ended
+ * is called before the loop's next turn.
+ */
+struct client *client_new(const struct client_config *config, int fd);
+
+/* Ends the connection if it is not over. left is called, and ended perhaps, before this returns. */
+void client_drop(struct client *client);
+
+/* Whether the connection is over, and only the session has to end. */
+bool client_has_left(const struct client *client);
+
+/* Whether the peer has hung up, though we may not have read to the end yet. */
+bool client_has_hung_up(const struct client *client);
+
+pid_t client_pid(const struct client *client);
+
+#endif

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A server's properties: the table, and what their values mean. */
+#include "config.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/list.h"
+#include "base/opts.h"
+
+#define FIELD(member) offsetof(struct server_config, member)
+
+static const char *const socket_types[] = {"unix", NULL};
+
+const struct ob_prop server_props[] = {
+	{.name = "type",
+         .type = OB_PROP_ENUM,
+         .offset = FIELD(type),
+         .preset = "unix",
+         .choices = socket_types,
+         .help = "kind of socket"},
+	{.name = "path",
+         .type = OB_PROP_STRING,
+         .offset = FIELD(path),
+         .help = "where to make the socket; short form: socket=PATH"},
+	{.name = "fd",
+         .type = OB_PROP_STRING,
+         .offset = FIELD(fd),
+         .help = "inherited descriptor of a listening socket, instead of path"},
+	{.name = "socket-mode",
+         .type = OB_PROP_STRING,
+         .offset = FIELD(mode),
+         .preset = "0600",
+         .help = "permissions of the socket file, octal"},
+	{.name = "socket-group",
+         .type = OB_PROP_STRING,
+         .offset = FIELD(group),
+         .help = "group of the socket file, by name or number"},
+	{.name = "queue",
+         .type = OB_PROP_BOOL,
+         .offset = FIELD(queue),
+         .help = "a second client waits until the first leaves, instead of being refused"},
+	{.name = "allow-uid",
+         .type = OB_PROP_STRING,
+         .offset = FIELD(allow_uid),
+         .help = "users whose clients may connect, by name or number, joined by ':'"},
+	{.name = "allow-gid",
+         .type = OB_PROP_STRING,
+         .offset = FIELD(allow_gid),
+         .help = "groups whose clients may connect; with allow-uid, either will do"},
+	{.name = "twin-socket",
+         .type = OB_PROP_BOOL,
+         .offset = FIELD(twin_socket),
+         .preset = "on",
+         .help = "give clients that propose it a second socket for the device's requests"},
+	{.name = "max-data-xfer-size",
+         .type = OB_PROP_SIZE,
+         .offset = FIELD(max_data_xfer_size),
+         .min = 4096,
+         .max = 16 << 20,
+         .preset = "1M",
+         .help = "most bytes that a message transfers; longer messages end the session"},
+	{.name = "max-dma-maps",
+         .type = OB_PROP_UINT32,
+         .offset = FIELD(max_dma_maps),
+         .min = 1,
+         .max = 65535,
+         .preset = "65535",
+         .help = "most ranges of memory that a client may have mapped"},
+	{.name = "max-fds",
+         .type = OB_PROP_UINT32,
+         .offset = FIELD(max_fds),
+         .min = 1,
+         .max = 65535,
+         .preset = "1024",
+         .help = "most descriptors held for a client: interrupts, memory that can't be mapped"},
+	{.name = "max-unsent",
+         .type = OB_PROP_SIZE,
+         .offset = FIELD(max_unsent),
+         .min = 65536,
+         .max = 1 << 30,
+         .preset = "4M",
+         .help = "bytes of replies not read from which on no more commands are taken"},
+	{.name = "log-lines",
+         .type = OB_PROP_UINT32,
+         .offset = FIELD(log_lines),
+         .min = 1,
+         .max = 100000,
+         .preset = "10",
+         .help = "most log lines per second that clients can cause"},
+	{0},
+};
+
+static int parse_mode(const char *text, mode_t *mode, struct ob_error *err)
+{
+	unsigned long value;
+	char *end;
+
+	value = strtoul(text, &end, 8);
+	if (text[0] < '0' || text[0] > '7' || *end || value > 0777)
+		return ob_error_set(err, -EINVAL,
+		                    "socket-mode=%s: expected octal permissions such as 0660",
+		                    text);
+	*mode = (mode_t)value;
+	return 0;
+}
+
+static int parse_group(const char *key, const char *text, gid_t *gid, struct ob_error *err)
+{
+	const struct group *group;
+	uint64_t number;
+
+	if (!parse_uint(key, text, 0, UINT32_MAX - 1, &number, NULL)) {
+		*gid = (gid_t)number;
+		return 0;
+	}
+	group = getgrnam(text);
+	if (!group)
+		return ob_error_set(err, -EINVAL, "%s=%s: there is no group of that name", key,
+		                    text);
+	*gid = group->gr_gid;
+	return 0;
+}
+
+static int parse_user(const char *key, const char *text, uid_t *uid, struct ob_error *err)
+{
+	const struct passwd *user;
+	uint64_t number;
+
+	if (!parse_uint(key, text, 0, UINT32_MAX - 1, &number, NULL)) {
+		*uid = (uid_t)number;
+		return 0;
+	}
+	user = getpwnam(text);
+	if (!user)
+		return ob_error_set(err, -EINVAL, "%s=%s: there is no user of that name", key,
+		                    text);
+	*uid = user->pw_uid;
+	return 0;
+}
+
+int server_config_listener(const struct server_config *config, const char *id,
+                           struct listener_config *to, struct ob_error *err)
+{
+	uint64_t fd;
+	int rc;
+
+	*to = (struct listener_config){.path = config->path, .fd = -1, .group = (gid_t)-1};
+	if (!config->path == !config->fd)
+		return ob_error_set(err, -EINVAL, "server %s needs path= or fd=, one of the two",
+		                    id);
+	rc = parse_mode(config->mode, &to->mode, err);
+	if (!rc && config->group)
+		rc = parse_group("socket-group", config->group, &to->group, err);
+	if (!rc && config->fd) {
+		rc = parse_uint("fd", config->fd, 0, INT32_MAX, &fd, err);
+		if (!rc)
+			to->fd = (int)fd;
+	}
+	return rc;
+}
+
+struct session_limits server_config_limits(const struct server_config *config)
+{
+	struct session_limits limits = session_default_limits;
+
+	limits.max_data_xfer_size = (uint32_t)config->max_data_xfer_size;
+	limits.max_dma_maps = config->max_dma_maps;
+	limits.max_fds = config->max_fds;
+	limits.twin_socket = config->twin_socket;
+	return limits;
+}
+
+/* The elements of a list that ':' joins, one after the other; NULL after the last. */
+static char *next_of(char **rest)
+{
+	return strsep(rest, ":");
+}
+
+static int parse_users(const char *list, struct server_allowed *allowed, struct ob_error *err)
+{
+	cleanup_free char *copy = strdup(list);
+	char *rest = copy, *word;
+	int rc = copy ? 0 : ob_error_set(err, -ENOMEM, "out of memory");
+
+	while (!rc && (word = next_of(&rest))) {
+		if (allowed->users == ARRAY_SIZE(allowed->user))
+			return ob_error_set(err, -EINVAL, "allow-uid: at most %zu users",
+			                    ARRAY_SIZE(allowed->user));
+		rc = parse_user("allow-uid", word, &allowed->user[allowed->users++], err);
+	}
+	return rc;
+}
+
+static int parse_groups(const char *list, struct server_allowed *allowed, struct ob_error *err)
+{
+	cleanup_free char *copy = strdup(list);
+	char *rest = copy, *word;
+	int rc = copy ? 0 : ob_error_set(err, -ENOMEM, "out of memory");
+
+	while (!rc && (word = next_of(&rest))) {
+		if (allowed->groups == ARRAY_SIZE(allowed->group))
+			return ob_error_set(err, -EINVAL, "allow-gid: at most %zu groups",
+			                    ARRAY_SIZE(allowed->group));
+		rc = parse_group("allow-gid", word, &allowed->group[allowed->groups++], err);
+	}
+	return rc;
+}
+
+int server_config_allowed(const struct server_config *config, struct server_allowed *allowed,
+                          struct ob_error *err)
+{
+	int rc = 0;
+
+	*allowed = (struct server_allowed){.everybody = !config->allow_uid && !config->allow_gid};
+	if (config->allow_uid)
+		rc = parse_users(config->allow_uid, allowed, err);
+	if (!rc && config->allow_gid)
+		rc = parse_groups(config->allow_gid, allowed, err);
+	return rc;
+}
+
+static bool has_group(const struct server_allowed *allowed, gid_t gid)
+{
+	for (unsigned i = 0; i < allowed->groups; i++) {
+		if (allowed->group[i] == gid)
+			return true;
+	}
+	return false;
+}
+
+/* The groups that the peer is in besides its own. */
+static bool has_other_group(const struct server_allowed *allowed, int fd)
+{
+	cleanup_free gid_t *gids = NULL;
+	socklen_t length = 0;
+
+	/* Says how long it would be. */
+	if (!getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) || errno != ERANGE)
+		return false;
+	gids = malloc(length);
+	if (!gids || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids, &length))
+		return false;
+	for (size_t i = 0; i < length / sizeof(*gids); i++) {
+		if (has_group(allowed, gids[i]))
+			return true;
+	}
+	return false;
+}
+
+bool server_allows(const struct server_allowed *allowed, int fd)
+{
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+
+	if (allowed->everybody)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length))
+		return false;
+	for (unsigned i = 0; i < allowed->users; i++) {
+		if (allowed->user[i] == peer.uid)
+			return true;
+	}
+	return allowed->groups && (has_group(allowed, peer.gid) || has_other_group(allowed, fd));
+}

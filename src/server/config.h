@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What may be configured about a server: its properties, read and checked. */
+#ifndef SERVER_CONFIG_H
+#define SERVER_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "listener.h"
+#include "outboard/error.h"
+#include "server.h"
+#include "session/session.h"
+
+/* The struct that server_props describes, as the user wrote it. */
+struct server_config {
+	uint32_t type;
+	char *path, *mode, *group, *fd;
+	bool queue, twin_socket;
+	char *allow_uid, *allow_gid;
+	uint64_t max_data_xfer_size, max_unsent;
+	uint32_t max_fds, max_dma_maps, log_lines;
+};
+
+/* Who may connect. Users and groups together: who is in one of the lists may. */
+struct server_allowed {
+	bool everybody; /* there is no list */
+	unsigned users, groups;
+	uid_t user[32];
+	gid_t group[32];
+};
+
+/* 0, or -EINVAL with a message. to's strings are config's. id is for messages. */
+int server_config_listener(const struct server_config *config, const char *id,
+                           struct listener_config *to, struct ob_error *err);
+int server_config_allowed(const struct server_config *config, struct server_allowed *allowed,
+                          struct ob_error *err);
+struct session_limits server_config_limits(const struct server_config *config);
+
+/* Whether the process at the other end of fd, a connected socket, may connect. */
+bool server_allows(const struct server_allowed *allowed, int fd);
+
+#endif
