@@ -231,22 +231,34 @@ struct kit *kit_new(enum kit_mode mode)
 	return kit;
 }
 
-static void map_memory(struct kit *kit)
+static void make_memory(struct kit *kit)
 {
-	struct dma_space *dma = device_dma(kit->dev);
-	int fd = memfd_create("guest", MFD_CLOEXEC);
+	kit->fd = memfd_create("guest", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(kit->fd, (off_t)KIT_MEMORY), 0);
+	kit->memory = mmap(NULL, KIT_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, kit->fd, 0);
+	dma_set_remote(device_dma(kit->dev), &kit->remote);
+}
 
-	assert_int_equal(ftruncate(fd, (off_t)KIT_MEMORY), 0);
-	kit->memory = mmap(NULL, KIT_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	dma_set_remote(dma, &kit->remote);
-	if (kit->mode == KIT_SHARED) {
-		assert_int_equal(
-			dma_map(dma, KIT_BASE, KIT_MEMORY, DMA_READABLE | DMA_WRITEABLE, fd, 0), 0);
-		return;
-	}
-	assert_int_equal(dma_map(dma, KIT_BASE, KIT_MEMORY, DMA_READABLE | DMA_WRITEABLE, -1, 0),
+void kit_map(struct kit *kit)
+{
+	int fd = kit->mode == KIT_SHARED ? dup(kit->fd) : -1;
+
+	kit->is_unmapped = false;
+	assert_int_equal(dma_map(device_dma(kit->dev), KIT_BASE, KIT_MEMORY,
+	                         DMA_READABLE | DMA_WRITEABLE, fd, 0),
 	                 0);
-	close(fd);
+}
+
+static void unmapped(struct dma_waiter *waiter)
+{
+	container_of(waiter, struct kit, unmapped)->is_unmapped = true;
+}
+
+void kit_unmap(struct kit *kit)
+{
+	kit->unmapped.done = unmapped;
+	if (!dma_unmap_all(device_dma(kit->dev), &kit->unmapped))
+		kit->is_unmapped = true;
 }
 
 bool kit_try_start(struct kit *kit, const char *model, const char *options, struct ob_error *err)
@@ -268,7 +280,8 @@ bool kit_try_start(struct kit *kit, const char *model, const char *options, stru
 		kit->dev = NULL;
 		return false;
 	}
-	map_memory(kit);
+	make_memory(kit);
+	kit_map(kit);
 	pci_irq_set_sink(device_pci(kit->dev), &kit->sink);
 	return true;
 }
@@ -328,6 +341,7 @@ void kit_stop(struct kit *kit)
 	device_free(kit->dev);
 	kit->dev = NULL;
 	munmap(kit->memory, KIT_MEMORY);
+	close(kit->fd);
 }
 
 void kit_free(struct kit *kit)

@@ -59,7 +59,10 @@ struct kit {
 	struct ob_loop *loop;
 	struct ob_dev *dev;
 
+	int fd; /* of guest memory */
 	uint8_t *memory;
+	struct dma_waiter unmapped;
+	bool is_unmapped;
 	uint64_t next; /* free guest memory, for kit_alloc() */
 
 	struct dma_remote remote;
@@ -98,6 +101,13 @@ void kit_wait(struct kit *kit, int ms);
 /* Guest memory: zeroed, never given back. Alignment is a power of 2. */
 uint64_t kit_alloc(struct kit *kit, uint64_t size, uint64_t align);
 void *kit_at(struct kit *kit, uint64_t address);
+
+/*
+ * Takes all of guest memory away from the device (kit->is_unmapped once that is done), and gives it
+ * back.
+ */
+void kit_unmap(struct kit *kit);
+void kit_map(struct kit *kit);
 
 /* Registers */
 uint64_t kit_read(struct kit *kit, unsigned region, uint64_t offset, unsigned size);

@@ -284,6 +284,50 @@ static void a_client_that_never_answers_does_not_hold_a_reset(void **state)
 	again(nk);
 }
 
+static void memory_that_is_unmapped_waits_for_the_drive(void **state)
+{
+	struct nk *nk = *state;
+	struct kit *kit = nk->kit;
+
+	nk->drive->hold = true;
+	submit_reads(nk, 5);
+	kit_settle(kit);
+	kit_unmap(kit);
+	kit_settle(kit);
+	/* Memory that the drive writes to is held; a bounce buffer is not the client's. */
+	assert_int_equal(kit->is_unmapped, kit->mode == KIT_MESSAGES);
+	kit_drive_release(kit, nk->drive);
+	kit_settle(kit);
+	assert_true(kit->is_unmapped);
+	/* There is nowhere to complete to. */
+	assert_int_equal(nk_reg(nk, REG_CSTS), RDY | CFS);
+	kit_map(kit);
+	nk_disable(nk);
+	again(nk);
+}
+
+static void memory_may_be_unmapped_at_any_moment(void **state)
+{
+	struct nk *nk = *state;
+	struct kit *kit = nk->kit;
+	uint64_t mark = kit->next;
+
+	for (unsigned turns = 0; turns < 30; turns++) {
+		kit->next = mark;
+		nk->drive->later = turns & 1;
+		submit_reads(nk, 10);
+		for (unsigned i = 0; i < turns / 2; i++)
+			kit_turn(kit);
+		kit_unmap(kit);
+		kit_settle(kit);
+		assert_true(kit->is_unmapped);
+		assert_int_equal(kit->asked_count, 0);
+		kit_map(kit);
+		nk_disable(nk);
+		again(nk);
+	}
+}
+
 /* Shutdown */
 
 static void shutdown_flushes(void **state)
@@ -489,6 +533,8 @@ int main(void)
 		KIT_TEST(enable_may_come_before_the_reset_has_ended),
 		KIT_TEST(reset_at_any_moment),
 		KIT_TEST(a_client_that_never_answers_does_not_hold_a_reset),
+		KIT_TEST(memory_that_is_unmapped_waits_for_the_drive),
+		KIT_TEST(memory_may_be_unmapped_at_any_moment),
 		KIT_TEST(shutdown_flushes),
 		KIT_TEST(shutdown_ends_though_the_flush_fails),
 		KIT_TEST(shutdown_and_reset_at_once),
