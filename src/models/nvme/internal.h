@@ -187,6 +187,7 @@ struct nvme {
 	uint64_t ready[(NVME_MAX_PAIRS + 64) / 64];   /* queues to look at: submission */
 	uint64_t posting[(NVME_MAX_PAIRS + 64) / 64]; /* and completion */
 	unsigned next_sq;
+	unsigned sq_count; /* submission queues that exist */
 
 	unsigned requests; /* in flight on drives */
 	struct nvme_link free, yielded;

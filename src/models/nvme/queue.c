@@ -152,10 +152,8 @@ void nvme_doorbell(struct nvme *n, unsigned index, uint32_t value)
 /* A queue's share of what may be in flight: see nvme_cmd_available(). */
 static unsigned share(const struct nvme *n)
 {
-	unsigned queues = 0;
+	unsigned queues = n->sq_count;
 
-	for (unsigned i = 0; i <= n->props->num_queues; i++)
-		queues += n->state->sq[i].entries != 0;
 	if (queues > NVME_MAX_COMMANDS / LEAST_SHARE)
 		return LEAST_SHARE;
 	return queues ? NVME_MAX_COMMANDS / queues : NVME_MAX_COMMANDS;
@@ -341,9 +339,12 @@ static void fetch_round(struct nvme *n)
 
 static void post_round(struct nvme *n)
 {
-	for (unsigned i = 0; i <= n->props->num_queues; i++) {
-		if (take(n->posting, i))
-			nvme_cq_flush(&n->cqs[i]);
+	for (unsigned i = 0; i <= n->props->num_queues / 64; i++) {
+		uint64_t bits = n->posting[i];
+
+		n->posting[i] = 0;
+		for (; bits; bits &= bits - 1)
+			nvme_cq_flush(&n->cqs[i * 64 + (unsigned)__builtin_ctzll(bits)]);
 	}
 }
 
@@ -380,6 +381,7 @@ void nvme_sq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, 
 {
 	n->state->sq[id] = (struct nvme_sq_state){.base = base, .entries = entries, .cqid = cqid};
 	n->state->cq[cqid].users++;
+	n->sq_count++;
 }
 
 /* Ends a fetch under way: the entries stay in the queue. */
@@ -402,6 +404,7 @@ void nvme_sq_close(struct nvme_sq *sq)
 	nvme_shadow_stop(sq->nvme, &sq->shadow);
 	sq->deleter = NULL;
 	s->cq[s->sq[sq->id].cqid].users--;
+	sq->nvme->sq_count--;
 	s->sq[sq->id] = (struct nvme_sq_state){0};
 	take(sq->nvme->ready, sq->id);
 	for (unsigned i = 0; i < s->skip_count;) {
