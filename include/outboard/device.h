@@ -47,7 +47,24 @@ enum ob_bar_flags {
 	OB_BAR_IO = 1u << 0,       /* I/O space; otherwise memory space */
 	OB_BAR_64 = 1u << 1,       /* 64-bit memory BAR; takes the next BAR's place too */
 	OB_BAR_PREFETCH = 1u << 2, /* prefetchable memory */
-	OB_BAR_RAM = 1u << 3, /* plain memory, owned by the core: no read and write callbacks */
+	OB_BAR_RAM = 1u << 3, /* plain memory, owned by the core, which clients may map: no read and
+	                       * write callbacks */
+};
+
+/*
+ * A part of a BAR that is memory, owned by the core (ob_bar_shared()), which clients may map:
+ * offset and size are multiples of 4096. Size 0: there is none.
+ *
+ * However a client gets there, it reads and writes the same bytes. What it writes through its
+ * mapping the model sees only by looking, at times of its own choice. A write by message stores the
+ * bytes first and then calls write() as for any other part of the BAR (write may be NULL: then it
+ * is not called); a read by message never calls read(). A model that looks at the memory must so
+ * be prepared to find a value there before write() brings it, and to be told of one that it has
+ * acted on already. The bytes change at any time: read each once, as ob_get_le32() does. A reset
+ * zeroes them.
+ */
+struct ob_bar_area {
+	uint64_t offset, size;
 };
 
 /*
@@ -62,6 +79,35 @@ struct ob_bar {
 	uint8_t min_access, max_access;
 	uint64_t (*read)(struct ob_dev *dev, uint64_t offset, unsigned size);
 	void (*write)(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
+	struct ob_bar_area shared;
+};
+
+/*
+ * A region of the device that is no BAR: the client finds it by its type and subtype
+ * (VFIO_REGION_INFO_CAP_TYPE), the guest not at all. Accesses are those of a BAR. size is a
+ * multiple of min_access. Without write it is read-only; without read min_access must be 1.
+ */
+struct ob_region {
+	uint32_t type, subtype;
+	uint64_t size;
+	uint8_t min_access, max_access;
+	uint64_t (*read)(struct ob_dev *dev, uint64_t offset, unsigned size);
+	void (*write)(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
+};
+
+/*
+ * A place in a BAR where a write is worth knowing of whatever its value. A client that asks for it
+ * gets an eventfd, and may have its hypervisor signal that instead of sending the write
+ * (KVM_IOEVENTFD): rang() is called, the value is lost, and several writes may be one call. So this
+ * is for places whose value the model knows anyway (match), does not need, or finds in memory. A
+ * client that does not ask sends writes as ever.
+ */
+struct ob_doorbell {
+	uint8_t bar;
+	uint8_t size;    /* of the writes that ring it: 1, 2, 4 or 8; 0: any */
+	bool match;      /* only writes of value ring it, others come as writes; not with size 0 */
+	uint64_t offset; /* offset + size is at most the BAR's size */
+	uint64_t value;
 };
 
 /* What kinds of interrupts the device has. */
@@ -82,6 +128,10 @@ struct ob_layout {
 	bool pcie;       /* PCI Express endpoint: 4 KiB configuration space */
 	const void *rom; /* expansion ROM image, or NULL; must outlive the device */
 	uint32_t rom_size;
+	/* Of these the device has a number each, in arrays that outlive it. */
+	const struct ob_region *regions;
+	const struct ob_doorbell *doorbells;
+	unsigned nregions, ndoorbells; /* at most 64, 65536 */
 };
 
 struct ob_model {
@@ -126,6 +176,9 @@ struct ob_model {
 	 * has ended, whether or not the device was reset in between.
 	 */
 	void (*resume)(struct ob_dev *dev);
+
+	/* A doorbell of the layout rang. Not while the device is quiet: after resume instead. */
+	void (*rang)(struct ob_dev *dev, const struct ob_doorbell *doorbell);
 };
 
 /* The models that are built in, ended by NULL: the list in src/models/models.c. */
@@ -140,6 +193,9 @@ struct ob_loop *ob_dev_loop(struct ob_dev *dev);
 
 /* The memory of a BAR with OB_BAR_RAM, all of its size. Owned by the core. */
 void *ob_dev_ram(struct ob_dev *dev, unsigned bar);
+
+/* The memory of a BAR's shared area, all of its size. Owned by the core; stays where it is. */
+void *ob_bar_shared(struct ob_dev *dev, unsigned bar);
 
 /* The id that the user gave the device, or one that the core made. Owned by the device. */
 const char *ob_dev_id(const struct ob_dev *dev);

@@ -11,10 +11,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "base/fd.h"
 #include "base/list.h"
 #include "base/props.h"
 #include "internal.h"
@@ -67,28 +64,6 @@ static int alloc_parts(struct ob_dev *dev, struct ob_error *err)
 	return 0;
 }
 
-static int alloc_ram(struct ob_dev *dev, struct ob_error *err)
-{
-	const struct ob_layout *layout = pci_layout(dev->pci);
-
-	for (unsigned i = 0; i < PCI_BARS; i++) {
-		const struct ob_bar *bar = &layout->bars[i];
-		void *memory;
-
-		if (!bar->size || !(bar->flags & OB_BAR_RAM))
-			continue;
-		dev->ram[i].fd = memfd_create("outboard-bar", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-		if (dev->ram[i].fd < 0 || ftruncate(dev->ram[i].fd, (off_t)bar->size))
-			return ob_error_set(err, -errno, "no memory for BAR %u", i);
-		memory = mmap(NULL, bar->size, PROT_READ | PROT_WRITE, MAP_SHARED, dev->ram[i].fd,
-		              0);
-		if (memory == MAP_FAILED)
-			return ob_error_set(err, -errno, "no memory for BAR %u", i);
-		dev->ram[i].memory = memory;
-	}
-	return 0;
-}
-
 static int make_pci(struct ob_dev *dev, struct ob_error *err)
 {
 	struct ob_layout layout = dev->model->layout;
@@ -99,20 +74,15 @@ static int make_pci(struct ob_dev *dev, struct ob_error *err)
 	if (rc)
 		return rc;
 	dev->pci = pci_new(&layout, err);
-	return dev->pci ? 0 : -EINVAL;
+	return dev->pci ? device_check_layout(dev->pci, err) : -EINVAL;
 }
 
 /* Frees whatever was made so far; the model was stopped. */
 static void dispose(struct ob_dev *dev)
 {
-	const struct ob_layout *layout = dev->pci ? pci_layout(dev->pci) : NULL;
-
 	ob_task_cancel(&dev->quiet_task);
-	for (unsigned i = 0; i < PCI_BARS; i++) {
-		if (dev->ram[i].memory)
-			munmap(dev->ram[i].memory, layout->bars[i].size);
-		fd_close(&dev->ram[i].fd);
-	}
+	device_doorbells_free(dev);
+	device_memory_free(dev);
 	if (dev->props) {
 		release_blocks(dev);
 		props_free(dev->model->props, dev->props);
@@ -134,7 +104,9 @@ static int make(struct ob_dev *dev, struct opts *opts, struct ob_error *err)
 	if (!rc)
 		rc = make_pci(dev, err);
 	if (!rc)
-		rc = alloc_ram(dev, err);
+		rc = device_memory_alloc(dev, err);
+	if (!rc)
+		rc = device_doorbells_alloc(dev, err);
 	if (!rc && dev->model->start)
 		rc = dev->model->start(dev, err);
 	return rc;
@@ -152,8 +124,7 @@ struct ob_dev *device_new(const struct ob_model *model, const char *id,
 	dev->model = model;
 	dev->env = *env;
 	dev->quiet_task.run = waiters_run;
-	for (unsigned i = 0; i < PCI_BARS; i++)
-		dev->ram[i].fd = -1;
+	device_memory_init(dev);
 	strncpy(dev->id, id, sizeof(dev->id) - 1);
 	log_init(&dev->log, env->log, 0, "%s", id);
 	log_init(&dev->guest_log, env->log, GUEST_ERRORS_PER_SECOND, "%s", id);
@@ -192,6 +163,7 @@ static void wake_up(struct ob_dev *dev)
 	dev->quiet = false;
 	if (dev->model->resume)
 		dev->model->resume(dev);
+	device_doorbells_resume(dev);
 }
 
 void ob_dev_quiet(struct ob_dev *dev)
@@ -247,17 +219,19 @@ void device_resume(struct ob_dev *dev)
 
 void device_reset(struct ob_dev *dev)
 {
-	const struct ob_layout *layout = pci_layout(dev->pci);
-
 	pci_reset(dev->pci);
-	for (unsigned i = 0; i < PCI_BARS; i++) {
-		if (dev->ram[i].memory)
-			memset(dev->ram[i].memory, 0, layout->bars[i].size);
-	}
+	device_memory_reset(dev);
+	device_doorbells_reset(dev);
 	dev->model->reset(dev);
 }
 
 /* What a session and a server ask */
+
+void device_revoke(struct ob_dev *dev)
+{
+	device_doorbells_revoke(dev);
+	device_memory_revoke(dev);
+}
 
 const struct ob_model *device_model(const struct ob_dev *dev)
 {

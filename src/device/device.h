@@ -24,7 +24,7 @@ enum device_region {
 	DEVICE_REGION_ROM = 6,
 	DEVICE_REGION_CONFIG = 7,
 	DEVICE_REGION_VGA = 8,
-	DEVICE_REGIONS = 9,
+	DEVICE_REGIONS = 9, /* and what the model has besides: see device_regions() */
 };
 
 /* What a device needs of the process around it. */
@@ -73,12 +73,42 @@ void device_resume(struct ob_dev *dev);
 /* Power-on state of function and model. Only between a quiesce and its resume. */
 void device_reset(struct ob_dev *dev);
 
+/* How many regions there are, those of PCI first. */
+unsigned device_regions(const struct ob_dev *dev);
+
+enum { DEVICE_AREAS = 3 }; /* around the MSI-X table and the pending bits */
+
 /* Size in bytes; 0: there is no such region. readable and writeable as the client sees it. */
 struct device_region_info {
 	uint64_t size;
 	bool readable, writeable;
+	bool typed; /* it has a type and a subtype, and no place in PCI */
+	uint32_t type, subtype;
+	/*
+	 * What the client may map, of device_region_fd(), at the same offset as in the region, in
+	 * whole pages. 0 areas: nothing.
+	 */
+	unsigned areas;
+	struct ob_bar_area area[DEVICE_AREAS];
 };
 void device_region_info(struct ob_dev *dev, unsigned region, struct device_region_info *info);
+
+/* The device's descriptor of a region with areas, for a client, until device_revoke(). */
+int device_region_fd(struct ob_dev *dev, unsigned region);
+
+/*
+ * Places that ring, of a region: puts up to max of them at list and returns how many. The eventfd
+ * of one is made when it is first asked for: the device's descriptor, or -errno.
+ */
+unsigned device_doorbells(struct ob_dev *dev, unsigned region, const struct ob_doorbell **list,
+                          unsigned max);
+int device_doorbell_fd(struct ob_dev *dev, const struct ob_doorbell *doorbell);
+
+/*
+ * The client is gone: what it was given by descriptor is taken from it. Its mappings and eventfds
+ * do not reach the device any more; the bytes of memory are kept.
+ */
+void device_revoke(struct ob_dev *dev);
 
 /*
  * Reads or writes a region, any size and alignment. 0, or -EINVAL: no such region, past its end, or

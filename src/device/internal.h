@@ -5,6 +5,16 @@
 
 #include "device.h"
 
+struct device_doorbell;
+
+/* The memory of a BAR, as large as the BAR; most of it a hole where just an area is shared. */
+struct device_memory {
+	void *bytes;
+	uint64_t size;
+	int fd;     /* -1: it can't be given to clients */
+	bool given; /* a client has it, or had */
+};
+
 struct ob_dev {
 	const struct ob_model *model;
 	char id[64];
@@ -14,10 +24,8 @@ struct ob_dev {
 	struct pci *pci;
 	struct dma_space *dma;
 	void *props, *state, *runtime;
-	struct {
-		void *memory; /* BARs with OB_BAR_RAM */
-		int fd;
-	} ram[PCI_BARS];
+	struct device_memory memory[PCI_BARS]; /* of BARs with OB_BAR_RAM or a shared area */
+	struct device_doorbell *doorbells;     /* one for each of the layout's */
 
 	/* Quiesce: see device_quiesce(). */
 	unsigned holds; /* quiesces that were not resumed yet */
@@ -26,5 +34,25 @@ struct ob_dev {
 	struct device_waiter *waiters;
 	struct ob_task quiet_task;
 };
+
+/* layout.c: what src/pci does not check. 0, or -EINVAL with a message. */
+int device_check_layout(const struct pci *pci, struct ob_error *err);
+
+/* memory.c */
+void device_memory_init(struct ob_dev *dev);
+int device_memory_alloc(struct ob_dev *dev, struct ob_error *err);
+void device_memory_free(struct ob_dev *dev);
+void device_memory_reset(struct ob_dev *dev);
+void device_memory_revoke(struct ob_dev *dev);
+/* The parts of a BAR that clients may map, in whole pages. Returns how many. */
+unsigned device_memory_areas(struct ob_dev *dev, unsigned bar, struct ob_bar_area *areas);
+
+/* doorbell.c */
+int device_doorbells_alloc(struct ob_dev *dev, struct ob_error *err);
+void device_doorbells_free(struct ob_dev *dev);
+void device_doorbells_revoke(struct ob_dev *dev);
+/* The device is awake again: what rang meanwhile is told. Or, at reset, forgotten. */
+void device_doorbells_resume(struct ob_dev *dev);
+void device_doorbells_reset(struct ob_dev *dev);
 
 #endif

@@ -20,11 +20,6 @@ void *ob_dev_runtime(struct ob_dev *dev)
 	return dev->runtime;
 }
 
-void *ob_dev_ram(struct ob_dev *dev, unsigned bar)
-{
-	return dev->ram[bar].memory;
-}
-
 struct ob_loop *ob_dev_loop(struct ob_dev *dev)
 {
 	return dev->env.loop;

@@ -33,6 +33,21 @@ static uint64_t rom_bar_size(const struct ob_layout *layout)
 	return size;
 }
 
+unsigned device_regions(const struct ob_dev *dev)
+{
+	return DEVICE_REGIONS + pci_layout(dev->pci)->nregions;
+}
+
+static void describe_own(const struct ob_region *region, struct device_region_info *info)
+{
+	info->size = region->size;
+	info->readable = region->read;
+	info->writeable = region->write;
+	info->typed = true;
+	info->type = region->type;
+	info->subtype = region->subtype;
+}
+
 void device_region_info(struct ob_dev *dev, unsigned region, struct device_region_info *info)
 {
 	const struct ob_layout *layout = pci_layout(dev->pci);
@@ -40,6 +55,9 @@ void device_region_info(struct ob_dev *dev, unsigned region, struct device_regio
 	*info = (struct device_region_info){.readable = true, .writeable = true};
 	if (region < PCI_BARS) {
 		info->size = layout->bars[region].size;
+		info->areas = device_memory_areas(dev, region, info->area);
+	} else if (region >= DEVICE_REGIONS && region < device_regions(dev)) {
+		describe_own(&layout->regions[region - DEVICE_REGIONS], info);
 	} else if (region == DEVICE_REGION_CONFIG) {
 		info->size = pci_config_size(dev->pci);
 	} else if (region == DEVICE_REGION_ROM && layout->rom) {
@@ -83,6 +101,7 @@ static void narrow(const struct access *a, const struct ob_bar *bar, unsigned si
 	uint64_t start = a->offset & ~(uint64_t)(min - 1);
 	uint8_t bytes[8];
 
+	/* Without read, min_access is 1: this is not reached. */
 	ob_put_le(bytes, bar->read(a->dev, start, min), min);
 	if (!a->write) {
 		memcpy(a->data, bytes + (a->offset - start), size);
@@ -108,12 +127,80 @@ static size_t model_step(const struct access *a, const struct ob_bar *bar)
 	return size;
 }
 
+/*
+ * Bytes that a client has mapped, too: as one access where a size is natural, so that neither side
+ * sees half of what the other one writes.
+ */
+static void load_shared(const uint8_t *from, uint8_t *to, unsigned size)
+{
+	switch (size) {
+	case 8:
+		ob_put_le(to, le64toh(__atomic_load_n((const uint64_t *)from, __ATOMIC_ACQUIRE)),
+		          8);
+		break;
+	case 4:
+		ob_put_le(to, le32toh(__atomic_load_n((const uint32_t *)from, __ATOMIC_ACQUIRE)),
+		          4);
+		break;
+	case 2:
+		ob_put_le(to, le16toh(__atomic_load_n((const uint16_t *)from, __ATOMIC_ACQUIRE)),
+		          2);
+		break;
+	default:
+		*to = __atomic_load_n(from, __ATOMIC_ACQUIRE);
+	}
+}
+
+static void store_shared(uint8_t *to, const uint8_t *from, unsigned size)
+{
+	uint64_t value = ob_get_le(from, size);
+
+	switch (size) {
+	case 8:
+		__atomic_store_n((uint64_t *)to, htole64(value), __ATOMIC_RELEASE);
+		break;
+	case 4:
+		__atomic_store_n((uint32_t *)to, htole32((uint32_t)value), __ATOMIC_RELEASE);
+		break;
+	case 2:
+		__atomic_store_n((uint16_t *)to, htole16((uint16_t)value), __ATOMIC_RELEASE);
+		break;
+	default:
+		__atomic_store_n(to, *from, __ATOMIC_RELEASE);
+	}
+}
+
+/* The first access that is made of *a, all of it in the shared area: see struct ob_bar_area. */
+static size_t shared_step(const struct access *a, const struct ob_bar *bar)
+{
+	uint8_t *memory = (uint8_t *)a->dev->memory[a->region].bytes;
+	unsigned min = bar->min_access ? bar->min_access : 4;
+	unsigned max = bar->max_access ? bar->max_access : 4;
+	unsigned size = access_size(a->offset, a->length, a->write ? max : 8);
+	unsigned told = size < min ? min : size;
+	uint64_t start = a->offset & ~(uint64_t)(told - 1);
+	uint8_t bytes[8];
+
+	if (!a->write) {
+		load_shared(memory + a->offset, a->data, size);
+		return size;
+	}
+	store_shared(memory + a->offset, a->data, size);
+	load_shared(memory + start, bytes, told);
+	if (told == size) /* what was written, whatever the client has put there since */
+		memcpy(bytes, a->data, size);
+	if (bar->write)
+		bar->write(a->dev, start, ob_get_le(bytes, told), told);
+	return size;
+}
+
 static size_t at_most(size_t length, uint64_t limit)
 {
 	return length < limit ? length : (size_t)limit;
 }
 
-/* The first part of *a that one of MSI-X, RAM and model handles. Returns the bytes it covers. */
+/* The first part of *a that one of MSI-X, RAM, shared area and model handles. Returns the bytes it
+ * covers. */
 static size_t bar_step(const struct access *a, const struct ob_bar *bar)
 {
 	struct pci *pci = a->dev->pci;
@@ -130,7 +217,7 @@ static size_t bar_step(const struct access *a, const struct ob_bar *bar)
 	}
 	part.length = at_most(a->length, pci_msix_next(pci, a->region, a->offset) - a->offset);
 	if (bar->flags & OB_BAR_RAM) {
-		uint8_t *memory = (uint8_t *)a->dev->ram[a->region].memory + a->offset;
+		uint8_t *memory = (uint8_t *)a->dev->memory[a->region].bytes + a->offset;
 
 		if (a->write)
 			memcpy(memory, a->data, part.length);
@@ -138,6 +225,13 @@ static size_t bar_step(const struct access *a, const struct ob_bar *bar)
 			memcpy(a->data, memory, part.length);
 		return part.length;
 	}
+	if (a->offset - bar->shared.offset < bar->shared.size) {
+		part.length =
+			at_most(part.length, bar->shared.size - (a->offset - bar->shared.offset));
+		return shared_step(&part, bar);
+	}
+	if (a->offset < bar->shared.offset)
+		part.length = at_most(part.length, bar->shared.offset - a->offset);
 	if (bar->read && bar->write)
 		return model_step(&part, bar);
 	/* A BAR that holds nothing but the MSI-X structures: reads as zeroes around them. */
@@ -146,12 +240,23 @@ static size_t bar_step(const struct access *a, const struct ob_bar *bar)
 	return part.length;
 }
 
+static struct ob_bar as_bar(const struct ob_region *region)
+{
+	return (struct ob_bar){
+		.min_access = region->min_access,
+		.max_access = region->max_access,
+		.read = region->read,
+		.write = region->write,
+	};
+}
+
 static int access_region(struct access a)
 {
 	const struct ob_layout *layout = pci_layout(a.dev->pci);
 	struct device_region_info info;
+	struct ob_bar own = {0};
 
-	if (a.region >= DEVICE_REGIONS)
+	if (a.region >= device_regions(a.dev))
 		return -EINVAL;
 	device_region_info(a.dev, a.region, &info);
 	if (!(a.write ? info.writeable : info.readable) ||
@@ -169,8 +274,11 @@ static int access_region(struct access a)
 		read_rom(layout, a.offset, a.data, a.length);
 		return 0;
 	}
+	if (a.region >= DEVICE_REGIONS)
+		own = as_bar(&layout->regions[a.region - DEVICE_REGIONS]);
 	while (a.length) {
-		size_t done = bar_step(&a, &layout->bars[a.region]);
+		size_t done = a.region < PCI_BARS ? bar_step(&a, &layout->bars[a.region])
+		                                  : model_step(&a, &own);
 
 		a.offset += done;
 		a.data += done;

@@ -299,6 +299,7 @@ void session_twin_message(struct session *session, uint8_t *message, size_t leng
 static void finish(struct session *session)
 {
 	session_irqs_end(session);
+	device_revoke(session->dev);
 	session_move(session, SESSION_ENDED);
 	device_resume(session->dev);
 	session->ended(session->ended_context);

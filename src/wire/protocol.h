@@ -133,6 +133,13 @@ struct wire_cap_sparse_mmap {
 };
 _Static_assert(sizeof(struct wire_cap_sparse_mmap) == 16, "sparse mmap capability");
 
+struct wire_cap_type {
+	struct wire_cap_header header;
+	uint32_t type;
+	uint32_t subtype;
+};
+_Static_assert(sizeof(struct wire_cap_type) == 16, "region type capability");
+
 struct wire_sparse_area {
 	uint64_t offset;
 	uint64_t size;
@@ -148,6 +155,9 @@ struct wire_region_io_fds {
 _Static_assert(sizeof(struct wire_region_io_fds) == 16, "GET_REGION_IO_FDS");
 
 enum { WIRE_IO_FD_IOEVENTFD = 0, WIRE_IO_FD_IOREGIONFD = 1 };
+
+/* KVM_IOEVENTFD_FLAG_* */
+enum { WIRE_IOEVENTFD_DATAMATCH = 1u << 0, WIRE_IOEVENTFD_PIO = 1u << 1 };
 
 struct wire_io_fd {
 	uint64_t offset;

@@ -74,6 +74,35 @@ int wire_decode_dma_read_reply(const void *payload, size_t length, struct wire_d
 int wire_decode_dma_write_reply(const void *payload, size_t length, struct wire_dma_access *out,
                                 const char **why);
 
+/*
+ * What GET_REGION_INFO says beside struct wire_region_info: areas that can be mapped (all of them;
+ * none if the whole region can, or nothing), and a type.
+ */
+enum { WIRE_MAX_AREAS = 8 };
+
+struct wire_region_caps {
+	unsigned area_count;
+	struct wire_sparse_area areas[WIRE_MAX_AREAS];
+	bool typed;
+	uint32_t type, subtype;
+};
+
+enum {
+	WIRE_REGION_INFO_ROOM =
+		sizeof(struct wire_region_info) + sizeof(struct wire_cap_sparse_mmap) +
+		WIRE_MAX_AREAS * sizeof(struct wire_sparse_area) + sizeof(struct wire_cap_type),
+};
+
+/* Bytes of the whole payload. */
+size_t wire_region_info_size(const struct wire_region_caps *caps);
+
+/*
+ * Writes a payload of that size, WIRE_REGION_INFO_ROOM at most, and returns it. argsz, cap_offset
+ * and WIRE_REGION_CAPS are filled in.
+ */
+size_t wire_encode_region_info(void *payload, const struct wire_region_info *info,
+                               const struct wire_region_caps *caps);
+
 /* Headers. size is the whole message's. */
 void wire_encode_command(void *message, uint16_t id, uint16_t command, uint32_t size);
 void wire_encode_reply(void *message, const struct wire_header *request, uint32_t size);

@@ -374,7 +374,7 @@ static inline void rig_restart(struct rig *rig, const char *json)
 	rig_negotiate(rig, json);
 }
 
-static int rig_set_up_raw(void **state)
+static inline int rig_set_up_with(void **state, const struct ob_model *model)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
 	struct opts opts = {0};
@@ -387,7 +387,7 @@ static int rig_set_up_raw(void **state)
 	rig->loop = loop_new();
 	env.loop = rig->loop;
 	env.log = &rig->log;
-	rig->dev = device_new(&rig_model, "r0", &env, &opts, &err);
+	rig->dev = device_new(model, "r0", &env, &opts, &err);
 	assert_non_null(rig->dev);
 	runtime = ob_dev_runtime(rig->dev);
 	runtime->op.done = rig_op_done;
@@ -399,6 +399,11 @@ static int rig_set_up_raw(void **state)
 	assert_non_null(rig->session);
 	*state = rig;
 	return 0;
+}
+
+static inline int rig_set_up_raw(void **state)
+{
+	return rig_set_up_with(state, &rig_model);
 }
 
 static inline int rig_set_up(void **state)

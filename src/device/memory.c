@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The memory of BARs: all of it with OB_BAR_RAM, or the area that a BAR shares.
+ *
+ * It is an anonymous file, so that a client can be given it. Its size is sealed: a client that
+ * could cut it would have us run into SIGBUS. A client that is gone may still have it mapped. So
+ * after each client that was given it, the file is replaced by a copy, at the same address: nothing
+ * that an old client writes reaches the next one's device.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "internal.h"
+
+void device_memory_init(struct ob_dev *dev)
+{
+	for (unsigned i = 0; i < PCI_BARS; i++)
+		dev->memory[i].fd = -1;
+}
+
+/* A new file of this size, or -errno. */
+static int make_file(uint64_t size)
+{
+	cleanup_fd int fd = memfd_create("outboard-bar", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0 || ftruncate(fd, (off_t)size) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return -errno;
+	return take_fd(&fd);
+}
+
+static void *map_file(int fd, uint64_t size)
+{
+	void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return bytes == MAP_FAILED ? NULL : bytes;
+}
+
+int device_memory_alloc(struct ob_dev *dev, struct ob_error *err)
+{
+	const struct ob_layout *layout = pci_layout(dev->pci);
+
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		const struct ob_bar *bar = &layout->bars[i];
+		struct device_memory *memory = &dev->memory[i];
+
+		if (!bar->size || (!(bar->flags & OB_BAR_RAM) && !bar->shared.size))
+			continue;
+		memory->size = bar->size;
+		memory->fd = make_file(bar->size);
+		if (memory->fd >= 0)
+			memory->bytes = map_file(memory->fd, bar->size);
+		if (!memory->bytes)
+			return ob_error_set(err, -ENOMEM, "no memory for BAR %u", i);
+	}
+	return 0;
+}
+
+void device_memory_free(struct ob_dev *dev)
+{
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		if (dev->memory[i].bytes)
+			munmap(dev->memory[i].bytes, dev->memory[i].size);
+		fd_close(&dev->memory[i].fd);
+	}
+}
+
+void device_memory_reset(struct ob_dev *dev)
+{
+	const struct ob_layout *layout = pci_layout(dev->pci);
+
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		const struct ob_bar_area *shared = &layout->bars[i].shared;
+		struct device_memory *memory = &dev->memory[i];
+
+		if (memory->bytes && layout->bars[i].flags & OB_BAR_RAM)
+			memset(memory->bytes, 0, memory->size);
+		else if (memory->bytes)
+			memset((uint8_t *)memory->bytes + shared->offset, 0, shared->size);
+	}
+}
+
+/* Holes stay holes. Where the file can't say what is a hole, all is copied. */
+static void copy_data(const struct device_memory *from, uint8_t *to)
+{
+	off_t size = (off_t)from->size, begin = 0, end;
+
+	while (begin < size) {
+		begin = lseek(from->fd, begin, SEEK_DATA);
+		if (begin < 0 && errno == ENXIO)
+			return;
+		end = begin < 0 ? -1 : lseek(from->fd, begin, SEEK_HOLE);
+		if (end < 0) {
+			begin = 0;
+			end = size;
+		}
+		memcpy(to + begin, (const uint8_t *)from->bytes + begin, (size_t)(end - begin));
+		begin = end;
+	}
+}
+
+static int replace(struct device_memory *memory)
+{
+	cleanup_fd int fd = make_file(memory->size);
+	void *copy = fd >= 0 ? map_file(fd, memory->size) : NULL;
+
+	/* Better memory that can't be given to anybody than memory that somebody else has. */
+	if (!copy) {
+		fd_close(&fd);
+		copy = mmap(NULL, memory->size, PROT_READ | PROT_WRITE,
+		            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (copy == MAP_FAILED)
+			return -errno;
+	}
+	copy_data(memory, copy);
+	if (mremap(copy, memory->size, memory->size, MREMAP_MAYMOVE | MREMAP_FIXED,
+	           memory->bytes) == MAP_FAILED) {
+		int error = errno;
+
+		munmap(copy, memory->size);
+		return -error;
+	}
+	fd_close(&memory->fd);
+	memory->fd = take_fd(&fd);
+	memory->given = false;
+	return 0;
+}
+
+void device_memory_revoke(struct ob_dev *dev)
+{
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		int rc = dev->memory[i].given ? replace(&dev->memory[i]) : 0;
+
+		if (rc)
+			log_error(&dev->log,
+			          "BAR %u: cannot take its memory from the client that left: %s", i,
+			          strerror(-rc));
+		else if (dev->memory[i].bytes && dev->memory[i].fd < 0)
+			log_warn(&dev->log, "BAR %u: no client can map it any more", i);
+	}
+}
+
+/* What is left of [begin, end) when pages are not cut. False: nothing. */
+static bool whole_pages(uint64_t begin, uint64_t end, struct ob_bar_area *area)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	begin = (begin + page - 1) & ~(page - 1);
+	end &= ~(page - 1);
+	if (begin >= end)
+		return false;
+	*area = (struct ob_bar_area){begin, end - begin};
+	return true;
+}
+
+unsigned device_memory_areas(struct ob_dev *dev, unsigned bar, struct ob_bar_area *areas)
+{
+	const struct ob_bar *layout = &pci_layout(dev->pci)->bars[bar];
+	uint64_t at = 0, size = dev->memory[bar].size;
+	unsigned count = 0;
+
+	if (dev->memory[bar].fd < 0 || layout->flags & OB_BAR_IO)
+		return 0;
+	if (!(layout->flags & OB_BAR_RAM))
+		return whole_pages(layout->shared.offset,
+		                   layout->shared.offset + layout->shared.size, areas);
+	while (at < size && count < DEVICE_AREAS) {
+		uint64_t end = pci_msix_next(dev->pci, bar, at);
+
+		count += whole_pages(at, end < size ? end : size, &areas[count]);
+		at = end < size ? pci_msix_end(dev->pci, bar, end) : size;
+	}
+	return count;
+}
+
+int device_region_fd(struct ob_dev *dev, unsigned region)
+{
+	dev->memory[region].given = true;
+	return dev->memory[region].fd;
+}
+
+void *ob_dev_ram(struct ob_dev *dev, unsigned bar)
+{
+	return dev->memory[bar].bytes;
+}
+
+void *ob_bar_shared(struct ob_dev *dev, unsigned bar)
+{
+	return (uint8_t *)dev->memory[bar].bytes + pci_layout(dev->pci)->bars[bar].shared.offset;
+}
