@@ -45,6 +45,11 @@ bool ob_irq_is_message(struct ob_dev *dev)
 	return pci_irq_is_message(dev->pci);
 }
 
+bool ob_irq_is_pin(struct ob_dev *dev)
+{
+	return pci_irq_is_pin(dev->pci);
+}
+
 int ob_dma_read(struct ob_dev *dev, uint64_t address, void *buffer, size_t length,
                 struct ob_dma_op *op)
 {

@@ -10,6 +10,7 @@ enum { LOOP_EVENTS = 64 };
 struct ob_loop {
 	int epoll;
 	bool stop;
+	bool coarse; /* the kernel has no epoll_pwait2() */
 
 	/* The batch that is being handled: removing a descriptor takes it out of the rest. */
 	struct epoll_event events[LOOP_EVENTS];
@@ -24,8 +25,8 @@ struct ob_loop {
 	struct loop_shared *shared;
 };
 
-/* Milliseconds until the first timer is due, rounded up; -1 without one. */
-int loop_timers_wait_ms(struct ob_loop *loop);
+/* Nanoseconds until the first timer is due; UINT64_MAX without one. */
+uint64_t loop_timers_wait_ns(struct ob_loop *loop);
 
 /* Calls the timers that are due now, not those that they arm. */
 void loop_timers_run(struct ob_loop *loop);

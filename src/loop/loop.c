@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The event loop on epoll; see loop.h for what a turn is. Timers are in timer.c. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -164,16 +165,36 @@ static bool run_pollers(struct ob_loop *loop)
 	return busy;
 }
 
-static int wait_ms(struct ob_loop *loop, int timeout_ms, bool busy)
+/* How long to sleep, in ns; UINT64_MAX: until something happens. */
+static uint64_t sleep_ns(struct ob_loop *loop, int timeout_ms, bool busy)
 {
-	int until_timer;
+	uint64_t limit = timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms * 1000000;
+	uint64_t until_timer;
 
 	if (busy || !ring_empty(&loop->tasks))
 		return 0;
-	until_timer = loop_timers_wait_ms(loop);
-	if (until_timer < 0 || (timeout_ms >= 0 && timeout_ms < until_timer))
-		return timeout_ms;
-	return until_timer;
+	until_timer = loop_timers_wait_ns(loop);
+	return until_timer < limit ? until_timer : limit;
+}
+
+/* epoll_pwait2() takes nanoseconds; before Linux 5.11, milliseconds have to do, rounded up. */
+static int wait_events(struct ob_loop *loop, uint64_t ns)
+{
+	struct timespec timeout = {.tv_sec = (time_t)(ns / 1000000000),
+	                           .tv_nsec = (long)(ns % 1000000000)};
+	uint64_t ms = ns / 1000000 + (ns % 1000000 > 0);
+	int n = -1;
+
+	if (ns && ns != UINT64_MAX && !loop->coarse) {
+		n = epoll_pwait2(loop->epoll, loop->events, LOOP_EVENTS, &timeout, NULL);
+		if (n >= 0 || errno != ENOSYS)
+			return n;
+		loop->coarse = true;
+	}
+	return epoll_wait(loop->epoll, loop->events, LOOP_EVENTS,
+	                  ns == UINT64_MAX ? -1
+	                  : ms > INT_MAX   ? INT_MAX
+	                                   : (int)ms);
 }
 
 int loop_turn(struct ob_loop *loop, int timeout_ms)
@@ -181,7 +202,7 @@ int loop_turn(struct ob_loop *loop, int timeout_ms)
 	bool busy = run_pollers(loop);
 	int n;
 
-	n = epoll_wait(loop->epoll, loop->events, LOOP_EVENTS, wait_ms(loop, timeout_ms, busy));
+	n = wait_events(loop, sleep_ns(loop, timeout_ms, busy));
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	loop->event_count = n < 0 ? 0 : n;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Timers: a binary heap by deadline. Each timer knows its slot, so that any can be taken out. */
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 
 #include "internal.h"
@@ -74,17 +73,14 @@ void ob_timer_cancel(struct ob_loop *loop, struct ob_timer *timer)
 		sift_down(loop, last, slot);
 }
 
-int loop_timers_wait_ms(struct ob_loop *loop)
+uint64_t loop_timers_wait_ns(struct ob_loop *loop)
 {
-	uint64_t now, ms;
+	uint64_t now;
 
 	if (!loop->timer_count)
-		return -1;
+		return UINT64_MAX;
 	now = ob_loop_now();
-	if (loop->timers[0]->deadline <= now)
-		return 0;
-	ms = (loop->timers[0]->deadline - now + 999999) / 1000000;
-	return ms > INT_MAX ? INT_MAX : (int)ms;
+	return loop->timers[0]->deadline > now ? loop->timers[0]->deadline - now : 0;
 }
 
 void loop_timers_run(struct ob_loop *loop)

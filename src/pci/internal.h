@@ -51,7 +51,9 @@ struct pci {
 	uint64_t masked[PCI_IRQ_KINDS][VECTOR_WORDS]; /* by the client, or INTx by itself */
 	unsigned wired_count[PCI_IRQ_KINDS];
 
-	enum pci_irq mode; /* INTX, MSI or MSIX */
+	enum pci_irq mode;   /* INTX, MSI or MSIX */
+	bool intx_signalled; /* since the pin was asserted */
+	bool intx_held;      /* to be unmasked when the pin is lowered: see pci_irq_unmask_held() */
 	unsigned raised_count;
 };
 

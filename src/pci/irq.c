@@ -44,6 +44,7 @@ static void signal_pin(struct pci *pci)
 	    !client_takes(pci, PCI_IRQ_INTX, 0))
 		return;
 	bit_assign(pci->masked[PCI_IRQ_INTX], 0, true);
+	pci->intx_signalled = true;
 	pci->sink->signal(pci->sink, PCI_IRQ_INTX, 0);
 }
 
@@ -53,6 +54,9 @@ static void update_pin(struct pci *pci)
 
 	if (!pin_asserted(pci)) {
 		*status &= (uint8_t)~PCI_STATUS_INTERRUPT;
+		pci->intx_signalled = false;
+		if (pci->intx_held)
+			pci_irq_mask(pci, PCI_IRQ_INTX, 0, false);
 		return;
 	}
 	/* Shown whether or not the command register lets it out (6.2.3). */
@@ -256,6 +260,12 @@ bool pci_irq_is_message(const struct pci *pci)
 	return pci->mode != PCI_IRQ_INTX;
 }
 
+bool pci_irq_is_pin(const struct pci *pci)
+{
+	return pci->mode == PCI_IRQ_INTX && pci->sink && bit_test(pci->wired[PCI_IRQ_INTX], 0) &&
+	       !(config_get16(pci, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE);
+}
+
 void pci_irq_notify(struct pci *pci, enum pci_irq kind)
 {
 	if ((kind == PCI_IRQ_ERR || kind == PCI_IRQ_REQ) && client_takes(pci, kind, 0))
@@ -300,8 +310,24 @@ void pci_irq_mask(struct pci *pci, enum pci_irq kind, unsigned vector, bool mask
 	if (!vector_exists(pci, kind, vector))
 		return;
 	bit_assign(pci->masked[kind], vector, masked);
+	if (kind == PCI_IRQ_INTX)
+		pci->intx_held = false;
 	if (!masked)
 		update_vector(pci, kind, vector);
+}
+
+bool pci_irq_unmask_held(struct pci *pci)
+{
+	pci->intx_held = bit_test(pci->masked[PCI_IRQ_INTX], 0) && pci->intx_signalled;
+	if (!pci->intx_held)
+		pci_irq_mask(pci, PCI_IRQ_INTX, 0, false);
+	return pci->intx_held;
+}
+
+void pci_irq_unmask_now(struct pci *pci)
+{
+	if (pci->intx_held)
+		pci_irq_mask(pci, PCI_IRQ_INTX, 0, false);
 }
 
 void pci_irq_trigger(struct pci *pci, enum pci_irq kind, unsigned vector)

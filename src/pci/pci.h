@@ -91,6 +91,7 @@ unsigned pci_irq_count(const struct pci *pci, enum pci_irq kind);
 void pci_irq_raise(struct pci *pci, unsigned source);
 void pci_irq_lower(struct pci *pci, unsigned source);
 bool pci_irq_is_message(const struct pci *pci);
+bool pci_irq_is_pin(const struct pci *pci); /* as ob_irq_is_pin() */
 
 /* Sends ERR or REQ if the client wired it; otherwise nothing stays behind. */
 void pci_irq_notify(struct pci *pci, enum pci_irq kind);
@@ -116,6 +117,14 @@ void pci_irq_wire(struct pci *pci, enum pci_irq kind, unsigned vector, bool wire
  * again right then if the pin is still asserted.
  */
 void pci_irq_mask(struct pci *pci, enum pci_irq kind, unsigned vector, bool masked);
+
+/*
+ * Unmasks INTx. If the pin has been asserted without a break since it was last signalled, that
+ * takes effect only when it is lowered, or with pci_irq_unmask_now(): then this returns true, and
+ * the caller sees to it that the latter comes. See session/irqs.c for what it is good for.
+ */
+bool pci_irq_unmask_held(struct pci *pci);
+void pci_irq_unmask_now(struct pci *pci);
 
 /* SET_IRQS with TRIGGER and NONE or BOOL: signals as if the device had. */
 void pci_irq_trigger(struct pci *pci, enum pci_irq kind, unsigned vector);

@@ -13,6 +13,9 @@
 #include "base/fd.h"
 #include "internal.h"
 
+/* How long an asserted pin waits after UNMASK: see unmask_pin(). */
+static const uint64_t PIN_HOLD_NS = 1000000;
+
 /* MASKABLE for MSI-X has QEMU send UNMASK; nothing here depends on whether a client does. */
 static const uint32_t irq_flags[PCI_IRQ_KINDS] = {
 	[PCI_IRQ_INTX] = WIRE_IRQ_EVENTFD | WIRE_IRQ_MASKABLE | WIRE_IRQ_AUTOMASKED,
@@ -132,13 +135,40 @@ static int assign(struct session *session, const struct wire_set_irqs *set,
 	return 0;
 }
 
+/*
+ * A client without a way to see the guest's end of interrupt takes any access to a BAR for it: QEMU
+ * unmasks when a driver rings a doorbell that has nothing to do with the interrupt. A signal then,
+ * while the handler is on its way, comes after the handler has lowered the pin: the guest sees a
+ * pin that nothing lowers, and does nothing but call its handlers. So the signal is held back until
+ * the pin was low once, or for a time that a handler may take.
+ */
+static void unmask_pin(struct session *session)
+{
+	struct ob_loop *loop = ob_dev_loop(session->dev);
+
+	if (!pci_irq_unmask_held(session->pci))
+		ob_timer_cancel(loop, &session->irqs.hold);
+	else if (ob_timer_arm(loop, &session->irqs.hold, PIN_HOLD_NS))
+		pci_irq_mask(session->pci, PCI_IRQ_INTX, 0, false);
+}
+
+static void hold_over(struct ob_timer *timer)
+{
+	struct session *session = container_of(timer, struct session, irqs.hold);
+
+	pci_irq_unmask_now(session->pci);
+}
+
 static void act(struct session *session, enum pci_irq kind, unsigned vector, uint32_t action)
 {
 	if (action == WIRE_IRQ_ACTION_TRIGGER) {
 		pci_irq_trigger(session->pci, kind, vector);
 		return;
 	}
-	pci_irq_mask(session->pci, kind, vector, action == WIRE_IRQ_ACTION_MASK);
+	if (kind == PCI_IRQ_INTX && action == WIRE_IRQ_ACTION_UNMASK)
+		unmask_pin(session);
+	else
+		pci_irq_mask(session->pci, kind, vector, action == WIRE_IRQ_ACTION_MASK);
 	notify(session, kind, vector, action == WIRE_IRQ_ACTION_MASK ? IRQ_ON_MASK : IRQ_ON_UNMASK);
 }
 
@@ -184,12 +214,14 @@ int session_set_irqs(struct session *session, struct request *request)
 
 void session_irqs_init(struct session *session)
 {
+	session->irqs.hold.expired = hold_over;
 	session->irqs.sink.signal = signal_irq;
 	pci_irq_set_sink(session->pci, &session->irqs.sink);
 }
 
 void session_irqs_end(struct session *session)
 {
+	ob_timer_cancel(ob_dev_loop(session->dev), &session->irqs.hold);
 	pci_irq_set_sink(session->pci, NULL);
 	for (unsigned kind = 0; kind < PCI_IRQ_KINDS; kind++) {
 		for (unsigned event = 0; event < IRQ_EVENTS; event++) {

@@ -14,8 +14,7 @@ STEPS = [
     ("its kernel's driver made a disk of it", "lsblk -o NAME,SIZE,MODEL,SERIAL /dev/nvme0n1"),
     (
         "it partitions the disk",
-        "echo 'label: gpt\n,' | sfdisk --no-reread -q /dev/nvme0n1"
-        " && partprobe /dev/nvme0n1 2>/dev/null; sleep 0.5; sfdisk -l /dev/nvme0n1 | tail -n 1",
+        "printf 'label: gpt\\n,\\n' | sfdisk -q /dev/nvme0n1 && sfdisk -l /dev/nvme0n1 | tail -n 1",
     ),
     ("formats it", "mkfs.ext4 -q /dev/nvme0n1p1 && e2fsck -n /dev/nvme0n1p1 2>/dev/null"),
     (

@@ -17,7 +17,8 @@ static void put_text(uint8_t *field, size_t size, const char *text)
 
 static void fill_capabilities(const struct nvme *n, uint8_t *id)
 {
-	ob_put_le16(id + NVME_IDCTRL_OACS, NVME_OACS_FORMAT | NVME_OACS_DOORBELL_BUFFER);
+	ob_put_le16(id + NVME_IDCTRL_OACS,
+	            NVME_OACS_FORMAT | (nvme_may_shadow(n) ? NVME_OACS_DOORBELL_BUFFER : 0));
 	id[NVME_IDCTRL_ACL] = NVME_ABORTS - 1;
 	id[NVME_IDCTRL_AERL] = NVME_ASYNC_EVENTS - 1;
 	id[NVME_IDCTRL_FRMW] = 1 << 1 | 1; /* one slot, read-only */

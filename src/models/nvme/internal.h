@@ -336,6 +336,10 @@ void nvme_irq_init(struct nvme *n);
 void nvme_irq_stop(struct nvme *n);
 void nvme_irq_posted(struct nvme_cq *cq, unsigned count);
 void nvme_irq_update(struct nvme *n);
+/* Whether Doorbell Buffer Config is offered: see irq.c. */
+bool nvme_may_shadow(const struct nvme *n);
+/* The guest consumed entries. */
+void nvme_irq_consumed(struct nvme *n);
 
 /* controller.c: enable, reset, shutdown, fatal errors */
 void nvme_set_cc(struct nvme *n, uint32_t value);

@@ -93,3 +93,26 @@ void nvme_irq_update(struct nvme *n)
 	else
 		ob_irq_lower(n->dev, 0);
 }
+
+/*
+ * The guest's handler has been here: what is left in the queues, it has not seen. So the pin goes
+ * low even if it has to come up again at once, which says that this is a new interrupt.
+ */
+void nvme_irq_consumed(struct nvme *n)
+{
+	if (n->irq_raised && !ob_irq_is_message(n->dev)) {
+		n->irq_raised = false;
+		ob_irq_lower(n->dev, 0);
+	}
+	nvme_irq_update(n);
+}
+
+/*
+ * Shadow doorbells are not offered to a guest that listens to the pin: a handler that consumes
+ * entries without a doorbell would not lower the pin, nor end the interrupt at the VMM, which takes
+ * any access to the device for that.
+ */
+bool nvme_may_shadow(const struct nvme *n)
+{
+	return !ob_irq_is_pin(n->dev);
+}

@@ -100,7 +100,7 @@ bool nvme_cq_set_head(struct nvme_cq *cq, uint32_t value)
 	st->head = (uint16_t)value;
 	if (cq->full)
 		wake_users(cq);
-	nvme_irq_update(cq->nvme);
+	nvme_irq_consumed(cq->nvme);
 	return true;
 }
 
