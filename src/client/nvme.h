@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A small polled NVMe driver over the client library (NVM Express Base Specification 1.4), for
+ * obctl, tests and benchmarks. It brings a controller up with some I/O queue pairs, and then moves
+ * commands through them as fast as it can: every command slot has a buffer and its PRPs of its own,
+ * set up once, so that to submit is to copy 64 bytes and to reap is to look at one word.
+ *
+ * Commands gather until nvme_ring(). Memory and doorbells are as the caller says: shared or reached
+ * by messages, doorbells mapped, shadowed in memory, or written by message.
+ */
+#ifndef CLIENT_NVME_H
+#define CLIENT_NVME_H
+
+#include "outboard/client.h"
+
+enum nvme_doorbells {
+	NVME_DOORBELLS_AUTO, /* the first that the server can do of: mmap, shadow, message */
+	NVME_DOORBELLS_MMAP,
+	NVME_DOORBELLS_SHADOW, /* Doorbell Buffer Config */
+	NVME_DOORBELLS_MESSAGE,
+};
+
+enum { NVME_OP_FLUSH = 0, NVME_OP_WRITE = 1, NVME_OP_READ = 2 };
+
+enum {
+	NVME_MAX_QUEUES = 64,
+	NVME_MAX_DEPTH = 4095,
+	NVME_MAX_SLOT = 2 << 20, /* bytes of a slot's buffer: what one page of PRPs reaches */
+};
+
+struct nvme_config {
+	unsigned queues;  /* pairs, 1 to NVME_MAX_QUEUES */
+	unsigned depth;   /* commands under way in each, 1 to NVME_MAX_DEPTH */
+	size_t slot_size; /* bytes that each command transfers: PRPs are made for that */
+	uint32_t nsid;
+	bool unshared; /* the controller reaches our memory by messages */
+	bool msix;     /* completions raise interrupts, for nvme_sleep() */
+	enum nvme_doorbells doorbells;
+};
+
+/* A submission and a completion queue entry (4.2, 4.6), in the host's little-endian order. */
+struct nvme_sqe {
+	uint8_t opcode, flags;
+	uint16_t cid;
+	uint32_t nsid;
+	uint64_t reserved, metadata;
+	uint64_t prp1, prp2;
+	uint32_t cdw10, cdw11, cdw12, cdw13, cdw14, cdw15;
+};
+_Static_assert(sizeof(struct nvme_sqe) == 64, "NVMe 1.4, 4.2");
+
+struct nvme_cqe {
+	uint32_t result, reserved;
+	uint16_t sq_head, sq_id;
+	uint16_t cid, status; /* status: the phase in bit 0 */
+};
+_Static_assert(sizeof(struct nvme_cqe) == 16, "NVMe 1.4, 4.6");
+
+/* A doorbell: one of the ways to tell the controller a number. */
+struct nvme_bell {
+	volatile uint32_t *mapped;         /* NULL: by message */
+	volatile uint32_t *shadow, *event; /* NULL: no shadow */
+	uint64_t offset;                   /* in BAR 0 */
+	uint32_t last;
+};
+
+struct nvme_queue {
+	struct nvme *nvme;
+	struct nvme_sqe *sq;
+	struct nvme_cqe *cq;
+	struct nvme_bell sq_bell, cq_bell;
+	unsigned id, entries, depth;
+	unsigned tail, head, unrung;
+	uint16_t phase;
+	unsigned busy_count; /* commands under way */
+
+	struct nvme_sqe *slots; /* what each slot's commands have in common */
+	bool *busy;
+	uint16_t *free;
+	unsigned free_count;
+
+	uint8_t *buffers; /* depth of them, slot_size apart */
+	size_t stride;
+	int eventfd; /* -1 without interrupts */
+};
+
+struct nvme {
+	struct ob_client *client;
+	struct nvme_config config;
+	struct ob_client_memory *memory;
+	size_t used; /* of the memory, while it is laid out */
+	uint64_t capabilities;
+	enum nvme_doorbells doorbells; /* in use */
+	uint8_t *mapped;               /* the area of BAR 0 with the doorbells; NULL: not mapped */
+	uint64_t mapped_offset;
+	size_t mapped_size;
+	bool enabled;
+
+	struct nvme_queue admin;
+	struct nvme_queue *queues; /* config.queues of them */
+	uint8_t *page, *shadow, *event;
+
+	char serial[21], model[41], firmware[9];
+	uint32_t max_transfer; /* bytes; UINT32_MAX: no limit */
+	uint16_t optional_admin;
+	uint32_t block_size; /* bytes, of the namespace */
+	uint64_t blocks;
+	unsigned spins;
+};
+
+/* A command that ended. */
+struct nvme_done {
+	uint16_t slot;
+	uint16_t status; /* 0: success; otherwise status code and type, without the phase */
+};
+
+/*
+ * Brings the controller up: its memory is mapped, queues exist, namespace nsid is known. The client
+ * stays the caller's. 0, or -errno with a message.
+ */
+int nvme_open(struct ob_client *client, const struct nvme_config *config, struct nvme **out,
+              struct ob_error *err);
+
+/* Shuts the controller down if it still answers, and unmaps. NULL is fine. */
+void nvme_close(struct nvme *nvme);
+
+/* One admin command, waited for. data: a page for what it transfers; see nvme->page. 0, -errno. */
+int nvme_admin(struct nvme *nvme, const struct nvme_sqe *command, uint32_t *result,
+               struct ob_error *err);
+
+const char *nvme_doorbells_name(enum nvme_doorbells doorbells);
+
+/* A free slot of the queue, or -1. */
+static inline int nvme_slot_get(struct nvme_queue *queue)
+{
+	return queue->free_count ? queue->free[--queue->free_count] : -1;
+}
+
+static inline void nvme_slot_put(struct nvme_queue *queue, unsigned slot)
+{
+	queue->free[queue->free_count++] = (uint16_t)slot;
+}
+
+static inline uint8_t *nvme_buffer(const struct nvme_queue *queue, unsigned slot)
+{
+	return queue->buffers + slot * queue->stride;
+}
+
+/* Puts a command into the queue; blocks is not looked at for a flush. Nothing is sent yet. */
+static inline void nvme_submit(struct nvme_queue *queue, unsigned slot, uint8_t opcode,
+                               uint64_t lba, uint32_t blocks)
+{
+	struct nvme_sqe *sqe = &queue->sq[queue->tail];
+
+	*sqe = queue->slots[slot];
+	sqe->opcode = opcode;
+	sqe->cdw10 = (uint32_t)lba;
+	sqe->cdw11 = (uint32_t)(lba >> 32);
+	sqe->cdw12 = blocks - 1;
+	queue->busy[slot] = true;
+	queue->busy_count++;
+	if (++queue->tail == queue->entries)
+		queue->tail = 0;
+	queue->unrung++;
+}
+
+/* Tells the controller of what was submitted. 0 or -errno. */
+int nvme_ring(struct nvme_queue *queue);
+
+/*
+ * Takes up to max completions. Returns how many, or -errno: -EPROTO if the controller completed
+ * what was not under way. The slots are the caller's again. Looks after the connection too.
+ */
+int nvme_reap(struct nvme_queue *queue, struct nvme_done *done, unsigned max);
+
+/*
+ * Waits until one of the queues may have a completion: sleeps for an interrupt if the controller
+ * was opened with them, otherwise returns at once. 0, -ETIMEDOUT, -errno.
+ */
+int nvme_sleep(struct nvme *nvme, unsigned timeout_ms);
+
+#endif

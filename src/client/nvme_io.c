@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The fast path of the NVMe driver: doorbells, completions, interrupts. */
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "client/nvme.h"
+#include "client/stream.h"
+
+/*
+ * How often an empty queue looks at the socket: rarely where nothing but the end of the connection
+ * can come from there, since a look costs as much as many commands.
+ */
+enum { SPINS_BETWEEN_LOOKS = 4096 };
+
+/*
+ * Whether the controller asked to be told when the number passes event (NVMe 1.4, 7.13): it did if
+ * event lies in [old, new), modulo 2^16.
+ */
+static bool wants_event(uint32_t event, uint32_t now, uint32_t old)
+{
+	return (uint16_t)(now - event - 1) < (uint16_t)(now - old);
+}
+
+static int ring(struct nvme_queue *queue, struct nvme_bell *bell, uint32_t value)
+{
+	uint32_t old = bell->last;
+	uint8_t bytes[4] = {(uint8_t)value, (uint8_t)(value >> 8)};
+
+	bell->last = value;
+	/* What the controller will read is there before it is told. */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	if (bell->shadow) {
+		*bell->shadow = value;
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		if (!wants_event(*bell->event, value, old))
+			return 0;
+	}
+	if (bell->mapped) {
+		*bell->mapped = value;
+		return 0;
+	}
+	return ob_client_post(queue->nvme->client, OB_REGION_BAR0, bell->offset, bytes,
+	                      sizeof(bytes));
+}
+
+int nvme_ring(struct nvme_queue *queue)
+{
+	int rc;
+
+	if (!queue->unrung)
+		return 0;
+	queue->unrung = 0;
+	rc = ring(queue, &queue->sq_bell, queue->tail);
+	if (rc || queue->sq_bell.mapped)
+		return rc;
+	return ob_client_flush(queue->nvme->client);
+}
+
+static int look_at_socket(struct nvme *nvme)
+{
+	if (!nvme->config.unshared && ++nvme->spins < SPINS_BETWEEN_LOOKS)
+		return 0;
+	nvme->spins = 0;
+	return ob_client_poll(nvme->client);
+}
+
+int nvme_reap(struct nvme_queue *queue, struct nvme_done *done, unsigned max)
+{
+	unsigned count = 0;
+	int rc;
+
+	while (count < max) {
+		struct nvme_cqe *cqe = &queue->cq[queue->head];
+		uint16_t status = __atomic_load_n(&cqe->status, __ATOMIC_ACQUIRE);
+		uint16_t slot;
+
+		if ((status & 1) != queue->phase)
+			break;
+		slot = __atomic_load_n(&cqe->cid, __ATOMIC_RELAXED);
+		if (slot >= queue->depth || !queue->busy[slot])
+			return -EPROTO;
+		queue->busy[slot] = false;
+		queue->busy_count--;
+		done[count++] = (struct nvme_done){slot, status >> 1};
+		if (++queue->head == queue->entries) {
+			queue->head = 0;
+			queue->phase ^= 1;
+		}
+	}
+	if (!count) {
+		rc = look_at_socket(queue->nvme);
+		return rc;
+	}
+	rc = ring(queue, &queue->cq_bell, queue->head);
+	return rc ? rc : (int)count;
+}
+
+static bool any_ready(const struct nvme *nvme)
+{
+	for (unsigned i = 0; i < nvme->config.queues; i++) {
+		const struct nvme_queue *queue = &nvme->queues[i];
+
+		if ((__atomic_load_n(&queue->cq[queue->head].status, __ATOMIC_ACQUIRE) & 1) ==
+		    queue->phase)
+			return true;
+	}
+	return false;
+}
+
+/* Interrupts are counted in eventfds, so one that came before we sleep wakes us at once. */
+int nvme_sleep(struct nvme *nvme, unsigned timeout_ms)
+{
+	struct pollfd watch[NVME_MAX_QUEUES + 2];
+	unsigned queues = nvme->config.queues;
+	uint64_t deadline = clock_now() + timeout_ms * UINT64_C(1000000);
+	uint64_t count;
+	int fds[2], rc = 0;
+
+	if (!nvme->config.msix)
+		return 0;
+	ob_client_fds(nvme->client, fds);
+	while (!rc && !any_ready(nvme)) {
+		rc = ob_client_flush(nvme->client);
+		if (rc)
+			break;
+		for (unsigned i = 0; i < queues; i++)
+			watch[i] = (struct pollfd){.fd = nvme->queues[i].eventfd, .events = POLLIN};
+		watch[queues] = (struct pollfd){.fd = fds[0], .events = POLLIN};
+		watch[queues + 1] = (struct pollfd){.fd = fds[1], .events = POLLIN};
+		rc = clock_poll(watch, queues + 2, deadline);
+		if (rc)
+			break;
+		for (unsigned i = 0; i < queues; i++) {
+			if ((watch[i].revents & POLLIN) &&
+			    read(watch[i].fd, &count, sizeof(count)) < 0)
+				rc = errno == EAGAIN ? 0 : -errno;
+		}
+		if (!rc && (watch[queues].revents || watch[queues + 1].revents))
+			rc = ob_client_poll(nvme->client);
+	}
+	return rc;
+}

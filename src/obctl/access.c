@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* obctl read and write: one or more registers of a region. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/checked.h"
+#include "base/fd.h"
+#include "obctl/command.h"
+#include "outboard/endian.h"
+
+struct access_options {
+	struct connect_options connect;
+	uint32_t size, count;
+	bool json;
+};
+
+static const struct ob_prop read_options[] = {
+	{.name = "size",
+         .type = OB_PROP_UINT32,
+         .offset = offsetof(struct access_options, size),
+         .min = 1,
+         .max = 8,
+         .preset = "4",
+         .help = "bytes of one value: 1, 2, 4 or 8"},
+	{.name = "count",
+         .type = OB_PROP_UINT32,
+         .offset = offsetof(struct access_options, count),
+         .min = 1,
+         .max = 65536,
+         .preset = "1",
+         .help = "values to read, each with an access of its own"},
+	{.name = "json",
+         .type = OB_PROP_BOOL,
+         .offset = offsetof(struct access_options, json),
+         .help = "print a JSON array of numbers"},
+	CONNECT_OPTIONS(struct access_options, connect),
+	{0},
+};
+
+static const struct ob_prop write_options[] = {
+	{.name = "size",
+         .type = OB_PROP_UINT32,
+         .offset = offsetof(struct access_options, size),
+         .min = 1,
+         .max = 8,
+         .preset = "4",
+         .help = "bytes of the value: 1, 2, 4 or 8"},
+	CONNECT_OPTIONS(struct access_options, connect),
+	{0},
+};
+
+/* Region and offset as given, and a connection. */
+static int start(const char *const *words, const struct access_options *options, uint32_t *region,
+                 uint64_t *offset, struct ob_client **client, struct ob_error *err)
+{
+	int rc;
+
+	if (!is_power_of_2(options->size))
+		return ob_error_set(err, -EINVAL, "size=%u: 1, 2, 4 or 8 expected", options->size);
+	rc = parse_region(words[1], region, err);
+	if (!rc)
+		rc = parse_number("offset", words[2], UINT64_MAX, offset, err);
+	return rc ? rc : connect_to(words[0], &options->connect, false, client, err);
+}
+
+static int access_failed(struct ob_client *client, const char *what, uint32_t region,
+                         uint64_t offset, int rc, struct ob_error *err)
+{
+	struct ob_client_region info;
+	char said[256];
+
+	snprintf(said, sizeof(said), "%s", ob_client_message(client));
+	if (!ob_client_region_info(client, region, &info)) {
+		ob_error_set(err, rc,
+		             "%s of region %u at 0x%" PRIx64 ": %s (its size is 0x%" PRIx64 ")",
+		             what, region, offset, said, info.size);
+		ob_client_region_release(&info);
+		return rc;
+	}
+	return ob_error_set(err, rc, "%s of region %u at 0x%" PRIx64 ": %s", what, region, offset,
+	                    said);
+}
+
+static void print_values(const uint8_t *data, uint64_t offset, const struct access_options *options)
+{
+	int digits = (int)options->size * 2;
+	unsigned per_line = 16 / options->size;
+
+	for (uint32_t i = 0; i < options->count; i++) {
+		uint64_t value = ob_get_le(data + (size_t)i * options->size, options->size);
+
+		if (options->json)
+			printf("%s%" PRIu64, i ? ", " : "[", value);
+		else if (options->count == 1)
+			printf("0x%0*" PRIx64, digits, value);
+		else if (i % per_line)
+			printf(" %0*" PRIx64, digits, value);
+		else
+			printf("%s%08" PRIx64 ": %0*" PRIx64, i ? "\n" : "",
+			       offset + (uint64_t)i * options->size, digits, value);
+	}
+	puts(options->json ? "]" : "");
+}
+
+static int run_read(const char *const *words, const void *opaque, struct ob_error *err)
+{
+	const struct access_options *options = opaque;
+	cleanup_client struct ob_client *client = NULL;
+	cleanup_free uint8_t *data = calloc(options->count, 8);
+	uint64_t offset;
+	uint32_t region;
+	int rc;
+
+	if (!data)
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	rc = start(words, options, &region, &offset, &client, err);
+	for (uint32_t i = 0; i < options->count && !rc; i++) {
+		uint64_t at = offset + (uint64_t)i * options->size;
+
+		rc = ob_client_read(client, region, at, data + (size_t)i * options->size,
+		                    options->size);
+		if (rc)
+			rc = access_failed(client, "read", region, at, rc, err);
+	}
+	if (!rc)
+		print_values(data, offset, options);
+	return rc;
+}
+
+static int run_write(const char *const *words, const void *opaque, struct ob_error *err)
+{
+	const struct access_options *options = opaque;
+	cleanup_client struct ob_client *client = NULL;
+	uint64_t most = options->size < 8 ? (UINT64_C(1) << 8 * options->size) - 1 : UINT64_MAX;
+	uint64_t offset, value;
+	uint32_t region;
+	int rc = parse_number("value", words[3], most, &value, err);
+
+	if (!rc)
+		rc = start(words, options, &region, &offset, &client, err);
+	if (rc)
+		return rc;
+	rc = ob_client_write_value(client, region, offset, options->size, value);
+	return rc ? access_failed(client, "write", region, offset, rc, err) : 0;
+}
+
+const struct command command_read = {
+	.name = "read",
+	.words = "SOCKET REGION OFFSET",
+	.word_count = 3,
+	.summary = "Reads registers",
+	.details = "REGION is bar0 to bar5, rom, config, or a number; OFFSET decimal, or "
+		   "hexadecimal with 0x.\n",
+	.options = read_options,
+	.options_size = sizeof(struct access_options),
+	.run = run_read,
+};
+
+const struct command command_write = {
+	.name = "write",
+	.words = "SOCKET REGION OFFSET VALUE",
+	.word_count = 4,
+	.summary = "Writes a register",
+	.details = "REGION is bar0 to bar5, rom, config, or a number; OFFSET and VALUE decimal, or "
+		   "hexadecimal\nwith 0x.\n",
+	.options = write_options,
+	.options_size = sizeof(struct access_options),
+	.run = run_write,
+};

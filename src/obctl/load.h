@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A load on an NVMe namespace through the polled driver: which blocks are read and written, how
+ * many at a time, for how long; what it cost; and whether the data was right.
+ */
+#ifndef OBCTL_LOAD_H
+#define OBCTL_LOAD_H
+
+#include "client/nvme.h"
+#include "obctl/histogram.h"
+#include "obctl/pattern.h"
+
+enum { LOAD_MAX_TOLD = 10 }; /* errors that are said in words; the others are counted */
+
+struct load_plan {
+	unsigned read_percent; /* 0: all are writes */
+	bool verify, random;
+	uint64_t seed;
+	uint64_t first_unit; /* units are block-size bytes */
+	uint64_t units;
+	uint64_t count;       /* I/Os; UINT64_MAX: no limit */
+	uint64_t nanoseconds; /* UINT64_MAX: no limit */
+	uint64_t stuck_after; /* nanoseconds without a completion that are too many */
+	bool progress;        /* say now and then how far it is, on standard error */
+};
+
+/* One command under way. */
+struct load_slot {
+	uint64_t unit, start;
+	uint32_t generation;
+	bool write;
+};
+
+struct load {
+	struct load_plan plan;
+	struct nvme *nvme;
+	uint32_t unit_blocks; /* logical blocks of a unit */
+
+	/* While it runs. */
+	struct load_slot *slots; /* of all queues, depth of them each */
+	uint64_t random_state, next_unit;
+	uint64_t started, completed;
+	uint64_t begin, now, last_completion, last_progress, last_count;
+	bool reading_back;
+	unsigned idle_turns;
+
+	/* With verify: how often each unit was written, and whether a command for it is under way.
+	 */
+	struct pattern pattern;
+	uint32_t *generations;
+	uint8_t *busy;
+
+	/* Results. */
+	struct histogram reads, writes;
+	uint64_t elapsed;        /* nanoseconds, without the reading back */
+	uint64_t failed;         /* commands */
+	uint64_t checked, wrong; /* logical blocks */
+};
+
+/* *load is zeroed and plan and nvme are set. -ENOMEM, -EINVAL with a message. */
+int load_prepare(struct load *load, struct ob_error *err);
+
+/*
+ * Runs it; with verify, what was written is read back at the end. 0 also if commands failed or data
+ * was wrong: see the results. -errno with a message if the device or the connection failed.
+ */
+int load_run(struct load *load, struct ob_error *err);
+
+void load_free(struct load *load);
+
+#endif
