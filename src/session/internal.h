@@ -103,7 +103,8 @@ typedef int session_handler(struct session *session, struct request *request);
 
 session_handler session_get_info, session_get_region_info, session_get_region_io_fds,
 	session_get_irq_info, session_set_irqs, session_region_read, session_region_write,
-	session_region_write_multi, session_dma_map, session_dma_unmap, session_reset;
+	session_region_write_multi, session_dma_map, session_dma_unmap, session_reset,
+	session_device_feature, session_mig_data_read, session_mig_data_write;
 
 /* Notes what is wrong, and returns error. */
 static inline int refuse(struct request *request, int error, const char *why)

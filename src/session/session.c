@@ -212,6 +212,9 @@ static session_handler *const handlers[WIRE_COMMANDS] = {
 	[WIRE_REGION_WRITE] = session_region_write,
 	[WIRE_RESET] = session_reset,
 	[WIRE_REGION_WRITE_MULTI] = session_region_write_multi,
+	[WIRE_DEVICE_FEATURE] = session_device_feature,
+	[WIRE_MIG_DATA_READ] = session_mig_data_read,
+	[WIRE_MIG_DATA_WRITE] = session_mig_data_write,
 };
 
 static int handle(struct session *session, struct request *request)

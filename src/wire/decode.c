@@ -240,6 +240,56 @@ int wire_decode_reset(size_t length, const char **why)
 	return 0;
 }
 
+int wire_decode_device_feature(const void *payload, size_t length, struct wire_device_feature *out,
+                               const uint8_t **data, size_t *data_length, const char **why)
+{
+	const uint32_t methods = WIRE_FEATURE_GET | WIRE_FEATURE_SET;
+
+	if (length < sizeof(*out))
+		return refuse(why, "message size: at least 16 + 8 bytes expected");
+	memcpy(out, payload, sizeof(*out));
+	if (out->argsz < sizeof(*out))
+		return refuse(why, "argsz: at least 8 expected");
+	if (out->flags & ~(uint32_t)(WIRE_FEATURE_INDEX | methods | WIRE_FEATURE_PROBE))
+		return refuse(why, "flags: only bits 0 to 18 are known");
+	if (!(out->flags & (methods | WIRE_FEATURE_PROBE)))
+		return refuse(why, "flags: GET, SET or PROBE expected");
+	if ((out->flags & methods) == methods && !(out->flags & WIRE_FEATURE_PROBE))
+		return refuse(why, "flags: only one of GET and SET expected without PROBE");
+	*data = (const uint8_t *)payload + sizeof(*out);
+	*data_length = length - sizeof(*out);
+	return 0;
+}
+
+int wire_decode_mig_data_read(const void *payload, size_t length, uint32_t max_size,
+                              struct wire_mig_data *out, const char **why)
+{
+	if (length < sizeof(*out))
+		return refuse(why, "message size: at least 16 + 8 bytes expected");
+	memcpy(out, payload, sizeof(*out));
+	if (out->size > max_size)
+		return refuse(why, "size: at most max_data_xfer_size expected");
+	if (out->argsz < sizeof(*out) + out->size)
+		return refuse(why, "argsz: at least 8 + size expected");
+	return 0;
+}
+
+int wire_decode_mig_data_write(const void *payload, size_t length, uint32_t max_size,
+                               struct wire_mig_data *out, const uint8_t **data, const char **why)
+{
+	if (length < sizeof(*out))
+		return refuse(why, "message size: at least 16 + 8 bytes expected");
+	memcpy(out, payload, sizeof(*out));
+	if (out->argsz < sizeof(*out))
+		return refuse(why, "argsz: at least 8 expected");
+	if (out->size > max_size)
+		return refuse(why, "size: at most max_data_xfer_size expected");
+	if (length - sizeof(*out) != out->size)
+		return refuse(why, "message size: 16 + 8 + size bytes expected");
+	*data = (const uint8_t *)payload + sizeof(*out);
+	return 0;
+}
+
 int wire_decode_dma_read_reply(const void *payload, size_t length, struct wire_dma_access *out,
                                const uint8_t **data, const char **why)
 {

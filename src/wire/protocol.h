@@ -232,4 +232,34 @@ struct wire_small_write {
 };
 _Static_assert(sizeof(struct wire_small_write) == 24, "REGION_WRITE_MULTI");
 
+/* VFIO_DEVICE_FEATURE_*: the index in the low half of flags, methods in the high one. */
+enum {
+	WIRE_FEATURE_INDEX = 0xffff,
+	WIRE_FEATURE_GET = 1u << 16,
+	WIRE_FEATURE_SET = 1u << 17,
+	WIRE_FEATURE_PROBE = 1u << 18,
+};
+
+enum wire_feature {
+	WIRE_FEATURE_MIGRATION = 1,
+	WIRE_FEATURE_MIG_DEVICE_STATE = 2,
+	WIRE_FEATURE_DMA_LOGGING_START = 6,
+	WIRE_FEATURE_DMA_LOGGING_STOP = 7,
+	WIRE_FEATURE_DMA_LOGGING_REPORT = 8,
+};
+
+/* DEVICE_FEATURE, followed by the feature's data. */
+struct wire_device_feature {
+	uint32_t argsz;
+	uint32_t flags;
+};
+_Static_assert(sizeof(struct wire_device_feature) == 8, "DEVICE_FEATURE");
+
+/* MIG_DATA_READ and MIG_DATA_WRITE; data follows in the reply of one, the request of the other. */
+struct wire_mig_data {
+	uint32_t argsz;
+	uint32_t size;
+};
+_Static_assert(sizeof(struct wire_mig_data) == 8, "MIG_DATA_READ, MIG_DATA_WRITE");
+
 #endif

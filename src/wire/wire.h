@@ -65,6 +65,16 @@ void wire_small_write_at(const void *payload, uint64_t index, struct wire_small_
 
 int wire_decode_reset(size_t length, const char **why);
 
+/* Of GET and SET, one exactly, unless it is a probe. *data: *data_length bytes in the payload. */
+int wire_decode_device_feature(const void *payload, size_t length, struct wire_device_feature *out,
+                               const uint8_t **data, size_t *data_length, const char **why);
+
+/* max_size: what was negotiated as max_data_xfer_size. */
+int wire_decode_mig_data_read(const void *payload, size_t length, uint32_t max_size,
+                              struct wire_mig_data *out, const char **why);
+int wire_decode_mig_data_write(const void *payload, size_t length, uint32_t max_size,
+                               struct wire_mig_data *out, const uint8_t **data, const char **why);
+
 /*
  * The client's replies to our requests. count is what the client says it transferred; data points
  * to as many bytes in the payload.

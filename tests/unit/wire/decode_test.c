@@ -291,6 +291,96 @@ static void dma_replies(void **state)
 	}
 }
 
+static int decode_feature(uint32_t argsz, uint32_t flags, size_t length)
+{
+	struct {
+		struct wire_device_feature header;
+		uint8_t data[8];
+	} in = {{argsz, flags}, "abcdefg"};
+	struct wire_device_feature out;
+	const uint8_t *data;
+	size_t data_length;
+	int rc = wire_decode_device_feature(&in, length, &out, &data, &data_length, &why);
+
+	if (!rc) {
+		assert_int_equal(out.flags, flags);
+		assert_int_equal(data_length, length - 8);
+		assert_ptr_equal(data, in.data);
+	}
+	return rc;
+}
+
+static void device_feature(void **state)
+{
+	const uint32_t get = WIRE_FEATURE_GET, set = WIRE_FEATURE_SET, probe = WIRE_FEATURE_PROBE;
+
+	assert_int_equal(decode_feature(8, get | 1, 8), 0);
+	assert_int_equal(decode_feature(8, set | 0xffff, 16), 0);
+	assert_int_equal(decode_feature(4096, probe | 1, 8), 0);
+	assert_int_equal(decode_feature(8, probe | get | 1, 8), 0);
+	assert_int_equal(decode_feature(8, probe | get | set | 1, 8), 0);
+	refused(decode_feature(8, get | 1, 7), "message size");
+	refused(decode_feature(7, get | 1, 8), "argsz");
+	refused(decode_feature(8, get | 1 << 19, 8), "flags");
+	refused(decode_feature(8, 1, 8), "flags");
+	refused(decode_feature(8, get | set | 1, 8), "flags");
+}
+
+static void mig_data(void **state)
+{
+	struct {
+		struct wire_mig_data header;
+		uint8_t data[8];
+	} in = {{16, 8}, "abcdefg"};
+	struct wire_mig_data out;
+	const uint8_t *data;
+
+	assert_int_equal(wire_decode_mig_data_read(&in, 8, 8, &out, &why), 0);
+	assert_int_equal(out.size, 8);
+	refused(wire_decode_mig_data_read(&in, 7, 8, &out, &why), "message size");
+	refused(wire_decode_mig_data_read(&in, 8, 7, &out, &why), "size");
+	assert_int_equal(wire_decode_mig_data_write(&in, 16, 8, &out, &data, &why), 0);
+	assert_ptr_equal(data, in.data);
+	refused(wire_decode_mig_data_write(&in, 7, 8, &out, &data, &why), "message size");
+	refused(wire_decode_mig_data_write(&in, 16, 7, &out, &data, &why), "size");
+	refused(wire_decode_mig_data_write(&in, 15, 8, &out, &data, &why), "message size");
+	in.header.argsz = 15;
+	refused(wire_decode_mig_data_read(&in, 8, 8, &out, &why), "argsz");
+	in.header.argsz = 7;
+	refused(wire_decode_mig_data_write(&in, 16, 8, &out, &data, &why), "argsz");
+}
+
+static void region_info_is_a_chain(void **state)
+{
+	const struct wire_region_info info = {.flags = WIRE_REGION_READABLE, .index = 2, .size = 9};
+	struct wire_region_caps caps = {0};
+	uint8_t bytes[WIRE_REGION_INFO_ROOM];
+	struct wire_region_info out;
+	struct wire_cap_header cap;
+
+	assert_int_equal(wire_encode_region_info(bytes, &info, &caps), 32);
+	memcpy(&out, bytes, sizeof(out));
+	assert_int_equal(out.argsz, 32);
+	assert_int_equal(out.cap_offset, 0);
+	assert_int_equal(out.flags, WIRE_REGION_READABLE);
+	caps.typed = true;
+	for (caps.area_count = 1; caps.area_count < WIRE_MAX_AREAS; caps.area_count++) {
+		size_t sparse = 16 + 16 * caps.area_count;
+
+		assert_int_equal(wire_encode_region_info(bytes, &info, &caps), 32 + sparse + 16);
+		assert_int_equal(wire_region_info_size(&caps), 32 + sparse + 16);
+		memcpy(&out, bytes, sizeof(out));
+		assert_int_equal(out.flags, WIRE_REGION_READABLE | WIRE_REGION_CAPS);
+		assert_int_equal(out.cap_offset, 32);
+		memcpy(&cap, bytes + 32, sizeof(cap));
+		assert_int_equal(cap.id, WIRE_REGION_CAP_SPARSE_MMAP);
+		assert_int_equal(cap.next, 32 + sparse);
+		memcpy(&cap, bytes + 32 + sparse, sizeof(cap));
+		assert_int_equal(cap.id, WIRE_REGION_CAP_TYPE);
+		assert_int_equal(cap.next, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -307,6 +397,9 @@ int main(void)
 		cmocka_unit_test(region_write_multi),
 		cmocka_unit_test(reset),
 		cmocka_unit_test(dma_replies),
+		cmocka_unit_test(device_feature),
+		cmocka_unit_test(mig_data),
+		cmocka_unit_test(region_info_is_a_chain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
