@@ -296,6 +296,8 @@ int client_call(struct ob_client *client, struct ob_client_op *op,
 	bool some;
 	int rc = client_start(client, op, request);
 
+	if (rc)
+		return rc;
 	while (!rc && op->status == -EINPROGRESS) {
 		rc = sleep_until(client, deadline);
 		if (rc == -ETIMEDOUT) {
