@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""obctl nvme-io and probe on an NVMe disk: every way to reach memory and doorbells, and bad data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import Start
+from obctl import Trace, bad, good, good_json, obctl
+
+SIZE = 8 << 20
+
+
+@pytest.fixture
+def disk(outboard: Start, folder: Path) -> Path:
+    outboard("nvme", f"size={SIZE}", "socket=a", "serial=obctl")
+    return folder
+
+
+def test_probe(disk: Path) -> None:
+    report = good_json(disk, "probe", "a")
+    caps = {cap["name"]: cap for cap in report["pci"]["capabilities"]}
+    assert report["pci"]["class"] == 0x010802
+    assert report["pci"]["class_name"] == "NVM Express controller"
+    assert caps["Express"]["type"] == "Endpoint"
+    regions = {region["name"]: region for region in report["regions"]}
+    vectors = {irq["name"]: irq["count"] for irq in report["interrupts"]}["MSI-X"]
+    assert caps["MSI-X"]["vectors"] == vectors
+    assert caps["MSI-X"]["enabled"] is False
+    assert f"bar{caps['MSI-X']['table_bar']}" in regions
+    assert regions["bar0"]["kind"] == "memory, 64-bit, non-prefetchable"
+
+
+@pytest.mark.parametrize("memory", [[], ["--no-shared-memory"], ["--no-shared-memory", "--twin-socket"]])
+@pytest.mark.parametrize("depth, queues", [(1, 1), (32, 1), (7, 4), (128, 2)])
+def test_mix_is_verified(disk: Path, memory: list[str], depth: int, queues: int) -> None:
+    words = ["--mix=50", "--verify", "--random", "--size=2M", "--count=1000"]
+    result = good_json(
+        disk, "nvme-io", "a", *words, *memory, f"--depth={depth}", f"--queues={queues}"
+    )
+    assert result["failed_commands"] == result["wrong_blocks"] == 0
+    assert result["read"]["count"] + result["write"]["count"] == 1000
+    assert result["verified_blocks"] > 0
+    assert result["shared_memory"] is not bool(memory)
+    assert result["iops"] > 0
+
+
+@pytest.mark.parametrize("interrupts", ["poll", "msix"])
+@pytest.mark.parametrize("doorbells", ["message", "shadow", "auto"])
+def test_doorbells_and_interrupts(disk: Path, interrupts: str, doorbells: str) -> None:
+    words = ["--write", "--verify", "--size=2M", "--depth=8", "--queues=2"]
+    result = good_json(
+        disk, "nvme-io", "a", *words, f"--interrupts={interrupts}", f"--doorbells={doorbells}"
+    )
+    assert result["interrupts"] == interrupts
+    assert doorbells in ("auto", result["doorbells"])
+    assert (result["wrong_blocks"], result["write"]["count"]) == (0, 512)
+
+
+@pytest.mark.parametrize("block_size", ["512", "4K", "8K", "12K", "64K", "512K"])
+@pytest.mark.parametrize("memory", [[], ["--no-shared-memory"]])
+def test_block_sizes(disk: Path, block_size: str, memory: list[str]) -> None:
+    good(disk, "nvme-io", "a", "--write", "--verify", "--size=1536K", f"--block-size={block_size}",
+         "--depth=4", *memory)  # fmt: skip
+
+
+def test_what_was_written_is_there_later(disk: Path) -> None:
+    where = ["--offset=1M", "--size=1M", "--verify"]
+    good(disk, "nvme-io", "a", "--write", "--seed=7", *where, "--block-size=16K", "--depth=4")
+    text = good(disk, "nvme-io", "a", "--read", "--seed=7", *where, "--depth=32")
+    assert "verify 2048 blocks, 0 wrong" in text
+    result = obctl(disk, "nvme-io", "a", "--read", "--seed=8", *where)
+    assert result.returncode == 1
+    assert "block 2048 was written with another --seed" in result.stderr
+    assert "2048 blocks were wrong" in result.stderr
+
+
+@pytest.fixture
+def image(outboard: Start, folder: Path) -> Path:
+    path = folder / "disk.img"
+    path.write_bytes(bytes(SIZE))
+    outboard("nvme", "disk.img", "socket=a")
+    good(folder, "nvme-io", "a", "--write", "--verify", "--size=1M", "--depth=8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "what, said",
+    [
+        ("flip", "block 5 is corrupt"),
+        ("zero", "block 5 is lost: all zeroes"),
+        ("move", "block 5 is misplaced: block 9 is there"),
+    ],
+)
+def test_bad_data_is_found(folder: Path, image: Path, what: str, said: str) -> None:
+    fd = os.open(image, os.O_RDWR)
+    block = bytearray(os.pread(fd, 512, 5 * 512))
+    if what == "flip":
+        block[100] ^= 1
+    elif what == "zero":
+        block = bytearray(512)
+    else:
+        block = bytearray(os.pread(fd, 512, 9 * 512))
+    os.pwrite(fd, block, 5 * 512)
+    os.close(fd)
+    result = obctl(folder, "nvme-io", "a", "--verify", "--size=1M", "--depth=8")
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert "1 blocks were wrong" in result.stderr
+
+
+def test_disk_that_keeps_nothing(outboard: Start, folder: Path) -> None:
+    outboard("nvme", "null=on", "size=1M", "socket=a")
+    result = obctl(folder, "nvme-io", "a", "--write", "--verify", "--depth=4")
+    assert result.returncode == 1
+    assert "block 0 is lost: all zeroes" in result.stderr
+    assert "(further errors are only counted)" in result.stderr
+    assert "2048 blocks were wrong" in result.stderr
+
+
+def test_commands_that_fail(outboard: Start, folder: Path) -> None:
+    (folder / "disk.img").write_bytes(bytes(SIZE))
+    outboard("nvme", "disk.img", "ro=on", "socket=a")
+    result = obctl(folder, "nvme-io", "a", "--write", "--count=3")
+    assert result.returncode == 1
+    assert "write of block 0 fails with status 0x" in result.stderr
+    assert "3 commands failed" in result.stderr
+
+
+def test_reads_for_a_time(disk: Path) -> None:
+    result = good_json(disk, "nvme-io", "a", "--time=0.3", "--random", "--depth=16")
+    assert 0.3 <= result["seconds"] < 10
+    assert result["read"]["count"] > 16
+    times = [result["read"][f"{name}_ns"] for name in ("min", "median", "p99", "max")]
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--read", "--write"], "one of --read, --write and --mix"),
+        (["--mix=0"], "mix=0"),
+        (["--block-size=1000"], "a multiple of 512"),
+        (["--size=1G"], "within the disk's 8388608 bytes"),
+        (["--namespace=2"], "namespace 2"),
+        (["--time=soon"], "a number of seconds"),
+        (["--doorbells=bell"], "doorbells"),
+        (["--block-size=2M"], "more than the controller transfers at a time"),
+    ],
+)
+def test_mistakes(disk: Path, words: list[str], said: str) -> None:
+    assert said in bad(disk, "nvme-io", "a", *words)
+
+
+def test_traced(disk: Path) -> None:
+    trace = Trace(disk, "a")
+    words = ["--mix=50", "--verify", "--random", "--size=256K", "--depth=8", "--queues=2"]
+    good(disk, "nvme-io", "traced", *words, "--no-shared-memory", "--twin-socket")
+    good(disk, "nvme-io", "traced", *words, "--interrupts=msix")
+    lines = trace.stop()
+    assert any("< twin" in line and "DMA_READ address=" in line for line in lines)
+    assert any("> twin" in line and "DMA_READ reply" in line for line in lines)
+    assert any("REGION_WRITE no_reply region=bar0 offset=0x10" in line for line in lines)
+    assert any("DEVICE_SET_IRQS fds=1 index=2" in line for line in lines)
