@@ -293,7 +293,7 @@ int client_call(struct ob_client *client, struct ob_client_op *op,
                 const struct client_request *request)
 {
 	uint64_t deadline = client_deadline(client);
-	bool some;
+	bool some = false;
 	int rc = client_start(client, op, request);
 
 	if (rc)
