@@ -110,6 +110,10 @@ int device_doorbell_fd(struct ob_dev *dev, const struct ob_doorbell *doorbell);
  */
 void device_revoke(struct ob_dev *dev);
 
+/* 0 if device_region_read(), or with write set device_region_write(), would do this. */
+int device_region_check(struct ob_dev *dev, unsigned region, uint64_t offset, size_t length,
+                        bool write);
+
 /*
  * Reads or writes a region, any size and alignment. 0, or -EINVAL: no such region, past its end, or
  * a direction it does not have.

@@ -38,34 +38,42 @@ unsigned device_regions(const struct ob_dev *dev)
 	return DEVICE_REGIONS + pci_layout(dev->pci)->nregions;
 }
 
-static void describe_own(const struct ob_region *region, struct device_region_info *info)
-{
-	info->size = region->size;
-	info->readable = region->read;
-	info->writeable = region->write;
-	info->typed = true;
-	info->type = region->type;
-	info->subtype = region->subtype;
-}
-
-void device_region_info(struct ob_dev *dev, unsigned region, struct device_region_info *info)
+/* Without what only clients ask about: this is on the way of every access. */
+static void describe(const struct ob_dev *dev, unsigned region, struct device_region_info *info)
 {
 	const struct ob_layout *layout = pci_layout(dev->pci);
 
 	*info = (struct device_region_info){.readable = true, .writeable = true};
 	if (region < PCI_BARS) {
 		info->size = layout->bars[region].size;
-		info->areas = device_memory_areas(dev, region, info->area);
-	} else if (region >= DEVICE_REGIONS && region < device_regions(dev)) {
-		describe_own(&layout->regions[region - DEVICE_REGIONS], info);
 	} else if (region == DEVICE_REGION_CONFIG) {
 		info->size = pci_config_size(dev->pci);
 	} else if (region == DEVICE_REGION_ROM && layout->rom) {
 		info->size = rom_bar_size(layout);
 		info->writeable = false;
+	} else if (region >= DEVICE_REGIONS && region < device_regions(dev)) {
+		const struct ob_region *own = &layout->regions[region - DEVICE_REGIONS];
+
+		info->size = own->size;
+		info->readable = own->read;
+		info->writeable = own->write;
 	}
 	if (!info->size)
 		info->readable = info->writeable = false;
+}
+
+void device_region_info(struct ob_dev *dev, unsigned region, struct device_region_info *info)
+{
+	const struct ob_layout *layout = pci_layout(dev->pci);
+
+	describe(dev, region, info);
+	if (region < PCI_BARS)
+		info->areas = device_memory_areas(dev, region, info->area);
+	if (region < DEVICE_REGIONS || region >= device_regions(dev))
+		return;
+	info->typed = true;
+	info->type = layout->regions[region - DEVICE_REGIONS].type;
+	info->subtype = layout->regions[region - DEVICE_REGIONS].subtype;
 }
 
 /* Bytes past the image, up to the size of the BAR, read as ones. */
@@ -250,18 +258,25 @@ static struct ob_bar as_bar(const struct ob_region *region)
 	};
 }
 
+int device_region_check(struct ob_dev *dev, unsigned region, uint64_t offset, size_t length,
+                        bool write)
+{
+	struct device_region_info info;
+
+	describe(dev, region, &info);
+	if (!(write ? info.writeable : info.readable) || !range_within(offset, length, info.size))
+		return -EINVAL;
+	return 0;
+}
+
 static int access_region(struct access a)
 {
 	const struct ob_layout *layout = pci_layout(a.dev->pci);
-	struct device_region_info info;
 	struct ob_bar own = {0};
+	int rc = device_region_check(a.dev, a.region, a.offset, a.length, a.write);
 
-	if (a.region >= device_regions(a.dev))
-		return -EINVAL;
-	device_region_info(a.dev, a.region, &info);
-	if (!(a.write ? info.writeable : info.readable) ||
-	    !range_within(a.offset, a.length, info.size))
-		return -EINVAL;
+	if (rc)
+		return rc;
 	if (a.region == DEVICE_REGION_CONFIG) {
 		if (a.write)
 			pci_config_write(a.dev->pci, (unsigned)a.offset, a.data,

@@ -116,7 +116,13 @@ int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned p
  */
 int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size, struct dma_waiter *waiter);
 
-/* The same for all maps, never -ENOENT. Waits for maps that were dying before, too. */
+/*
+ * The same for all maps, never -ENOENT. Waits for maps that were dying before, too. Nothing can be
+ * accessed any more when this returns for the first time; but of very many maps, only some go at a
+ * time: -EAGAIN, and the caller calls again when others had their turn.
+ */
+enum { DMA_UNMAP_BATCH = 256 };
+
 int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter);
 
 /* Dying maps count until they are gone. */

@@ -255,23 +255,37 @@ int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size, struct d
 	return gone ? 0 : -EINPROGRESS;
 }
 
+/* Gives back holds, from the end: nothing has to move up. False: there may be more of them. */
+static bool let_some_go(struct dma_space *space)
+{
+	unsigned budget = DMA_UNMAP_BATCH;
+
+	for (unsigned i = space->count; i-- > 0;) {
+		if (!space->maps[i]->held)
+			continue;
+		if (!budget--)
+			return false;
+		let_go(space, space->maps[i]);
+	}
+	return true;
+}
+
 int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter)
 {
-	unsigned i;
-	bool gone;
+	bool done;
 
-	for (i = 0; i < space->count; i++) {
-		if (!space->maps[i]->dying)
-			begin_dying(space, space->maps[i]);
+	if (space->dying < space->count) {
+		for (unsigned i = 0; i < space->count; i++) {
+			if (!space->maps[i]->dying)
+				begin_dying(space, space->maps[i]);
+		}
+		dma_fault_ops(space, 0, UINT64_MAX);
 	}
-	dma_fault_ops(space, 0, UINT64_MAX);
-	for (i = space->count; i-- > 0;) { /* from the end: nothing has to move up */
-		if (space->maps[i]->held)
-			let_go(space, space->maps[i]);
-	}
-	gone = space->dying == 0;
+	done = let_some_go(space);
 	call_woken(space);
-	if (gone)
+	if (!done)
+		return -EAGAIN;
+	if (space->dying == 0)
 		return 0;
 	waiter->next = space->all_waiters;
 	space->all_waiters = waiter;

@@ -16,6 +16,7 @@ enum session_state {
 	SESSION_RUNNING,
 	SESSION_UNMAPPING,    /* a DMA_UNMAP waits for pins; the link is paused */
 	SESSION_RESETTING,    /* a RESET waits for the device to be quiet; the link is paused */
+	SESSION_ACCESSING,    /* a long access to a region goes on in slices; the link is paused */
 	SESSION_CLOSED,       /* given up; the owner will end it */
 	SESSION_ENDING_UNMAP, /* ended while UNMAPPING: waits for the same pins */
 	SESSION_QUIESCING,    /* ended: waits for the device to be quiet */
@@ -59,6 +60,12 @@ struct session_remote {
 	uint64_t sent_bytes; /* asked for and not answered yet */
 };
 
+/* A long access to a region: its request's payload, and behind it what a read has read. */
+struct session_access {
+	uint8_t *payload;
+	uint64_t done; /* bytes, or writes */
+};
+
 struct session {
 	struct ob_dev *dev;
 	struct pci *pci;
@@ -77,6 +84,8 @@ struct session {
 	struct dma_waiter unmap_waiter;
 	struct device_waiter quiesce_waiter;
 	struct ob_task step;
+	bool unmap_again; /* not all maps are gone yet: see dma_unmap_all() */
+	struct session_access access;
 
 	struct session_irqs irqs;
 	struct session_remote remote;
@@ -120,6 +129,15 @@ int session_reply(struct session *session, const struct wire_header *request, co
 /* The same with descriptors, which stay the caller's. */
 int session_reply_fds(struct session *session, const struct wire_header *request,
                       const void *payload, size_t size, const int *fds, unsigned fd_count);
+
+void session_reply_error(struct session *session, const struct wire_header *request, int error);
+
+/* Unmaps all: 0, or -EINPROGRESS; then the step follows. */
+int session_unmap_all(struct session *session);
+
+/* access.c: the next slice, and when it was the last, the reply. Whether it was. */
+bool session_access_step(struct session *session);
+void session_access_end(struct session *session);
 
 /* Logs a violation of the protocol that cannot be answered, and gives the client up. */
 void session_violation(struct session *session, const char *format, ...)

@@ -108,6 +108,18 @@ static int make_fds(struct session *session, enum pci_irq kind, enum session_irq
 	return 0;
 }
 
+/* How many descriptors would be held in addition: a new one may take an old one's place. */
+static unsigned added_by(const struct session *session, const struct wire_set_irqs *set,
+                         enum session_irq_event event)
+{
+	const int *fds = session->irqs.fds[set->index][event];
+	unsigned added = set->count;
+
+	for (unsigned i = 0; fds && i < set->count; i++)
+		added -= fds[set->start + i] >= 0;
+	return added;
+}
+
 /* DATA_EVENTFD: all of them are assigned, or nothing is. Without descriptors: de-assigned. */
 static int assign(struct session *session, const struct wire_set_irqs *set,
                   enum session_irq_event event, struct request *request)
@@ -125,7 +137,8 @@ static int assign(struct session *session, const struct wire_set_irqs *set,
 		if (notifier_accept(&session->irqs.notifier, request->fds[i]))
 			return refuse(request, -EINVAL, "descriptors: eventfds expected");
 	}
-	if (session->irqs.held + dma_fd_count(session->dma) + set->count > session->limits.max_fds)
+	if (session->irqs.held + dma_fd_count(session->dma) + added_by(session, set, event) >
+	    session->limits.max_fds)
 		return refuse(request, -EMFILE, "the server holds max-fds descriptors already");
 	rc = make_fds(session, set->index, event);
 	if (rc)

@@ -47,7 +47,7 @@ int session_dma_unmap(struct session *session, struct request *request)
 	if (rc)
 		return rc;
 	if (unmap.flags & WIRE_DMA_UNMAP_ALL)
-		rc = dma_unmap_all(session->dma, &session->unmap_waiter);
+		rc = session_unmap_all(session);
 	else
 		rc = dma_unmap(session->dma, unmap.address, unmap.size, &session->unmap_waiter);
 	if (rc == -ENOENT)

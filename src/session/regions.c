@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Device and region information, and access to regions. */
+/* Device and region information. */
 #include <errno.h>
 #include <string.h>
 
@@ -139,77 +139,4 @@ int session_get_region_io_fds(struct session *session, struct request *request)
 		reply.list[i].fd_index = i;
 	}
 	return session_reply_fds(session, &request->header, &reply, reply.info.argsz, fds, count);
-}
-
-int session_region_read(struct session *session, struct request *request)
-{
-	struct wire_region_access access;
-	size_t size;
-	uint8_t *message;
-	int rc =
-		wire_decode_region_read(request->payload, request->length,
-	                                session->limits.max_data_xfer_size, &access, &request->why);
-
-	if (rc)
-		return rc;
-	/* Straight into the reply; if none is wanted, the read may still have effects. */
-	size = sizeof(struct wire_header) + sizeof(access) + access.count;
-	message = session->link->reserve(session->link, size);
-	if (!message)
-		return 0;
-	rc = device_region_read(session->dev, access.region, access.offset,
-	                        message + sizeof(struct wire_header) + sizeof(access),
-	                        access.count);
-	if (rc)
-		return refuse(request, rc, "region, offset, count: not within a readable region");
-	if (request->header.flags & WIRE_NO_REPLY)
-		return 0;
-	wire_encode_reply(message, &request->header, (uint32_t)size);
-	memcpy(message + sizeof(struct wire_header), &access, sizeof(access));
-	session->link->commit(session->link, size, NULL, 0);
-	return 0;
-}
-
-int session_region_write(struct session *session, struct request *request)
-{
-	struct wire_region_access access;
-	const uint8_t *data;
-	int rc = wire_decode_region_write(request->payload, request->length,
-	                                  session->limits.max_data_xfer_size, &access, &data,
-	                                  &request->why);
-
-	if (rc)
-		return rc;
-	rc = device_region_write(session->dev, access.region, access.offset, data, access.count);
-	if (rc)
-		return refuse(request, rc, "region, offset, count: not within a writeable region");
-	return session_reply(session, &request->header, &access, sizeof(access));
-}
-
-/* Stops at the first write that fails; the reply says how many were done. */
-int session_region_write_multi(struct session *session, struct request *request)
-{
-	struct wire_small_write write;
-	uint64_t count, done;
-	int rc;
-
-	if (!session->client.write_multiple)
-		return refuse(request, -ENOTSUP, "write_multiple was not negotiated");
-	rc = wire_decode_region_write_multi(request->payload, request->length, &count,
-	                                    &request->why);
-	if (rc)
-		return rc;
-	for (done = 0; done < count; done++) {
-		wire_small_write_at(request->payload, done, &write);
-		rc = device_region_write(session->dev, write.region, write.offset, write.data,
-		                         write.count);
-		if (rc)
-			break;
-	}
-	if (rc && !done)
-		return refuse(request, rc, "region, offset, count: not within a writeable region");
-	if (rc)
-		log_warn(session->log, "%s: write %llu is not within a writeable region",
-		         wire_command_name(request->header.command), (unsigned long long)done);
-	return session_reply(session, &request->header, &done, sizeof(done));
 }

@@ -2,12 +2,13 @@
 /*
  * One client's session: negotiation, the table of commands, and the session's states.
  *
- * Commands are handled in the order in which they come, one at a time. Two of them may have to
- * wait: DMA_UNMAP for pins, RESET for the device to be quiet. Meanwhile the link is paused, so that
- * nothing is taken from the client, its replies to our requests included. That cannot deadlock,
- * because neither wait needs the client: a pin is held only between ob_xfer_begin() and
- * ob_xfer_end(), with nothing in between that waits for the client, and a model that is told to be
- * quiet drops what waits for the client instead of waiting for it.
+ * Commands are handled in the order in which they come, one at a time. Some of them may have to
+ * wait: DMA_UNMAP for pins, RESET for the device to be quiet, a long access to a region for its
+ * next turn of the loop. Meanwhile the link is paused, so that nothing is taken from the client,
+ * its replies to our requests included. That cannot deadlock, because no such wait needs the
+ * client: a pin is held only between ob_xfer_begin() and ob_xfer_end(), with nothing in between
+ * that waits for the client, and a model that is told to be quiet drops what waits for the client
+ * instead of waiting for it.
  *
  * The client may vanish at any moment. session_end() then first takes back the way to its memory
  * by messages (what waits for a message ends now, as it will never come), makes the device quiet,
@@ -49,7 +50,9 @@ size_t session_max_message(const struct session_limits *limits)
 #define TO(state) (1u << SESSION_##state)
 static const uint16_t moves[SESSION_STATES] = {
 	[SESSION_NEGOTIATING] = TO(RUNNING) | TO(CLOSED) | TO(QUIESCING),
-	[SESSION_RUNNING] = TO(UNMAPPING) | TO(RESETTING) | TO(CLOSED) | TO(QUIESCING),
+	[SESSION_RUNNING] =
+		TO(UNMAPPING) | TO(RESETTING) | TO(ACCESSING) | TO(CLOSED) | TO(QUIESCING),
+	[SESSION_ACCESSING] = TO(RUNNING) | TO(QUIESCING),
 	[SESSION_UNMAPPING] = TO(RUNNING) | TO(ENDING_UNMAP),
 	[SESSION_RESETTING] = TO(RUNNING) | TO(QUIESCING),
 	[SESSION_CLOSED] = TO(QUIESCING),
@@ -60,7 +63,8 @@ static const uint16_t moves[SESSION_STATES] = {
 
 static bool is_waiting(enum session_state state)
 {
-	return state == SESSION_UNMAPPING || state == SESSION_RESETTING;
+	return state == SESSION_UNMAPPING || state == SESSION_RESETTING ||
+	       state == SESSION_ACCESSING;
 }
 
 void session_move(struct session *session, enum session_state to)
@@ -75,7 +79,7 @@ void session_move(struct session *session, enum session_state to)
 
 /* Sending */
 
-static void reply_error(struct session *session, const struct wire_header *request, int error)
+void session_reply_error(struct session *session, const struct wire_header *request, int error)
 {
 	uint8_t *message;
 
@@ -239,7 +243,7 @@ static void take_command(struct session *session, struct request *request)
 		return;
 	log_warn(session->log, "%s (%u) fails: %s", wire_command_name(request->header.command),
 	         request->header.command, request->why ? request->why : strerror(-rc));
-	reply_error(session, &request->header, rc);
+	session_reply_error(session, &request->header, rc);
 	/* Without an agreement there is nothing to go on with. */
 	if (negotiating)
 		session_give_up(session, -EPROTO);
@@ -308,10 +312,21 @@ static void finish(struct session *session)
 	session->ended(session->ended_context);
 }
 
+int session_unmap_all(struct session *session)
+{
+	int rc = dma_unmap_all(session->dma, &session->unmap_waiter);
+
+	if (rc != -EAGAIN)
+		return rc;
+	session->unmap_again = true;
+	ob_task_schedule(ob_dev_loop(session->dev), &session->step);
+	return -EINPROGRESS;
+}
+
 static void clear(struct session *session)
 {
 	session_move(session, SESSION_CLEARING);
-	if (dma_unmap_all(session->dma, &session->unmap_waiter) == 0)
+	if (session_unmap_all(session) == 0)
 		finish(session);
 }
 
@@ -322,12 +337,30 @@ static void quiesce(struct session *session)
 		clear(session);
 }
 
-/* A wait for maps is over. */
+static void access_some(struct session *session)
+{
+	if (!session_access_step(session)) {
+		ob_task_schedule(ob_dev_loop(session->dev), &session->step);
+		return;
+	}
+	session_access_end(session);
+	session_move(session, SESSION_RUNNING);
+}
+
+/* A wait for maps is over, or it is time for the next slice of something long. */
 static void run_step(struct ob_task *task)
 {
 	struct session *session = container_of(task, struct session, step);
 
+	if (session->unmap_again) {
+		session->unmap_again = false;
+		if (session_unmap_all(session))
+			return;
+	}
 	switch (session->state) {
+	case SESSION_ACCESSING:
+		access_some(session);
+		break;
 	case SESSION_UNMAPPING:
 		session_reply(session, &session->waiting, &session->unmap, sizeof(session->unmap));
 		session_move(session, SESSION_RUNNING);
@@ -377,6 +410,11 @@ void session_end(struct session *session, void (*ended)(void *context), void *co
 		break;
 	case SESSION_RESETTING: /* the same wait goes on; the reset is dropped */
 		session_move(session, SESSION_QUIESCING);
+		break;
+	case SESSION_ACCESSING:
+		ob_task_cancel(&session->step);
+		session_access_end(session);
+		quiesce(session);
 		break;
 	default:
 		quiesce(session);

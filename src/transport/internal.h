@@ -23,6 +23,7 @@ struct transport {
 
 	bool watching;
 	bool paused;
+	bool backlog; /* whole messages wait in the buffer for the task */
 	bool closing; /* over; closed() was or will be called */
 	bool told;    /* it was */
 	int reason;

@@ -2,10 +2,11 @@
 /*
  * The receiving half, and the life of a connection.
  *
- * A turn of the loop takes one recvmsg, hands over a bounded number of messages, and sends the
- * replies; what remains waits for the next turn, so that a client that floods has no more of the
- * loop than others. The buffer is small, grows to hold a longer message while one arrives, and
- * shrinks again. A message's size is checked as soon as that field is there.
+ * A turn of the loop takes one recvmsg, hands over messages until their number or the time that
+ * they took reaches a bound, and sends the replies; what remains waits for the next turn, so that a
+ * client that floods has little more of the loop than others. The buffer is small, grows to hold a
+ * longer message while one arrives, and shrinks again. A message's size is checked as soon as that
+ * field is there.
  *
  * Callbacks may call everything, transport_free() included: `busy` keeps the struct alive until the
  * callback has returned.
@@ -30,6 +31,7 @@
 enum {
 	IN_FIRST_CAPACITY = 8192,
 	MESSAGES_PER_TURN = 64,
+	NS_PER_TURN = 50 * 1000, /* another message is not begun after that */
 };
 
 void transport_watch(struct transport *transport)
@@ -161,13 +163,15 @@ static bool may_take(struct transport *transport)
 	return !transport->closing && transport_unsent(transport) <= transport->limits.max_unsent;
 }
 
-/* Hands over the messages in the buffer. */
+/* Hands over the messages in the buffer, or as many as there is time for; then goes on later. */
 static void dispatch(struct transport *transport)
 {
-	unsigned budget = MESSAGES_PER_TURN;
+	uint64_t end = ob_loop_now() + NS_PER_TURN;
+	unsigned count = 0;
 	size_t size;
 	int rc;
 
+	transport->backlog = false;
 	while (may_take(transport)) {
 		rc = first_message(transport, &size);
 		if (rc == -EAGAIN)
@@ -176,7 +180,8 @@ static void dispatch(struct transport *transport)
 			transport_close(transport, rc);
 			return;
 		}
-		if (!budget--) {
+		if (count++ == MESSAGES_PER_TURN || (count > 1 && ob_loop_now() >= end)) {
+			transport->backlog = true;
 			ob_task_schedule(transport->loop, &transport->work);
 			return;
 		}
@@ -296,14 +301,16 @@ static void ready(struct loop_fd *watch, uint32_t events)
 	transport->busy = true;
 	if (events & EPOLLOUT)
 		transport_flush(transport);
-	dispatch(transport);
+	/* What is left of an earlier turn is the task's, which comes later in this one. */
+	if (!transport->backlog)
+		dispatch(transport);
 	/* A read is due only when the buffer has no whole message left: see receive(). */
-	if (may_take(transport) && (events & ~(uint32_t)EPOLLOUT)) {
+	if (!transport->backlog && may_take(transport) && (events & ~(uint32_t)EPOLLOUT)) {
 		rc = receive(transport);
 		if (rc)
 			transport_close(transport, rc);
 		dispatch(transport);
-	} else if (!transport->freed && (events & (EPOLLHUP | EPOLLERR))) {
+	} else if (!transport->freed && !transport->backlog && (events & (EPOLLHUP | EPOLLERR))) {
 		transport_close(transport, 0);
 	}
 	if (!transport->freed) {

@@ -236,6 +236,12 @@ static void finds_its_way_in_65535_maps(void **state)
 	for (n = 0; n < MANY; n += HOLE_EVERY)
 		assert_int_equal(dma_unmap(space, n * (uint64_t)SPACING, PAGE, &waiter.waiter), 0);
 	assert_int_equal(dma_map_count(space), MANY - MANY / HOLE_EVERY - 1);
+	/* All of them are out of reach at once, and go some at a time. */
+	for (n = dma_map_count(space); n > DMA_UNMAP_BATCH; n -= DMA_UNMAP_BATCH) {
+		assert_int_equal(dma_unmap_all(space, &waiter.waiter), -EAGAIN);
+		assert_int_equal(dma_map_count(space), n - DMA_UNMAP_BATCH);
+		assert_int_equal(dma_read(space, SPACING, bytes, 1, &tracked.op), -EFAULT);
+	}
 	assert_int_equal(dma_unmap_all(space, &waiter.waiter), 0);
 	assert_int_equal(dma_map_count(space), 0);
 	dma_space_free(space);

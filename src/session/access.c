@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * REGION_READ, REGION_WRITE and REGION_WRITE_MULTI.
+ *
+ * A megabyte of registers is a quarter of a million calls of the model, and others wait for the
+ * same loop. So what is long is done in slices, a slice in each turn, while the link is paused. A
+ * slice ends where no register is cut: at a multiple of SLICE in the region.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "internal.h"
+
+enum {
+	SLICE = 8192,       /* bytes of a read or write */
+	SLICE_WRITES = 512, /* of REGION_WRITE_MULTI */
+};
+
+/* Keeps the request's payload, with room for more bytes behind it, and goes on from the loop. */
+static int begin_long(struct session *session, const struct request *request, size_t more)
+{
+	struct session_access *long_one = &session->access;
+
+	long_one->payload = malloc(request->length + more);
+	if (!long_one->payload)
+		return -ENOMEM;
+	memcpy(long_one->payload, request->payload, request->length);
+	long_one->done = 0;
+	session->waiting = request->header;
+	session_move(session, SESSION_ACCESSING);
+	ob_task_schedule(ob_dev_loop(session->dev), &session->step);
+	return -EINPROGRESS;
+}
+
+static int read_at_once(struct session *session, struct request *request,
+                        const struct wire_region_access *access)
+{
+	size_t size = sizeof(struct wire_header) + sizeof(*access) + access->count;
+	uint8_t *message = session->link->reserve(session->link, size);
+
+	/* Straight into the reply; if none is wanted, the read may still have effects. */
+	if (!message)
+		return 0;
+	device_region_read(session->dev, access->region, access->offset,
+	                   message + sizeof(struct wire_header) + sizeof(*access), access->count);
+	if (request->header.flags & WIRE_NO_REPLY)
+		return 0;
+	wire_encode_reply(message, &request->header, (uint32_t)size);
+	memcpy(message + sizeof(struct wire_header), access, sizeof(*access));
+	session->link->commit(session->link, size, NULL, 0);
+	return 0;
+}
+
+int session_region_read(struct session *session, struct request *request)
+{
+	struct wire_region_access access;
+	int rc =
+		wire_decode_region_read(request->payload, request->length,
+	                                session->limits.max_data_xfer_size, &access, &request->why);
+
+	if (rc)
+		return rc;
+	rc = device_region_check(session->dev, access.region, access.offset, access.count, false);
+	if (rc)
+		return refuse(request, rc, "region, offset, count: not within a readable region");
+	if (access.count > SLICE)
+		return begin_long(session, request, access.count);
+	return read_at_once(session, request, &access);
+}
+
+int session_region_write(struct session *session, struct request *request)
+{
+	struct wire_region_access access;
+	const uint8_t *data;
+	int rc = wire_decode_region_write(request->payload, request->length,
+	                                  session->limits.max_data_xfer_size, &access, &data,
+	                                  &request->why);
+
+	if (rc)
+		return rc;
+	rc = device_region_check(session->dev, access.region, access.offset, access.count, true);
+	if (rc)
+		return refuse(request, rc, "region, offset, count: not within a writeable region");
+	if (access.count > SLICE)
+		return begin_long(session, request, 0);
+	device_region_write(session->dev, access.region, access.offset, data, access.count);
+	return session_reply(session, &request->header, &access, sizeof(access));
+}
+
+/*
+ * Does writes from number *done on, SLICE_WRITES at most. Stops at the first one that fails. 0: all
+ * are done; -EAGAIN; or why the next one can't be done.
+ */
+static int write_some(struct session *session, const void *payload, uint64_t *done)
+{
+	struct wire_small_write write;
+	uint64_t count, end = *done + SLICE_WRITES;
+	int rc = 0;
+
+	memcpy(&count, payload, sizeof(count));
+	for (; !rc && *done < count && *done < end; *done += !rc) {
+		wire_small_write_at(payload, *done, &write);
+		rc = device_region_write(session->dev, write.region, write.offset, write.data,
+		                         write.count);
+	}
+	return rc || *done == count ? rc : -EAGAIN;
+}
+
+/* The reply says how many were done. */
+static int reply_written(struct session *session, const struct wire_header *request, uint64_t done,
+                         int rc)
+{
+	if (rc)
+		log_warn(session->log, "%s: write %llu is not within a writeable region",
+		         wire_command_name(request->command), (unsigned long long)done);
+	return session_reply(session, request, &done, sizeof(done));
+}
+
+int session_region_write_multi(struct session *session, struct request *request)
+{
+	uint64_t count, done = 0;
+	int rc;
+
+	if (!session->client.write_multiple)
+		return refuse(request, -ENOTSUP, "write_multiple was not negotiated");
+	rc = wire_decode_region_write_multi(request->payload, request->length, &count,
+	                                    &request->why);
+	if (rc)
+		return rc;
+	if (count > SLICE_WRITES)
+		return begin_long(session, request, 0);
+	rc = write_some(session, request->payload, &done);
+	if (rc && !done)
+		return refuse(request, rc, "region, offset, count: not within a writeable region");
+	return reply_written(session, &request->header, done, rc);
+}
+
+/* The rest of a read or write, up to the next multiple of SLICE. True: that was all. */
+static bool access_some(struct session *session, bool write)
+{
+	struct session_access *long_one = &session->access;
+	struct wire_region_access access;
+	uint64_t offset;
+	uint8_t *data;
+	uint32_t length;
+
+	memcpy(&access, long_one->payload, sizeof(access));
+	offset = access.offset + long_one->done;
+	data = long_one->payload + sizeof(access) + long_one->done;
+	length = SLICE - (uint32_t)(offset % SLICE);
+	if (length > access.count - long_one->done)
+		length = access.count - (uint32_t)long_one->done;
+	if (write)
+		device_region_write(session->dev, access.region, offset, data, length);
+	else
+		device_region_read(session->dev, access.region, offset, data, length);
+	long_one->done += length;
+	if (long_one->done < access.count)
+		return false;
+	session_reply(session, &session->waiting, long_one->payload,
+	              sizeof(access) + (write ? 0 : access.count));
+	return true;
+}
+
+bool session_access_step(struct session *session)
+{
+	struct session_access *long_one = &session->access;
+	int rc;
+
+	if (session->waiting.command != WIRE_REGION_WRITE_MULTI)
+		return access_some(session, session->waiting.command == WIRE_REGION_WRITE);
+	rc = write_some(session, long_one->payload, &long_one->done);
+	if (rc == -EAGAIN)
+		return false;
+	if (rc && !long_one->done)
+		session_reply_error(session, &session->waiting, rc);
+	else
+		reply_written(session, &session->waiting, long_one->done, rc);
+	return true;
+}
+
+void session_access_end(struct session *session)
+{
+	free(take_ptr(&session->access.payload));
+}
