@@ -138,7 +138,7 @@ int nvme_admin(struct nvme *nvme, const struct nvme_sqe *command, uint32_t *resu
 	struct nvme_queue *queue = &nvme->admin;
 	struct nvme_cqe *cqe = &queue->cq[queue->head];
 	uint64_t deadline = clock_now() + ADMIN_TIMEOUT_S * UINT64_C(1000000000);
-	struct nvme_done done;
+	struct nvme_done done = {0};
 	int n;
 
 	queue->sq[queue->tail] = *command;
@@ -191,7 +191,7 @@ static int identify(struct nvme *nvme, uint32_t cns, uint32_t nsid, struct ob_er
 static void copy_text(char *out, const uint8_t *text, size_t length)
 {
 	for (size_t i = 0; i < length; i++)
-		out[i] = text[i] >= ' ' && text[i] < 0x7f ? (char)text[i] : '?';
+		out[i] = (char)(text[i] >= ' ' && text[i] < 0x7f ? text[i] : '?');
 	while (length && out[length - 1] == ' ')
 		length--;
 	out[length] = 0;

@@ -5,7 +5,7 @@
 
 #include "client/nvme.h"
 
-enum { NVME_PAGE = 4096 };
+#define NVME_PAGE ((size_t)4096)
 
 /* Where the controller sees our memory. */
 #define NVME_MEMORY_ADDRESS (UINT64_C(1) << 32)

@@ -94,8 +94,8 @@ int nvme_make_queue(struct nvme *nvme, struct nvme_queue *queue, unsigned id, un
 		.nvme = nvme,
 		.sq = take(nvme, entries * sizeof(struct nvme_sqe)),
 		.cq = take(nvme, entries * sizeof(struct nvme_cqe)),
-		.sq_bell = {.offset = DOORBELLS + 2 * id * stride},
-		.cq_bell = {.offset = DOORBELLS + (2 * id + 1) * stride},
+		.sq_bell = {.offset = DOORBELLS + stride * 2 * id},
+		.cq_bell = {.offset = DOORBELLS + stride * (2 * id + 1)},
 		.id = id,
 		.entries = entries,
 		.depth = entries - 1,
@@ -114,7 +114,7 @@ int nvme_make_queue(struct nvme *nvme, struct nvme_queue *queue, unsigned id, un
 static int map_doorbells(struct nvme *nvme, struct ob_error *err)
 {
 	uint64_t end = nvme->admin.cq_bell.offset +
-	               2 * nvme->config.queues *
+	               UINT64_C(2) * nvme->config.queues *
 	                       (nvme->admin.cq_bell.offset - nvme->admin.sq_bell.offset) +
 	               4;
 	struct ob_client_region region;

@@ -34,7 +34,7 @@ static const struct ob_prop read_options[] = {
          .type = OB_PROP_BOOL,
          .offset = offsetof(struct access_options, json),
          .help = "print a JSON array of numbers"},
-	CONNECT_OPTIONS(struct access_options, connect),
+	CONNECT_OPTIONS,
 	{0},
 };
 
@@ -46,7 +46,7 @@ static const struct ob_prop write_options[] = {
          .max = 8,
          .preset = "4",
          .help = "bytes of the value: 1, 2, 4 or 8"},
-	CONNECT_OPTIONS(struct access_options, connect),
+	CONNECT_OPTIONS,
 	{0},
 };
 
@@ -108,8 +108,8 @@ static int run_read(const char *const *words, const void *opaque, struct ob_erro
 	const struct access_options *options = opaque;
 	cleanup_client struct ob_client *client = NULL;
 	cleanup_free uint8_t *data = calloc(options->count, 8);
-	uint64_t offset;
-	uint32_t region;
+	uint64_t offset = 0;
+	uint32_t region = 0;
 	int rc;
 
 	if (!data)
@@ -133,8 +133,8 @@ static int run_write(const char *const *words, const void *opaque, struct ob_err
 	const struct access_options *options = opaque;
 	cleanup_client struct ob_client *client = NULL;
 	uint64_t most = options->size < 8 ? (UINT64_C(1) << 8 * options->size) - 1 : UINT64_MAX;
-	uint64_t offset, value;
-	uint32_t region;
+	uint64_t offset = 0, value = 0;
+	uint32_t region = 0;
 	int rc = parse_number("value", words[3], most, &value, err);
 
 	if (!rc)

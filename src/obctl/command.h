@@ -43,11 +43,12 @@ struct connect_options {
 	uint32_t timeout;
 	bool twin;
 };
-#define CONNECT_OPTIONS(holder, place)                                                             \
+/* Their part of a table; the struct connect_options comes first in what the table describes. */
+#define CONNECT_OPTIONS                                                                            \
 	{                                                                                          \
 		.name = "timeout",                                                                 \
 		.type = OB_PROP_UINT32,                                                            \
-		.offset = offsetof(holder, place.timeout),                                         \
+		.offset = offsetof(struct connect_options, timeout),                               \
 		.min = 1,                                                                          \
 		.max = 3600000,                                                                    \
 		.preset = "5000",                                                                  \
@@ -55,7 +56,7 @@ struct connect_options {
 	},                                                                                         \
 	{                                                                                          \
 		.name = "twin-socket", .type = OB_PROP_BOOL,                                       \
-		.offset = offsetof(holder, place.twin),                                            \
+		.offset = offsetof(struct connect_options, twin),                                  \
 		.help = "ask for a second socket for the server's requests",                       \
 	}
 

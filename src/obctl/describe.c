@@ -139,7 +139,8 @@ static void describe_version(struct report *report, const uint8_t *payload, size
 	report_number(report, " minor=%llu", "minor", ob_get_le16(payload + 2));
 	for (size_t i = sizeof(struct wire_version_header); i < length && payload[i]; i++) {
 		if (n < SHOWN_TEXT)
-			text[n++] = payload[i] >= ' ' && payload[i] < 0x7f ? (char)payload[i] : '?';
+			text[n++] =
+				(char)(payload[i] >= ' ' && payload[i] < 0x7f ? payload[i] : '?');
 	}
 	text[n] = 0;
 	if (n)

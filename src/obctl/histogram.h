@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { HISTOGRAM_SUB = 64, HISTOGRAM_BUCKETS = 60 * HISTOGRAM_SUB };
+enum { HISTOGRAM_SUB = 64u, HISTOGRAM_BUCKETS = 60 * HISTOGRAM_SUB };
 
 struct histogram {
 	uint64_t count, sum, min, max;
@@ -19,7 +19,7 @@ struct histogram {
 /* Below 2 * 64 a bucket for each number; above, 64 for each power of two. */
 static inline unsigned histogram_bucket(uint64_t ns)
 {
-	unsigned shift = ns < 2 * HISTOGRAM_SUB ? 0 : 57 - (unsigned)__builtin_clzll(ns);
+	unsigned shift = ns < (uint64_t)2 * HISTOGRAM_SUB ? 0 : 57 - (unsigned)__builtin_clzll(ns);
 
 	return shift * HISTOGRAM_SUB + (unsigned)(ns >> shift);
 }

@@ -343,7 +343,7 @@ static int flush(struct load *load, struct ob_error *err)
 	struct nvme_queue *queue = &load->nvme->queues[0];
 	uint64_t deadline = clock_now() + load->plan.stuck_after;
 	int slot = nvme_slot_get(queue);
-	struct nvme_done done;
+	struct nvme_done done = {0};
 	int n;
 
 	nvme_submit(queue, (unsigned)slot, NVME_OP_FLUSH, 0, 1);

@@ -59,7 +59,7 @@ static const struct ob_prop io_options[] = {
 	OPTION("doorbells", OB_PROP_ENUM, doorbells, .choices = doorbell_names, .preset = "auto",
                .help = "how the controller is told"),
 	OPTION("json", OB_PROP_BOOL, json, .help = "print JSON, times in nanoseconds"),
-	CONNECT_OPTIONS(struct io_options, connect),
+	CONNECT_OPTIONS,
 	{0},
 };
 

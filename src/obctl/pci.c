@@ -145,20 +145,15 @@ void pci_report_header(struct report *report, const uint8_t *config)
 
 const char *pci_bar_kind(const uint8_t *config, unsigned bar)
 {
-	uint32_t value = ob_get_le32(config + 0x10 + 4 * bar);
+	const uint8_t *bars = config + 0x10;
+	uint32_t value = ob_get_le32(bars + (size_t)4 * bar);
+	bool upper = false;
 
-	if (bar) {
-		uint32_t before = ob_get_le32(config + 0x10 + 4 * (bar - 1));
-		bool upper = false;
-
-		/* Pairs begin at the first BAR: a 64-bit one takes the next with it. */
-		for (unsigned i = 0; i < bar; i++) {
-			before = ob_get_le32(config + 0x10 + 4 * i);
-			upper = !upper && (before & 7) == 4;
-		}
-		if (upper)
-			return NULL;
-	}
+	/* Pairs begin at the first BAR: a 64-bit one takes the next with it. */
+	for (size_t i = 0; i < bar; i++)
+		upper = !upper && (ob_get_le32(bars + 4 * i) & 7) == 4;
+	if (upper)
+		return NULL;
 	if (value & 1)
 		return "I/O";
 	if ((value & 6) == 4)

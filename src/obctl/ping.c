@@ -31,7 +31,7 @@ static const struct ob_prop ping_options[] = {
          .type = OB_PROP_BOOL,
          .offset = offsetof(struct ping_options, json),
          .help = "print JSON, times in nanoseconds"},
-	CONNECT_OPTIONS(struct ping_options, connect),
+	CONNECT_OPTIONS,
 	{0},
 };
 

@@ -25,7 +25,7 @@ static const struct ob_prop probe_options[] = {
          .type = OB_PROP_BOOL,
          .offset = offsetof(struct probe_options, json),
          .help = "print JSON"},
-	CONNECT_OPTIONS(struct probe_options, connect),
+	CONNECT_OPTIONS,
 	{0},
 };
 
