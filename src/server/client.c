@@ -23,7 +23,6 @@ struct client {
 	const struct client_config *config;
 	struct client_socket main, twin;
 	struct session *session;
-	struct log log;
 	struct ucred peer;
 	int fd; /* the main transport's; only looked at */
 };
@@ -64,9 +63,9 @@ static void on_closed(void *context, int reason)
 	struct client *client = context;
 
 	if (reason)
-		log_warn(&client->log, "client disconnected: %s", strerror(-reason));
+		log_warn(client->config->log, "client disconnected: %s", strerror(-reason));
 	else
-		log_info(&client->log, "client disconnected");
+		log_info(client->config->log, "client disconnected");
 	client_drop(client);
 }
 
@@ -89,7 +88,7 @@ static void on_twin_closed(void *context, int reason)
 
 	/* A client that exits closes both; then the main one says how it ended. */
 	if (!hung_up)
-		log_warn(&client->log, "the twin socket is closed: %s",
+		log_warn(client->config->log, "the twin socket is closed: %s",
 		         reason ? strerror(-reason) : "the client hung up");
 	transport_free(take_ptr(&client->twin.transport));
 	transport_close(client->main.transport, reason || hung_up ? reason : -EPIPE);
@@ -183,12 +182,11 @@ struct client *client_new(const struct client_config *config, int fd)
 	client->twin = (struct client_socket){.link = link_ops, .client = client};
 	client->fd = fd;
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &client->peer, &length);
-	log_init(&client->log, config->log, config->log_lines, "%s", config->log->prefix);
 	client->main.transport = start_transport(client, fd, &main_ops);
 	if (!client->main.transport)
 		goto no_transport;
 	client->session =
-		session_new(config->dev, &config->limits, &client->main.link, &client->log);
+		session_new(config->dev, &config->limits, &client->main.link, client->config->log);
 	if (!client->session)
 		goto no_session;
 	return client;

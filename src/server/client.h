@@ -26,10 +26,9 @@ struct client;
 struct client_config {
 	struct ob_loop *loop;
 	struct ob_dev *dev;
-	const struct log *log; /* its prefix is the client's too */
+	struct log *log; /* what clients cause: one for all of them, as they come and go */
 	struct session_limits limits;
 	size_t max_unsent;            /* bytes of replies; past that no more is read */
-	unsigned log_lines;           /* per second */
 	void (*left)(void *context);  /* the connection is over */
 	void (*ended)(void *context); /* the last thing that happens: the client is freed then */
 	void *context;

@@ -29,7 +29,7 @@ struct server {
 	char id[ID_MAX + 1];
 	struct ob_loop *loop;
 	struct ob_dev *dev;
-	struct log log;
+	struct log log, client_log; /* one for each that connects, one for what clients do */
 	struct listener *listener;
 	struct loop_fd watch;
 	struct ob_timer accept_retry;
@@ -165,14 +165,14 @@ static int configure(struct server *server, const struct server_config *config,
 	if (rc)
 		return rc;
 	log_init(&server->log, log, config->log_lines, "%s", server->id);
+	log_init(&server->client_log, log, config->log_lines, "%s", server->id);
 	server->queue = config->queue;
 	server->client_config = (struct client_config){
 		.loop = server->loop,
 		.dev = server->dev,
-		.log = &server->log,
+		.log = &server->client_log,
 		.limits = server_config_limits(config),
 		.max_unsent = config->max_unsent,
-		.log_lines = config->log_lines,
 		.left = client_left,
 		.ended = client_ended,
 		.context = server,

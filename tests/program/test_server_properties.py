@@ -138,6 +138,15 @@ def test_log_lines_have_a_bound(outboard: Start, folder: Path) -> None:
     assert process.errors().count("fails") < 100
 
 
+def test_coming_back_does_not_lift_the_bound(outboard: Start, folder: Path) -> None:
+    process = serve(outboard, "log-lines=3")
+    for _ in range(100):
+        with Client(folder / "a") as client, pytest.raises(ErrorReply):
+            client.read(77, 0, 4)
+    wait_until(lambda: "fails" in process.errors())
+    assert process.errors().count("fails") < 50
+
+
 def twin_of(client: Client) -> socket.socket:
     offered, fds = negotiate(client, {"max_msg_fds": 1, "twin_socket": {"supported": True}})
     assert offered["twin_socket"] == {"supported": True, "fd_index": 0}
