@@ -204,6 +204,7 @@ struct nvme {
 
 	struct nvme_sq sqs[NVME_MAX_PAIRS + 1];
 	struct nvme_cq cqs[NVME_MAX_PAIRS + 1];
+	struct ob_doorbell doorbells[2 * NVME_MAX_PAIRS]; /* with ioeventfds=on */
 	struct nvme_vector vector[NVME_MAX_VECTORS];
 };
 
@@ -288,6 +289,8 @@ void nvme_sq_ready(struct nvme_sq *sq);
 void nvme_cq_post(struct nvme_cq *cq);
 void nvme_turn(struct ob_task *task);
 void nvme_doorbell(struct nvme *n, unsigned index, uint32_t value);
+/* One rang by an eventfd, which brings no value. */
+void nvme_rang(struct ob_dev *dev, const struct ob_doorbell *doorbell);
 /* New tail or head, from a doorbell register or from its shadow: checked. True if it changed. */
 bool nvme_sq_set_tail(struct nvme_sq *sq, uint32_t value);
 bool nvme_cq_set_head(struct nvme_cq *cq, uint32_t value);

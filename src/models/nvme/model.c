@@ -56,11 +56,32 @@ static int check_drives(const struct nvme_props *props, struct ob_error *err)
 	return 0;
 }
 
+/*
+ * The doorbells that a client may have eventfds for: those of submission first, as a client takes
+ * no more than fit in a message. The admin queue's are always written with a value.
+ */
+static void offer_doorbells(struct nvme *n, const struct nvme_props *props,
+                            struct ob_layout *layout)
+{
+	unsigned pairs = props->num_queues;
+
+	for (unsigned i = 0; i < 2 * pairs; i++) {
+		unsigned index = i < pairs ? 2 * (i + 1) : 2 * (i - pairs + 1) + 1;
+
+		n->doorbells[i] =
+			(struct ob_doorbell){.offset = NVME_DOORBELLS + 4 * index, .size = 4};
+	}
+	layout->doorbells = n->doorbells;
+	layout->ndoorbells = 2 * pairs;
+}
+
 static int nvme_configure(struct ob_dev *dev, struct ob_layout *layout, struct ob_error *err)
 {
 	const struct nvme_props *props = ob_dev_props(dev);
 
 	layout->irqs.msix_vectors = (uint16_t)vector_count(props);
+	if (props->ioeventfds)
+		offer_doorbells(ob_dev_runtime(dev), props, layout);
 	return check_drives(props, err);
 }
 
@@ -201,6 +222,8 @@ static const struct ob_prop nvme_prop_table[] = {
          .choices = block_sizes, .help = "logical block size in bytes"},
 	{"mdts", OB_PROP_UINT32, offsetof(struct nvme_props, mdts), .min = 1, .max = 9,
          .preset = "7", .help = "largest transfer: 4 KiB times 2 to the power of this"},
+	{"ioeventfds", OB_PROP_BOOL, offsetof(struct nvme_props, ioeventfds),
+         .help = "doorbells by eventfd for clients that ask; the guest must use shadow doorbells"},
 	{NULL},
 };
 
@@ -232,4 +255,5 @@ const struct ob_model nvme_model = {
 	.reset = nvme_reset,
 	.quiesce = nvme_quiesce,
 	.resume = nvme_resume,
+	.rang = nvme_rang,
 };

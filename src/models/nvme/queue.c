@@ -147,6 +147,21 @@ void nvme_doorbell(struct nvme *n, unsigned index, uint32_t value)
 		ring_sq(&n->sqs[qid], value & 0xffff);
 }
 
+void nvme_rang(struct ob_dev *dev, const struct ob_doorbell *doorbell)
+{
+	struct nvme *n = ob_dev_runtime(dev);
+	unsigned index = (unsigned)(doorbell->offset - NVME_DOORBELLS) / 4;
+
+	/* The guest wrote the shadow before it rang, so that the value stands there. */
+	if (nvme_shadowed(n, index / 2))
+		nvme_doorbell(n, index, 0);
+	else
+		ob_dev_guest_error(dev,
+		                   "doorbell %u rung by an eventfd: its value is lost, as the "
+		                   "guest uses no shadow doorbells (ioeventfds=off helps)",
+		                   index);
+}
+
 /* Fetching */
 
 /* A queue's share of what may be in flight: see nvme_cmd_available(). */

@@ -39,6 +39,7 @@ struct nvme_props {
 	uint32_t msix_vectors; /* 0: one for each queue, at most 64 */
 	uint32_t block_size;   /* 0: 512, 1: 4096 */
 	uint32_t mdts;
+	bool ioeventfds;
 };
 
 /* A queue exists when entries is not 0. */
