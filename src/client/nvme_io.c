@@ -113,12 +113,12 @@ int nvme_sleep(struct nvme *nvme, unsigned timeout_ms)
 {
 	struct pollfd watch[NVME_MAX_QUEUES + 2];
 	unsigned queues = nvme->config.queues;
-	uint64_t deadline = clock_now() + timeout_ms * UINT64_C(1000000);
-	uint64_t count;
+	uint64_t deadline, count;
 	int fds[2], rc = 0;
 
 	if (!nvme->config.msix)
 		return 0;
+	deadline = clock_now() + timeout_ms * UINT64_C(1000000);
 	ob_client_fds(nvme->client, fds);
 	while (!rc && !any_ready(nvme)) {
 		rc = ob_client_flush(nvme->client);

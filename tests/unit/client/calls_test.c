@@ -207,6 +207,52 @@ static void test_twin_socket_and_callbacks(void **state)
 	close(twin.server);
 }
 
+enum { FLOOD = 3000, FLOOD_SIZE = 4096 };
+
+/* Sends all its requests before it reads a single reply. */
+static void *flood(void *opaque)
+{
+	struct kit *kit = opaque;
+	struct {
+		struct wire_header header;
+		struct wire_dma_access access;
+	} request = {{0, WIRE_DMA_READ, sizeof(request), 0, 0}, {ADDRESS, FLOOD_SIZE}};
+	static uint8_t reply[sizeof(request) + FLOOD_SIZE];
+
+	for (unsigned i = 0; i < FLOOD; i++) {
+		request.header.id = (uint16_t)i;
+		if (send(kit->server, &request, sizeof(request), 0) != sizeof(request))
+			return "send";
+	}
+	for (unsigned i = 0; i < FLOOD; i++) {
+		if (recv(kit->server, reply, sizeof(reply), MSG_WAITALL) != sizeof(reply))
+			return "recv";
+		memcpy(&request.header, reply, sizeof(request.header));
+		if (request.header.id != i || reply[sizeof(request)] != 0x77)
+			return "order";
+	}
+	return NULL;
+}
+
+/* Both sides' sockets are full in turn, and nobody blocks for ever. */
+static void test_both_sides_send(void **state)
+{
+	struct kit *kit = *state;
+	struct ob_client_memory *memory = map(kit, OB_CLIENT_READ);
+	void *failed;
+	int small = 4096;
+
+	memset(memory->data, 0x77, SIZE);
+	setsockopt(kit->server, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	assert_int_equal(pthread_create(&kit->thread, NULL, flood, kit), 0);
+	while (ob_client_wait(kit->client, 500) == 0)
+		;
+	assert_string_equal(ob_client_message(kit->client), "");
+	pthread_join(kit->thread, &failed);
+	assert_null(failed);
+	ob_client_memory_free(memory);
+}
+
 static void access_reply(struct kit *kit, uint16_t id, uint64_t offset, uint32_t value)
 {
 	uint8_t payload[20];
@@ -383,6 +429,7 @@ int main(void)
 		with_kit(test_requests_while_a_call_waits),
 		with_kit(test_requests_that_go_too_far),
 		cmocka_unit_test(test_twin_socket_and_callbacks),
+		with_kit(test_both_sides_send),
 		with_kit(test_operations_under_way),
 		with_kit(test_as_many_as_there_are_slots),
 		with_kit(test_posted),
