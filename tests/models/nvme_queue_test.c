@@ -532,6 +532,17 @@ static struct cqe shadow_wait(struct nk *nk, struct nq *q)
 	abort();
 }
 
+/* Until the device has stopped polling and asks to be rung again. */
+static void settle_idle(struct nk *nk)
+{
+	const uint32_t *event = slot(nk, nk->events, nk->io.id, false);
+
+	kit_settle(nk->kit);
+	while (*event != nk->io.tail)
+		kit_turn(nk->kit);
+	kit_settle(nk->kit);
+}
+
 static void a_queue_rings_once_when_it_was_idle(void **state)
 {
 	struct nk *nk = *state;
@@ -548,10 +559,36 @@ static void a_queue_rings_once_when_it_was_idle(void **state)
 		}
 		for (unsigned i = 0; i < 6; i++)
 			assert_int_equal(shadow_wait(nk, &nk->io).status, 0);
-		kit_settle(nk->kit);
+		settle_idle(nk);
 		assert_false(nk_has(nk, &nk->io));
 	}
 	assert_int_equal(rung, 0);
+}
+
+/*
+ * While commands keep coming they are found without a ring and share interrupts; the last of them
+ * is followed by an interrupt all the same.
+ */
+static void a_busy_queue_is_polled(void **state)
+{
+	struct nk *nk = *state;
+	unsigned rung = 0, signals;
+
+	start_shadow(nk);
+	for (unsigned round = 0; round < 50; round++) {
+		settle_idle(nk);
+		signals = kit_signals(nk->kit, PCI_IRQ_MSIX, 1);
+		for (unsigned i = 0; i < 20; i++) {
+			nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
+			rung += shadow_ring(nk, &nk->io, false);
+			while (!nk_has(nk, &nk->io))
+				kit_turn(nk->kit);
+			assert_int_equal(shadow_wait(nk, &nk->io).status, 0);
+		}
+		settle_idle(nk);
+		assert_in_range(kit_signals(nk->kit, PCI_IRQ_MSIX, 1) - signals, 1, 20);
+	}
+	assert_in_range(rung, 50, nk->kit->mode == KIT_SHARED ? 50 * 20 - 1 : 50 * 20);
 }
 
 /* Commands appear at random moments of whatever the device is doing; none may be overlooked. */
@@ -719,6 +756,7 @@ int main(void)
 		KIT_TEST(messages_come_once_a_batch),
 		KIT_TEST(interrupts_are_coalesced),
 		KIT_TEST(a_queue_rings_once_when_it_was_idle),
+		KIT_TEST(a_busy_queue_is_polled),
 		KIT_TEST(no_wakeup_is_lost),
 		KIT_TEST(a_full_queue_sees_the_shadow_head),
 		KIT_TEST(shadow_queues_are_deleted_and_made_again),

@@ -168,6 +168,17 @@ struct nvme_vector {
 	unsigned count; /* completions since the last interrupt */
 };
 
+enum { NVME_VECTOR_WORDS = (NVME_MAX_VECTORS + 63) / 64 };
+
+/* Polling for commands, and the interrupts held back meanwhile: see poll.c. */
+struct nvme_poll {
+	uint64_t until; /* 0: not polling */
+	int balance;
+	unsigned declined;
+	unsigned held; /* completions that wait for an interrupt of these vectors */
+	uint64_t vectors[NVME_VECTOR_WORDS];
+};
+
 struct nvme {
 	struct ob_dev *dev;
 	const struct nvme_props *props;
@@ -179,6 +190,7 @@ struct nvme {
 	unsigned ns_count;
 	struct nvme_namespace *ns;
 
+	struct nvme_poll poll;
 	struct ob_task turn;
 	bool in_turn;
 	bool quiescing;  /* between quiesce and resume */
@@ -312,6 +324,14 @@ static inline uint32_t nvme_distance(uint32_t from, uint32_t to, uint32_t entrie
 {
 	return to >= from ? to - from : to + entries - from;
 }
+
+/* poll.c */
+/* At the end of a turn, which found new commands or not. */
+void nvme_poll(struct nvme *n, bool found);
+/* Whether the interrupt for count completions is held back: it will be sent later. */
+bool nvme_poll_hold(struct nvme_cq *cq, unsigned count);
+/* Ends polling; what is held back is sent, or dropped for a reset. */
+void nvme_poll_stop(struct nvme *n, bool send);
 
 /* post.c */
 void nvme_cq_flush(struct nvme_cq *cq);

@@ -63,7 +63,7 @@ void nvme_irq_posted(struct nvme_cq *cq, unsigned count)
 			nvme_shadow_look_cq(cq);
 		return;
 	}
-	if (!gather(cq, count))
+	if (!gather(cq, count) && !nvme_poll_hold(cq, count))
 		ob_irq_raise(cq->nvme->dev, st->vector);
 }
 

@@ -224,6 +224,10 @@ static const struct ob_prop nvme_prop_table[] = {
          .preset = "7", .help = "largest transfer: 4 KiB times 2 to the power of this"},
 	{"ioeventfds", OB_PROP_BOOL, offsetof(struct nvme_props, ioeventfds),
          .help = "doorbells by eventfd for clients that ask; the guest must use shadow doorbells"},
+	{"poll-max-us", OB_PROP_UINT32, offsetof(struct nvme_props, poll_max_us), .max = 1000,
+         .preset = "50",
+         .help = "how long to look for more commands before sleeping, in microseconds; 0: not at "
+                 "all"},
 	{NULL},
 };
 

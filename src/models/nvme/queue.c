@@ -334,7 +334,8 @@ static void run_yielded(struct nvme *n)
 	}
 }
 
-static void fetch_round(struct nvme *n)
+/* Whether there was any. */
+static bool fetch_round(struct nvme *n)
 {
 	unsigned queues = n->props->num_queues + 1, budget = NVME_TURN_BUDGET;
 
@@ -350,6 +351,7 @@ static void fetch_round(struct nvme *n)
 			budget -= done;
 		}
 	}
+	return budget < NVME_TURN_BUDGET;
 }
 
 static void post_round(struct nvme *n)
@@ -366,14 +368,16 @@ static void post_round(struct nvme *n)
 void nvme_turn(struct ob_task *task)
 {
 	struct nvme *n = ob_container_of(task, struct nvme, turn);
+	bool found;
 
 	if (!nvme_running(n))
 		return;
 	n->in_turn = true;
 	run_yielded(n);
-	fetch_round(n);
+	found = fetch_round(n);
 	post_round(n);
 	n->in_turn = false;
+	nvme_poll(n, found);
 	if (any(n, n->ready) || any(n, n->posting) || !nvme_link_empty(&n->yielded))
 		nvme_schedule(n);
 }
@@ -452,6 +456,7 @@ void nvme_cq_close(struct nvme_cq *cq)
 
 void nvme_queues_clear(struct nvme *n)
 {
+	nvme_poll_stop(n, false);
 	nvme_cmds_stop(n, true);
 	for (unsigned i = 0; i <= n->props->num_queues; i++) {
 		if (n->state->sq[i].entries)
@@ -465,6 +470,7 @@ void nvme_queues_clear(struct nvme *n)
 
 void nvme_queues_stop(struct nvme *n)
 {
+	nvme_poll_stop(n, true);
 	for (unsigned i = 0; i <= n->props->num_queues; i++) {
 		stop_fetch(&n->sqs[i]);
 		nvme_shadow_stop(n, &n->sqs[i].shadow);

@@ -91,7 +91,8 @@ static bool wants_ring(const struct looker *l)
 	const struct nvme_cq_state *cq;
 
 	if (l->sq)
-		return nvme_sq_state(l->sq)->head == nvme_sq_state(l->sq)->tail;
+		return !l->nvme->poll.until &&
+		       nvme_sq_state(l->sq)->head == nvme_sq_state(l->sq)->tail;
 	cq = nvme_cq_state(l->cq);
 	return l->cq->full || (cq->irq && cq->head != cq->tail && !ob_irq_is_message(l->nvme->dev));
 }

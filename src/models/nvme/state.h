@@ -40,6 +40,7 @@ struct nvme_props {
 	uint32_t block_size;   /* 0: 512, 1: 4096 */
 	uint32_t mdts;
 	bool ioeventfds;
+	uint32_t poll_max_us;
 };
 
 /* A queue exists when entries is not 0. */
