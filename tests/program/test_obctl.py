@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Start
 from obctl import OBCTL, Trace, bad, good, good_json, obctl
-from outboard import REPO
+from outboard import BIN, REPO, is_sanitized
 from vfio_user import REGION_BAR0, Client, Memory
 
 COMMANDS = ["probe", "read", "write", "ping", "trace", "nvme-io"]
@@ -228,6 +228,55 @@ def test_trace_once_and_quiet(edu: Path) -> None:
     assert trace.output.read_text() == ""
     assert len(read_capture(edu / "capture")) == 4
     assert not trace.socket.exists()
+
+
+PROGRAM = """
+#include <outboard/client.h>
+#include <stdio.h>
+
+int main(int argc, char **argv)
+{
+	struct ob_error err = {0};
+	struct ob_client *client;
+	uint64_t value;
+
+	if (argc != 2 || ob_client_connect(argv[1], NULL, &client, &err)) {
+		fprintf(stderr, "%s\\n", err.message);
+		return 1;
+	}
+	if (ob_client_read_value(client, OB_REGION_BAR0, 0, 4, &value))
+		return 1;
+	printf("%llx\\n", (unsigned long long)value);
+	ob_client_free(client);
+	return 0;
+}
+"""
+
+
+def test_library(edu: Path) -> None:
+    """A program that has the header and the shared library and nothing else."""
+    if is_sanitized():
+        pytest.skip("the program would have to be sanitized too")
+    (edu / "program.c").write_text(PROGRAM)
+    subprocess.run(
+        ["cc", "-Wall", "-Wextra", "-Werror", f"-I{REPO}/include", "program.c", "-o", "program",
+         f"-L{BIN.parent}", f"-Wl,-rpath,{BIN.parent}", "-loutboard-client"],
+        cwd=edu,
+        check=True,
+    )  # fmt: skip
+    result = subprocess.run(["./program", "a"], cwd=edu, capture_output=True, text=True, check=True)
+    assert result.stdout == "10000ed\n"
+    symbols = subprocess.run(
+        ["nm", "-D", "--defined-only", str(BIN.parent / "liboutboard-client.so")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
+    names = {line.split()[-1].split("@")[0] for line in symbols if line}
+    header = (REPO / "include" / "outboard" / "client.h").read_text()
+    declared = set(re.findall(r"\b(ob_client_\w+)\(", header))
+    assert declared <= names
+    assert names - declared == {"OUTBOARD_CLIENT_0", "ob_error_set", "ob_error_prefix"}
 
 
 def test_help_and_manual_page(folder: Path) -> None:
