@@ -208,8 +208,8 @@ void ob_dev_quiet(struct ob_dev *dev);
  * `vector` while the client uses MSI-X or MSI (each raise is one message; for a vector past what
  * the client enabled with MSI, modulo their number), and otherwise asserts INTA#, which stays
  * asserted until every raised source has been lowered. Lower what was raised in the message modes
- * too: it sends nothing, but a source that is still raised asserts the pin when the client goes back
- * to it.
+ * too: it sends nothing, but a source that is still raised asserts the pin when the client goes
+ * back to it.
  */
 void ob_irq_raise(struct ob_dev *dev, unsigned vector);
 void ob_irq_lower(struct ob_dev *dev, unsigned vector);
@@ -217,7 +217,8 @@ void ob_irq_lower(struct ob_dev *dev, unsigned vector);
 /* Whether interrupts are messages at present (MSI or MSI-X enabled) and not the INTA# pin. */
 bool ob_irq_is_message(struct ob_dev *dev);
 
-/* Whether INTA# is in use: not messages, not disabled by the guest, and the client listens to it. */
+/* Whether INTA# is in use: not messages, not disabled by the guest, and the client listens to it.
+ */
 bool ob_irq_is_pin(struct ob_dev *dev);
 
 /*

@@ -64,9 +64,10 @@ static bool replace(void *start, size_t length)
 static bool heal(struct dma_map *map, uintptr_t address)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t offset = (address - (uintptr_t)map->mapping) & ~(page - 1);
 
 	return replace(map->mapping, map->mapping_length) ||
-	       replace((void *)(address & ~(page - 1)), page);
+	       replace((uint8_t *)map->mapping + offset, page);
 }
 
 /* Whether the address was in some client's memory, which now can be touched. */

@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,37 +111,39 @@ static int parse_mode(const char *text, mode_t *mode, struct ob_error *err)
 	return 0;
 }
 
-static int parse_group(const char *key, const char *text, gid_t *gid, struct ob_error *err)
-{
-	const struct group *group;
-	uint64_t number;
+/* Finds an id by name; -1: there is none. */
+typedef int64_t find_id(const char *name);
 
-	if (!parse_uint(key, text, 0, UINT32_MAX - 1, &number, NULL)) {
-		*gid = (gid_t)number;
-		return 0;
-	}
-	group = getgrnam(text);
-	if (!group)
-		return ob_error_set(err, -EINVAL, "%s=%s: there is no group of that name", key,
-		                    text);
-	*gid = group->gr_gid;
-	return 0;
+static int64_t find_user(const char *name)
+{
+	const struct passwd *user = getpwnam(name);
+
+	return user ? (int64_t)user->pw_uid : -1;
 }
 
-static int parse_user(const char *key, const char *text, uid_t *uid, struct ob_error *err)
+static int64_t find_group(const char *name)
 {
-	const struct passwd *user;
+	const struct group *group = getgrnam(name);
+
+	return group ? (int64_t)group->gr_gid : -1;
+}
+
+/* A user or a group, by number or by name. */
+static int parse_id(const char *key, const char *text, find_id *find, uint32_t *out,
+                    struct ob_error *err)
+{
 	uint64_t number;
+	int64_t id;
 
 	if (!parse_uint(key, text, 0, UINT32_MAX - 1, &number, NULL)) {
-		*uid = (uid_t)number;
+		*out = (uint32_t)number;
 		return 0;
 	}
-	user = getpwnam(text);
-	if (!user)
-		return ob_error_set(err, -EINVAL, "%s=%s: there is no user of that name", key,
-		                    text);
-	*uid = user->pw_uid;
+	id = find(text);
+	if (id < 0)
+		return ob_error_set(err, -EINVAL, "%s=%s: there is no %s of that name", key, text,
+		                    find == find_user ? "user" : "group");
+	*out = (uint32_t)id;
 	return 0;
 }
 
@@ -156,7 +159,7 @@ int server_config_listener(const struct server_config *config, const char *id,
 		                    id);
 	rc = parse_mode(config->mode, &to->mode, err);
 	if (!rc && config->group)
-		rc = parse_group("socket-group", config->group, &to->group, err);
+		rc = parse_id("socket-group", config->group, find_group, &to->group, err);
 	if (!rc && config->fd) {
 		rc = parse_uint("fd", config->fd, 0, INT32_MAX, &fd, err);
 		if (!rc)
@@ -176,38 +179,23 @@ struct session_limits server_config_limits(const struct server_config *config)
 	return limits;
 }
 
-/* The elements of a list that ':' joins, one after the other; NULL after the last. */
-static char *next_of(char **rest)
+/* All of a list that ':' joins; NULL is an empty one. */
+static int parse_ids(const char *key, const char *list, find_id *find, struct server_ids *ids,
+                     struct ob_error *err)
 {
-	return strsep(rest, ":");
-}
+	char word[64];
+	int rc = 0;
 
-static int parse_users(const char *list, struct server_allowed *allowed, struct ob_error *err)
-{
-	cleanup_free char *copy = strdup(list);
-	char *rest = copy, *word;
-	int rc = copy ? 0 : ob_error_set(err, -ENOMEM, "out of memory");
+	while (!rc && list) {
+		size_t length = strcspn(list, ":");
 
-	while (!rc && (word = next_of(&rest))) {
-		if (allowed->users == ARRAY_SIZE(allowed->user))
-			return ob_error_set(err, -EINVAL, "allow-uid: at most %zu users",
-			                    ARRAY_SIZE(allowed->user));
-		rc = parse_user("allow-uid", word, &allowed->user[allowed->users++], err);
-	}
-	return rc;
-}
-
-static int parse_groups(const char *list, struct server_allowed *allowed, struct ob_error *err)
-{
-	cleanup_free char *copy = strdup(list);
-	char *rest = copy, *word;
-	int rc = copy ? 0 : ob_error_set(err, -ENOMEM, "out of memory");
-
-	while (!rc && (word = next_of(&rest))) {
-		if (allowed->groups == ARRAY_SIZE(allowed->group))
-			return ob_error_set(err, -EINVAL, "allow-gid: at most %zu groups",
-			                    ARRAY_SIZE(allowed->group));
-		rc = parse_group("allow-gid", word, &allowed->group[allowed->groups++], err);
+		snprintf(word, sizeof(word), "%.*s", (int)length, list);
+		if (ids->count < ARRAY_SIZE(ids->id))
+			rc = parse_id(key, word, find, &ids->id[ids->count++], err);
+		else
+			rc = ob_error_set(err, -EINVAL, "%s: at most %zu of them", key,
+			                  ARRAY_SIZE(ids->id));
+		list = list[length] ? list + length + 1 : NULL;
 	}
 	return rc;
 }
@@ -215,27 +203,26 @@ static int parse_groups(const char *list, struct server_allowed *allowed, struct
 int server_config_allowed(const struct server_config *config, struct server_allowed *allowed,
                           struct ob_error *err)
 {
-	int rc = 0;
+	int rc;
 
 	*allowed = (struct server_allowed){.everybody = !config->allow_uid && !config->allow_gid};
-	if (config->allow_uid)
-		rc = parse_users(config->allow_uid, allowed, err);
-	if (!rc && config->allow_gid)
-		rc = parse_groups(config->allow_gid, allowed, err);
+	rc = parse_ids("allow-uid", config->allow_uid, find_user, &allowed->users, err);
+	if (!rc)
+		rc = parse_ids("allow-gid", config->allow_gid, find_group, &allowed->groups, err);
 	return rc;
 }
 
-static bool has_group(const struct server_allowed *allowed, gid_t gid)
+static bool has(const struct server_ids *ids, uint32_t id)
 {
-	for (unsigned i = 0; i < allowed->groups; i++) {
-		if (allowed->group[i] == gid)
+	for (unsigned i = 0; i < ids->count; i++) {
+		if (ids->id[i] == id)
 			return true;
 	}
 	return false;
 }
 
 /* The groups that the peer is in besides its own. */
-static bool has_other_group(const struct server_allowed *allowed, int fd)
+static bool has_other_group(const struct server_ids *groups, int fd)
 {
 	cleanup_free gid_t *gids = NULL;
 	socklen_t length = 0;
@@ -247,7 +234,7 @@ static bool has_other_group(const struct server_allowed *allowed, int fd)
 	if (!gids || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids, &length))
 		return false;
 	for (size_t i = 0; i < length / sizeof(*gids); i++) {
-		if (has_group(allowed, gids[i]))
+		if (has(groups, gids[i]))
 			return true;
 	}
 	return false;
@@ -262,9 +249,7 @@ bool server_allows(const struct server_allowed *allowed, int fd)
 		return true;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length))
 		return false;
-	for (unsigned i = 0; i < allowed->users; i++) {
-		if (allowed->user[i] == peer.uid)
-			return true;
-	}
-	return allowed->groups && (has_group(allowed, peer.gid) || has_other_group(allowed, fd));
+	if (has(&allowed->users, peer.uid) || has(&allowed->groups, peer.gid))
+		return true;
+	return allowed->groups.count && has_other_group(&allowed->groups, fd);
 }

@@ -23,11 +23,14 @@ struct server_config {
 };
 
 /* Who may connect. Users and groups together: who is in one of the lists may. */
+struct server_ids {
+	unsigned count;
+	uint32_t id[32];
+};
+
 struct server_allowed {
 	bool everybody; /* there is no list */
-	unsigned users, groups;
-	uid_t user[32];
-	gid_t group[32];
+	struct server_ids users, groups;
 };
 
 /* 0, or -EINVAL with a message. to's strings are config's. id is for messages. */

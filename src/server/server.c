@@ -23,7 +23,7 @@
 #include "suggest.h"
 
 /* How long to wait when the process has no descriptor or memory for another client. */
-static const uint64_t ACCEPT_RETRY_NS = 100 * 1000 * 1000;
+static const uint64_t ACCEPT_RETRY_NS = 100000000;
 
 struct server {
 	char id[ID_MAX + 1];
