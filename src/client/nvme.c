@@ -297,6 +297,7 @@ void nvme_close(struct nvme *nvme)
 	free(nvme->queues);
 	if (nvme->mapped)
 		munmap(nvme->mapped, nvme->mapped_size);
+	ob_client_io_fds_release(&nvme->io_fds);
 	ob_client_memory_free(nvme->memory);
 	free(nvme);
 }
@@ -304,9 +305,8 @@ void nvme_close(struct nvme *nvme)
 const char *nvme_doorbells_name(enum nvme_doorbells doorbells)
 {
 	static const char *const names[] = {
-		[NVME_DOORBELLS_AUTO] = "auto",
-		[NVME_DOORBELLS_MMAP] = "mmap",
-		[NVME_DOORBELLS_SHADOW] = "shadow",
+		[NVME_DOORBELLS_AUTO] = "auto",       [NVME_DOORBELLS_MMAP] = "mmap",
+		[NVME_DOORBELLS_SHADOW] = "shadow",   [NVME_DOORBELLS_EVENTFD] = "eventfd",
 		[NVME_DOORBELLS_MESSAGE] = "message",
 	};
 

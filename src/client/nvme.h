@@ -16,7 +16,8 @@
 enum nvme_doorbells {
 	NVME_DOORBELLS_AUTO, /* the first that the server can do of: mmap, shadow, message */
 	NVME_DOORBELLS_MMAP,
-	NVME_DOORBELLS_SHADOW, /* Doorbell Buffer Config */
+	NVME_DOORBELLS_SHADOW,  /* Doorbell Buffer Config, with messages when it asks for them */
+	NVME_DOORBELLS_EVENTFD, /* the same, with eventfds of the server's instead of messages */
 	NVME_DOORBELLS_MESSAGE,
 };
 
@@ -60,6 +61,7 @@ _Static_assert(sizeof(struct nvme_cqe) == 16, "NVMe 1.4, 4.6");
 struct nvme_bell {
 	volatile uint32_t *mapped;         /* NULL: by message */
 	volatile uint32_t *shadow, *event; /* NULL: no shadow */
+	int eventfd;                       /* one of nvme->io_fds; -1: by message */
 	uint64_t offset;                   /* in BAR 0 */
 	uint32_t last;
 };
@@ -94,6 +96,7 @@ struct nvme {
 	uint8_t *mapped;               /* the area of BAR 0 with the doorbells; NULL: not mapped */
 	uint64_t mapped_offset;
 	size_t mapped_size;
+	struct ob_client_io_fds io_fds;
 	bool enabled;
 
 	struct nvme_queue admin;

@@ -24,6 +24,7 @@ static bool wants_event(uint32_t event, uint32_t now, uint32_t old)
 
 static int ring(struct nvme_queue *queue, struct nvme_bell *bell, uint32_t value)
 {
+	const uint64_t one = 1;
 	uint32_t old = bell->last;
 	uint8_t bytes[4] = {(uint8_t)value, (uint8_t)(value >> 8)};
 
@@ -40,6 +41,8 @@ static int ring(struct nvme_queue *queue, struct nvme_bell *bell, uint32_t value
 		*bell->mapped = value;
 		return 0;
 	}
+	if (bell->eventfd >= 0)
+		return write(bell->eventfd, &one, sizeof(one)) < 0 && errno != EAGAIN ? -errno : 0;
 	return ob_client_post(queue->nvme->client, OB_REGION_BAR0, bell->offset, bytes,
 	                      sizeof(bytes));
 }

@@ -94,8 +94,8 @@ int nvme_make_queue(struct nvme *nvme, struct nvme_queue *queue, unsigned id, un
 		.nvme = nvme,
 		.sq = take(nvme, entries * sizeof(struct nvme_sqe)),
 		.cq = take(nvme, entries * sizeof(struct nvme_cqe)),
-		.sq_bell = {.offset = DOORBELLS + stride * 2 * id},
-		.cq_bell = {.offset = DOORBELLS + stride * (2 * id + 1)},
+		.sq_bell = {.eventfd = -1, .offset = DOORBELLS + stride * 2 * id},
+		.cq_bell = {.eventfd = -1, .offset = DOORBELLS + stride * (2 * id + 1)},
 		.id = id,
 		.entries = entries,
 		.depth = entries - 1,
@@ -149,6 +149,30 @@ static int configure_shadow(struct nvme *nvme, struct ob_error *err)
 	return nvme_admin(nvme, &command, NULL, err);
 }
 
+/* Eventfds stand for doorbells only where the values are in memory: an eventfd has none. */
+static int get_eventfds(struct nvme *nvme, struct ob_error *err)
+{
+	int rc = ob_client_region_io_fds(nvme->client, OB_REGION_BAR0, &nvme->io_fds);
+
+	if (rc)
+		return nvme_wrong(nvme, rc, "asking for eventfds", err);
+	if (!nvme->io_fds.count)
+		return ob_error_set(err, -ENOTSUP,
+		                    "the server has no eventfds for the doorbells (outboard has "
+		                    "with ioeventfds=on); say --doorbells=shadow");
+	return 0;
+}
+
+static void wire_eventfd(const struct nvme *nvme, struct nvme_bell *bell)
+{
+	for (unsigned i = 0; i < nvme->io_fds.count; i++) {
+		const struct ob_client_io_fd *entry = &nvme->io_fds.entries[i];
+
+		if (!entry->type && entry->offset == bell->offset)
+			bell->eventfd = entry->fd;
+	}
+}
+
 static void wire_bell(struct nvme *nvme, struct nvme_bell *bell)
 {
 	uint64_t place = bell->offset - DOORBELLS;
@@ -156,9 +180,12 @@ static void wire_bell(struct nvme *nvme, struct nvme_bell *bell)
 	if (nvme->mapped)
 		bell->mapped = (volatile uint32_t *)(void *)(nvme->mapped + bell->offset -
 		                                             nvme->mapped_offset);
-	if (nvme->doorbells == NVME_DOORBELLS_SHADOW && place + 4 <= NVME_PAGE) {
+	if (nvme->doorbells != NVME_DOORBELLS_SHADOW && nvme->doorbells != NVME_DOORBELLS_EVENTFD)
+		return;
+	if (place + 4 <= NVME_PAGE) {
 		bell->shadow = (volatile uint32_t *)(void *)(nvme->shadow + place);
 		bell->event = (volatile uint32_t *)(void *)(nvme->event + place);
+		wire_eventfd(nvme, bell);
 	}
 }
 
@@ -182,17 +209,24 @@ int nvme_choose_doorbells(struct nvme *nvme, struct ob_error *err)
 	else if (wish == NVME_DOORBELLS_AUTO)
 		wish = can_shadow && !nvme->config.unshared ? NVME_DOORBELLS_SHADOW
 		                                            : NVME_DOORBELLS_MESSAGE;
-	else if (wish == NVME_DOORBELLS_SHADOW && !can_shadow)
+	else if (wish != NVME_DOORBELLS_MESSAGE && !can_shadow)
 		return ob_error_set(err, -ENOTSUP,
 		                    "the controller has no Doorbell Buffer Config; say "
 		                    "--doorbells=message");
+	if (wish == NVME_DOORBELLS_EVENTFD) {
+		rc = get_eventfds(nvme, err);
+		if (rc)
+			return rc;
+	}
 	nvme->doorbells = wish;
 	/* The admin queue's too; it has no shadow. */
 	if (nvme->mapped) {
 		wire_bell(nvme, &nvme->admin.sq_bell);
 		wire_bell(nvme, &nvme->admin.cq_bell);
 	}
-	return wish == NVME_DOORBELLS_SHADOW ? configure_shadow(nvme, err) : 0;
+	if (wish == NVME_DOORBELLS_SHADOW || wish == NVME_DOORBELLS_EVENTFD)
+		return configure_shadow(nvme, err);
+	return 0;
 }
 
 /* Interrupts */

@@ -59,6 +59,14 @@ def test_doorbells_and_interrupts(disk: Path, interrupts: str, doorbells: str) -
     assert (result["wrong_blocks"], result["write"]["count"]) == (0, 512)
 
 
+def test_doorbells_by_eventfd(outboard: Start, folder: Path) -> None:
+    outboard("nvme", "size=8M", "ioeventfds=on", "socket=a")
+    words = ["--mix=50", "--verify", "--random", "--size=2M", "--count=2000", "--depth=4"]
+    result = good_json(folder, "nvme-io", "a", *words, "--doorbells=eventfd", "--queues=2")
+    assert result["doorbells"] == "eventfd"
+    assert result["wrong_blocks"] == 0
+
+
 @pytest.mark.parametrize("block_size", ["512", "4K", "8K", "12K", "64K", "512K"])
 @pytest.mark.parametrize("memory", [[], ["--no-shared-memory"]])
 def test_block_sizes(disk: Path, block_size: str, memory: list[str]) -> None:
@@ -147,6 +155,7 @@ def test_reads_for_a_time(disk: Path) -> None:
         (["--namespace=2"], "namespace 2"),
         (["--time=soon"], "a number of seconds"),
         (["--doorbells=bell"], "doorbells"),
+        (["--doorbells=eventfd"], "ioeventfds=on"),
         (["--block-size=2M"], "more than the controller transfers at a time"),
     ],
 )
