@@ -259,35 +259,49 @@ static int serve(struct trace *trace, struct ob_error *err)
 	return rc;
 }
 
-/* Listens at path. Where a socket is that nobody holds any more, it is replaced. */
+/* Gives the socket at from its name. One that nobody holds any more is replaced. */
+static int take_name(const char *from, const char *path)
+{
+	int held;
+
+	if (!link(from, path))
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	held = connect_server(path, NULL);
+	if (held >= 0)
+		close(held);
+	if (held != -ECONNREFUSED || unlink(path))
+		return -EEXIST;
+	return link(from, path) ? -errno : 0;
+}
+
+/* Listens at path. Who sees the socket there can connect: it is bound elsewhere first. */
 static int listen_at(const char *path, struct ob_error *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int rc = 0,
+	    n = snprintf(address.sun_path, sizeof(address.sun_path), "%s.%d~", path, (int)getpid());
 	mode_t mask;
-	int rc, held;
 
-	if (strlen(path) >= sizeof(address.sun_path))
+	if (n < 0 || (size_t)n >= sizeof(address.sun_path))
 		return ob_error_set(err, -ENAMETOOLONG, "%s: too long for a socket's path", path);
-	memcpy(address.sun_path, path, strlen(path) + 1);
 	if (fd < 0)
 		return ob_error_set(err, -errno, "socket: %s", strerror(errno));
 	mask = umask(0177);
-	rc = bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
-	if (rc == -EADDRINUSE) {
-		held = connect_server(path, NULL);
-		if (held == -ECONNREFUSED && !unlink(path))
-			rc = bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
-		fd_close(&held);
-	}
-	umask(mask);
-	if (!rc && listen(fd, 4))
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 4))
 		rc = -errno;
+	umask(mask);
+	if (!rc) {
+		rc = take_name(address.sun_path, path);
+		unlink(address.sun_path);
+	}
+	if (rc == -EEXIST)
+		return ob_error_set(err, rc,
+		                    "%s: is there already: a path for a new socket expected", path);
 	if (rc)
-		return ob_error_set(err, rc, "%s: %s", path,
-		                    rc == -EADDRINUSE ? "is there already: a path for a new socket "
-		                                        "expected"
-		                                      : strerror(-rc));
+		return ob_error_set(err, rc, "%s: %s", path, strerror(-rc));
 	return take_fd(&fd);
 }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Start
 from obctl import OBCTL, Trace, bad, good, good_json, obctl
-from outboard import BIN, REPO, is_sanitized
+from outboard import BIN, REPO, is_sanitized, sockets_in, wait_until
 from vfio_user import REGION_BAR0, Client, Memory
 
 COMMANDS = ["probe", "read", "write", "ping", "trace", "nvme-io"]
@@ -133,6 +133,16 @@ def test_ping(edu: Path, how: list[str]) -> None:
     assert values[0] > 0
     text = good(edu, "ping", "a", "--count=10", *how)
     assert re.match(r"10 round trips.*: min [0-9.]+  median .*p99\.9 .* us\n", text)
+
+
+@pytest.mark.parametrize("operation", ["read", "write", "post", "multi"])
+@pytest.mark.parametrize("depth", [1, 32])
+def test_ping_operations(edu: Path, operation: str, depth: int) -> None:
+    good(edu, "write", "a", "config", "0x3c", "0x5a", "--size=1")
+    words = [f"--operation={operation}", f"--depth={depth}", "--count=50"]
+    times = good_json(edu, "ping", "a", *words)
+    assert (times["operation"], times["depth"], times["count"]) == (operation, depth, 50)
+    assert good(edu, "read", "a", "config", "0x3c", "--size=1") == "0x5a\n"
 
 
 @pytest.fixture
@@ -277,6 +287,15 @@ def test_library(edu: Path) -> None:
     declared = set(re.findall(r"\b(ob_client_\w+)\(", header))
     assert declared <= names
     assert names - declared == {"OUTBOARD_CLIENT_0", "ob_error_set", "ob_error_prefix"}
+
+
+def test_trace_replaces_a_socket_that_nobody_holds(edu: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(edu / "traced"))
+    trace = Trace(edu, "a")
+    wait_until(lambda: obctl(edu, "read", "traced", "bar0", "0").returncode == 0)
+    assert trace.stop()
+    assert {path.name for path in sockets_in(edu)} == {"a"}
 
 
 def test_help_and_manual_page(folder: Path) -> None:
