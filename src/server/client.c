@@ -12,6 +12,8 @@
 #include "base/list.h"
 #include "transport/transport.h"
 
+enum { TURN_NS = 50 * 1000 }; /* of the loop's time, for each client's messages */
+
 /* One of the client's sockets. */
 struct client_socket {
 	struct session_link link;
@@ -139,6 +141,7 @@ static struct transport *start_transport(struct client *client, int fd,
 	struct transport_limits limits = {
 		.max_message = session_max_message(&config->limits),
 		.max_unsent = config->max_unsent,
+		.turn_ns = TURN_NS,
 	};
 
 	return transport_new(config->loop, fd, &limits, ops, client);

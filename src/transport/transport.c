@@ -31,7 +31,6 @@
 enum {
 	IN_FIRST_CAPACITY = 8192,
 	MESSAGES_PER_TURN = 64,
-	NS_PER_TURN = 50 * 1000, /* another message is not begun after that */
 };
 
 void transport_watch(struct transport *transport)
@@ -166,7 +165,7 @@ static bool may_take(struct transport *transport)
 /* Hands over the messages in the buffer, or as many as there is time for; then goes on later. */
 static void dispatch(struct transport *transport)
 {
-	uint64_t end = ob_loop_now() + NS_PER_TURN;
+	uint64_t bound = transport->limits.turn_ns, begin = bound ? ob_loop_now() : 0;
 	unsigned count = 0;
 	size_t size;
 	int rc;
@@ -180,7 +179,8 @@ static void dispatch(struct transport *transport)
 			transport_close(transport, rc);
 			return;
 		}
-		if (count++ == MESSAGES_PER_TURN || (count > 1 && ob_loop_now() >= end)) {
+		if (count++ == MESSAGES_PER_TURN ||
+		    (bound && count > 1 && ob_loop_now() - begin >= bound)) {
 			transport->backlog = true;
 			ob_task_schedule(transport->loop, &transport->work);
 			return;

@@ -26,6 +26,7 @@ struct transport;
 struct transport_limits {
 	size_t max_message; /* a longer one ends the connection (-EMSGSIZE) */
 	size_t max_unsent;  /* more unsent than this: no more messages are taken until it shrank */
+	uint64_t turn_ns;   /* after this time in a turn, no other message is begun; 0: no bound */
 };
 
 struct transport_ops {

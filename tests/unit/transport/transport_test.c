@@ -301,6 +301,34 @@ static void many_in_one(void **state)
 	free(bytes);
 }
 
+/* A bound that has always passed: a message each time, until the last, though the peer is gone. */
+static void slow_messages_take_turns(void **state)
+{
+	static const struct transport_limits limits = {MAX_MESSAGE, MAX_UNSENT, 1};
+	struct fixture *f = *state;
+	unsigned before = 0;
+	int pair[2];
+
+	transport_free(f->transport);
+	close(f->peer);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	f->peer = pair[0];
+	f->transport = transport_new(f->loop, pair[1], &limits, &ops, f);
+	for (uint16_t i = 0; i < 20; i++)
+		send_message(f, i, 16, NULL, 0);
+	close(f->peer);
+	f->peer = -1;
+	for (unsigned i = 0; i < 30 && !f->closed; i++) {
+		before = f->count;
+		turns(f, 1);
+		assert_in_range(f->count - before, 0, 2);
+	}
+	assert_int_equal(f->closed, 1);
+	assert_int_equal(f->count, 20);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(f->got[i].id, i);
+}
+
 static void fds_come_with_their_message(void **state)
 {
 	struct fixture *f = *state;
@@ -719,6 +747,7 @@ int main(void)
 		test(byte_by_byte),
 		test(large_messages_grow_the_buffer_for_a_while),
 		test(many_in_one),
+		test(slow_messages_take_turns),
 		test(fds_come_with_their_message),
 		test(fds_of_a_message_in_pieces),
 		test(too_many_fds_end_it),
