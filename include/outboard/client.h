@@ -312,15 +312,14 @@ int ob_client_mig_write(struct ob_client *client, const void *data, uint32_t len
 struct ob_client_message;
 struct ob_client_op {
 	void (*done)(struct ob_client_op *op);
-	int status; /* 0 or -errno */
+	int status;    /* 0 or -errno */
+	uint16_t slot; /* from here on the library's own */
 
-	/* The library's own. */
 	int (*take)(struct ob_client *client, struct ob_client_op *op,
 	            struct ob_client_message *reply);
 	void *data;
 	uint64_t offset;
 	uint32_t region, count;
-	uint16_t slot;
 };
 
 enum { OB_CLIENT_MAX_OPS = 256 }; /* under way at a time, those of calls that wait included */

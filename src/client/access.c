@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Reading and writing regions: waiting, started, posted, several at a time; and reset. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "base/fd.h"
 #include "client/internal.h"
 #include "outboard/endian.h"
 
@@ -183,32 +183,19 @@ static int take_multi(struct ob_client *client, struct ob_client_op *op,
 	return 0;
 }
 
-static int multi(struct ob_client *client, const struct ob_client_small_write *writes,
-                 unsigned count, bool posted, uint64_t *done)
+static int multi(struct ob_client *client, const struct wire_small_write *wire, unsigned count,
+                 bool posted, uint64_t *done)
 {
-	size_t size = count * sizeof(struct wire_small_write);
-	cleanup_free struct wire_small_write *wire = calloc(count, sizeof(*wire));
 	const uint64_t number = count;
 	struct client_request request = {.command = WIRE_REGION_WRITE_MULTI,
 	                                 .fixed = &number,
 	                                 .fixed_size = sizeof(number),
 	                                 .data = wire,
-	                                 .size = size};
-	struct ob_client_op op = {.take = take_multi, .count = count};
+	                                 .size = count * sizeof(*wire)};
 	uint64_t did = 0;
+	struct ob_client_op op = {.take = take_multi, .count = count, .data = &did};
 	int rc;
 
-	if (!wire)
-		return client_fail(client, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < count; i++) {
-		if (writes[i].size > sizeof(wire[i].data))
-			return client_fail(client, -EINVAL, "size: at most 8 bytes expected");
-		wire[i].offset = writes[i].offset;
-		wire[i].region = writes[i].region;
-		wire[i].count = writes[i].size;
-		ob_put_le(wire[i].data, writes[i].value, sizeof(wire[i].data));
-	}
-	op.data = &did;
 	if (posted)
 		return client_post(client, &request);
 	rc = client_call(client, &op, &request);
@@ -220,12 +207,30 @@ static int multi(struct ob_client *client, const struct ob_client_small_write *w
 int ob_client_write_multi(struct ob_client *client, const struct ob_client_small_write *writes,
                           unsigned count, bool posted, uint64_t *done)
 {
+	struct wire_small_write *wire;
+	int rc;
+
 	if (!client->caps.write_multiple)
 		return client_fail(client, -EOPNOTSUPP, "the server does not offer write_multiple");
 	if (!count || count * sizeof(struct wire_small_write) > client->max_xfer)
 		return client_fail(client, -EINVAL, "writes: 1 to %zu in a message expected",
 		                   client->max_xfer / sizeof(struct wire_small_write));
-	return multi(client, writes, count, posted, done);
+	for (unsigned i = 0; i < count; i++) {
+		if (writes[i].size > sizeof(wire->data))
+			return client_fail(client, -EINVAL, "size: at most 8 bytes expected");
+	}
+	wire = calloc(count, sizeof(*wire));
+	if (!wire)
+		return client_fail(client, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < count; i++) {
+		wire[i].offset = writes[i].offset;
+		wire[i].region = writes[i].region;
+		wire[i].count = writes[i].size;
+		ob_put_le(wire[i].data, writes[i].value, sizeof(wire[i].data));
+	}
+	rc = multi(client, wire, count, posted, done);
+	free(wire);
+	return rc;
 }
 
 int ob_client_reset(struct ob_client *client)

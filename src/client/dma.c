@@ -289,10 +289,9 @@ static int serve_read(struct ob_client *client, struct stream *stream,
                       const struct ob_client_message *message)
 {
 	const struct ob_client_dma_ops *ops = client->config.dma;
-	cleanup_free uint8_t *data = NULL;
 	struct wire_dma_access access;
 	size_t piece;
-	uint8_t *memory;
+	uint8_t *memory, *data;
 	const char *why;
 	int error;
 	int rc = wire_decode_dma_read(message->payload, message->length,
@@ -314,8 +313,11 @@ static int serve_read(struct ob_client *client, struct stream *stream,
 	else if (rc == -EFAULT && ops && ops->read)
 		rc = ops->read(client->config.context, access.address, data, access.count);
 	if (rc)
-		return answer_error(client, stream, &message->header, rc);
-	return answer(client, stream, &message->header, &access, data, access.count);
+		rc = answer_error(client, stream, &message->header, rc);
+	else
+		rc = answer(client, stream, &message->header, &access, data, access.count);
+	free(data);
+	return rc;
 }
 
 static int serve_write(struct ob_client *client, struct stream *stream,

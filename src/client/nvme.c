@@ -240,19 +240,19 @@ static int identify_namespace(struct nvme *nvme, struct ob_error *err)
 int nvme_open(struct ob_client *client, const struct nvme_config *config, struct nvme **out,
               struct ob_error *err)
 {
-	struct nvme *nvme = calloc(1, sizeof(*nvme));
+	struct nvme *nvme;
 	int rc;
 
+	if (!config->queues || config->queues > NVME_MAX_QUEUES || !config->depth ||
+	    config->depth > NVME_MAX_DEPTH || !config->slot_size ||
+	    config->slot_size > NVME_MAX_SLOT)
+		return ob_error_set(err, -EINVAL, "queues, depth or size out of range");
+	nvme = calloc(1, sizeof(*nvme));
 	if (!nvme)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	nvme->client = client;
 	nvme->config = *config;
-	if (!config->queues || config->queues > NVME_MAX_QUEUES || !config->depth ||
-	    config->depth > NVME_MAX_DEPTH || !config->slot_size ||
-	    config->slot_size > NVME_MAX_SLOT)
-		rc = ob_error_set(err, -EINVAL, "queues, depth or size out of range");
-	else
-		rc = enable(nvme, err);
+	rc = enable(nvme, err);
 	if (!rc)
 		rc = identify_controller(nvme, err);
 	if (!rc)

@@ -3,6 +3,8 @@
 #ifndef CLIENT_NVME_INTERNAL_H
 #define CLIENT_NVME_INTERNAL_H
 
+#include <assert.h>
+
 #include "client/nvme.h"
 
 #define NVME_PAGE ((size_t)4096)
@@ -12,6 +14,7 @@
 
 static inline uint64_t nvme_address_of(const struct nvme *nvme, const void *data)
 {
+	assert(nvme->memory);
 	return NVME_MEMORY_ADDRESS + (uint64_t)((const uint8_t *)data - nvme->memory->data);
 }
 

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "base/checked.h"
-#include "base/fd.h"
 #include "obctl/command.h"
 #include "outboard/endian.h"
 
@@ -103,18 +102,14 @@ static void print_values(const uint8_t *data, uint64_t offset, const struct acce
 	puts(options->json ? "]" : "");
 }
 
-static int run_read(const char *const *words, const void *opaque, struct ob_error *err)
+static int read_values(const char *const *words, const struct access_options *options,
+                       uint8_t *data, struct ob_error *err)
 {
-	const struct access_options *options = opaque;
 	cleanup_client struct ob_client *client = NULL;
-	cleanup_free uint8_t *data = calloc(options->count, 8);
 	uint64_t offset = 0;
 	uint32_t region = 0;
-	int rc;
+	int rc = start(words, options, &region, &offset, &client, err);
 
-	if (!data)
-		return ob_error_set(err, -ENOMEM, "out of memory");
-	rc = start(words, options, &region, &offset, &client, err);
 	for (uint32_t i = 0; i < options->count && !rc; i++) {
 		uint64_t at = offset + (uint64_t)i * options->size;
 
@@ -125,6 +120,19 @@ static int run_read(const char *const *words, const void *opaque, struct ob_erro
 	}
 	if (!rc)
 		print_values(data, offset, options);
+	return rc;
+}
+
+static int run_read(const char *const *words, const void *opaque, struct ob_error *err)
+{
+	const struct access_options *options = opaque;
+	uint8_t *data = calloc(options->count, 8);
+	int rc;
+
+	if (!data)
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	rc = read_values(words, options, data, err);
+	free(data);
 	return rc;
 }
 

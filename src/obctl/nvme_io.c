@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "base/list.h"
 #include "obctl/command.h"
 #include "obctl/load.h"
@@ -230,19 +229,15 @@ static int run_nvme_io(const char *const *words, const void *opaque, struct ob_e
 		.doorbells = options->doorbells,
 	};
 	cleanup_client struct ob_client *client = NULL;
-	cleanup_free struct load *load = calloc(1, sizeof(*load));
-	int rc;
-
-	if (!load)
-		return ob_error_set(err, -ENOMEM, "out of memory");
-	rc = check(options, &load->plan.nanoseconds, err);
+	struct load load = {0};
+	int rc = check(options, &load.plan.nanoseconds, err);
 	if (!rc)
 		rc = connect_to(words[0], &options->connect, false, &client, err);
 	if (!rc)
-		rc = nvme_open(client, &config, &load->nvme, err);
+		rc = nvme_open(client, &config, &load.nvme, err);
 	if (!rc)
-		rc = run_load(options, load, err);
-	nvme_close(load->nvme);
+		rc = run_load(options, &load, err);
+	nvme_close(load.nvme);
 	return rc;
 }
 

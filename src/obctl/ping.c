@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "base/fd.h"
 #include "client/stream.h"
 #include "obctl/command.h"
 #include "obctl/histogram.h"
@@ -58,10 +57,12 @@ static const struct ob_prop ping_options[] = {
 };
 
 /* Starts all of them, and waits for the last: the server answers in order. */
-static int pipelined(struct ob_client *client, bool write, uint32_t depth, uint8_t line)
+static int pipelined(struct ob_client *client, const struct ping_options *options, uint8_t line)
 {
 	struct ob_client_op ops[MAX_DEPTH] = {0};
 	uint8_t values[MAX_DEPTH];
+	uint32_t depth = options->depth;
+	bool write = options->operation == PING_WRITE;
 	int rc = 0;
 
 	for (uint32_t i = 0; i < depth && !rc; i++) {
@@ -74,7 +75,7 @@ static int pipelined(struct ob_client *client, bool write, uint32_t depth, uint8
 	}
 	for (uint32_t i = 0; i < depth && !rc; i++) {
 		while (ops[i].status == -EINPROGRESS && !rc)
-			rc = ob_client_wait(client, 5000);
+			rc = ob_client_wait(client, options->connect.timeout);
 		rc = rc ? rc : ops[i].status;
 	}
 	return rc;
@@ -120,7 +121,7 @@ static int once(struct ob_client *client, const struct ping_options *options, ui
 		if (options->depth == 1)
 			return ob_client_read(client, OB_REGION_CONFIG, 0, &value, sizeof(value));
 	}
-	return pipelined(client, options->operation == PING_WRITE, options->depth, line);
+	return pipelined(client, options, line);
 }
 
 static int measure(struct ob_client *client, const struct ping_options *options,
@@ -143,26 +144,21 @@ static int run_ping(const char *const *words, const void *opaque, struct ob_erro
 {
 	const struct ping_options *options = opaque;
 	cleanup_client struct ob_client *client = NULL;
-	cleanup_free struct histogram *times = calloc(1, sizeof(*times));
-	int rc;
-
-	if (!times)
-		return ob_error_set(err, -ENOMEM, "out of memory");
-	rc = connect_to(words[0], &options->connect, options->poll, &client, err);
+	struct histogram times = {0};
+	int rc = connect_to(words[0], &options->connect, options->poll, &client, err);
 	if (!rc)
-		rc = measure(client, options, times, err);
+		rc = measure(client, options, &times, err);
 	if (rc)
 		return rc;
 	if (options->json) {
 		printf("{\"operation\": \"%s\", \"depth\": %u, \"poll\": %s, ",
 		       operation_names[options->operation], options->depth,
 		       options->poll ? "true" : "false");
-		histogram_print_json(times, stdout);
+		histogram_print_json(&times, stdout);
 		puts("}");
 	} else {
-		printf("%" PRIu64 " round trips%s: ", times->count,
-		       options->poll ? ", polled" : "");
-		histogram_print(times, stdout);
+		printf("%" PRIu64 " round trips%s: ", times.count, options->poll ? ", polled" : "");
+		histogram_print(&times, stdout);
 	}
 	return 0;
 }
@@ -173,9 +169,9 @@ const struct command command_ping = {
 	.word_count = 1,
 	.summary = "Measures the time of round trips",
 	.details = "Each is a read of the configuration space, or a write of its interrupt line, "
-                   "which keeps its\n"
+		   "which keeps its\n"
 		   "value. --operation=post: writes without replies, and a read behind them; "
-                   "multi: one message\n"
+		   "multi: one message\n"
 		   "with several writes. With --depth, several are sent together.\n",
 	.options = ping_options,
 	.options_size = sizeof(struct ping_options),
