@@ -33,6 +33,7 @@ class Queue:
 
 class Disk:
     QUEUES, QUEUES_SIZE = 0x1000000, 0x10000
+    LIST = QUEUES + 0x8000
     DATA, DATA_SIZE = 0x2000000, 0x40000
 
     def __init__(self, peer: Peer, shared: bool, channel: Peer | None = None) -> None:
@@ -41,8 +42,8 @@ class Disk:
         self.channel = channel or peer
         self.requests = 0
         self.order: Callable[[list[Message]], list[Message]] | None = None
-        self.held: list[Message] = []
         self.posted = 0
+        self.shadow = 0
         self.queues = os.memfd_create("guest-queues", os.MFD_CLOEXEC)
         self.data = os.memfd_create("guest-data", os.MFD_CLOEXEC)
         os.ftruncate(self.queues, self.QUEUES_SIZE)
@@ -125,14 +126,30 @@ class Disk:
         assert self.command(self.admin, 0x05, 0, self.io.cq, size, 1) == 0
         assert self.command(self.admin, 0x01, 0, self.io.sq, size, 1 << 16 | 1) == 0
 
-    def post(self, queue: Queue, opcode: int, nsid: int, prp: int, *words: int) -> None:
-        entry = struct.pack("<IIQQQQ", opcode, nsid, 0, 0, prp, prp + PAGE)
+    def post(
+        self, queue: Queue, opcode: int, nsid: int, prp: int, *words: int, prp2: int = 0
+    ) -> None:
+        entry = struct.pack("<IIQQQQ", opcode, nsid, 0, 0, prp, prp2 or prp + PAGE)
         entry += b"".join(map(u32, words))
         self.store(queue.sq + queue.tail * 64, entry.ljust(64, b"\0"))
         queue.tail = (queue.tail + 1) % ENTRIES
         self.posted += 1
 
+    def use_shadow_doorbells(self) -> None:
+        """From now on doorbells' values stand in memory (Doorbell Buffer Config, section 5.7)."""
+        shadow, event_indices = self.QUEUES + 0x9000, self.QUEUES + 0xA000
+        self.post(self.admin, 0x7C, 0, shadow, prp2=event_indices)
+        self.ring(self.admin)
+        assert self.complete(self.admin) == 0
+        self.shadow = shadow
+
+    def announce(self, queue: Queue) -> None:
+        """Says in the shadow doorbell what was posted, and rings nothing."""
+        self.store(self.shadow + 8 * queue.number, u32(queue.tail))
+
     def ring(self, queue: Queue) -> None:
+        if self.shadow:
+            self.announce(queue)
         self._write(DOORBELLS + 8 * queue.number, u32(queue.tail))
 
     def _completed(self, queue: Queue) -> bool:
@@ -145,6 +162,8 @@ class Disk:
         status = struct.unpack("<H", self.load(queue.cq + queue.head * 16 + 14, 2))[0]
         queue.head = (queue.head + 1) % ENTRIES
         queue.phase ^= queue.head == 0
+        if self.shadow:
+            self.store(self.shadow + 8 * queue.number + 4, u32(queue.head))
         self._write(DOORBELLS + 8 * queue.number + 4, u32(queue.head))
         self.posted -= 1
         return int(status >> 1)
@@ -163,6 +182,14 @@ class Disk:
     def post_reads(self, count: int, blocks: int = 8) -> None:
         for i in range(count):
             self.post(self.io, READ, 1, self.DATA + i * PAGE, i * blocks, 0, blocks - 1)
+        self.ring(self.io)
+
+    def post_large_reads(self, count: int) -> None:
+        """Reads of 64 pages each, all to the same place, by a list of pages."""
+        pages = range(self.DATA + PAGE, self.DATA + 64 * PAGE, PAGE)
+        self.store(self.LIST, b"".join(map(u64, pages)))
+        for _ in range(count):
+            self.post(self.io, READ, 1, self.DATA, 0, 0, 511, prp2=self.LIST)
         self.ring(self.io)
 
     def finish_reads(self) -> list[int]:

@@ -2,13 +2,12 @@
 """The other end of a vfio-user connection, byte by byte: what the tests of conformance speak with.
 
 Layouts and numbers are the specification's (QEMU's docs/interop/vfio-user.rst) and, where that
-refers to them, those of linux/vfio.h. A Peer sends exactly what it is told and checks what holds for every
-reply, so that each test is left with its own rule.
+refers to them, those of linux/vfio.h. A Peer sends exactly what it is told and checks what holds for
+every reply, so that each test is left with its own rule.
 """
 
 from __future__ import annotations
 
-import array
 import errno
 import json
 import os
@@ -389,23 +388,6 @@ class Peer(Client):
         return request.payload[S_DMA.size :]
 
 
-class Guest:
-    """Memory that the client keeps to itself, and answers requests for."""
-
-    def __init__(self, address: int, size: int) -> None:
-        self.address, self.data = address, bytearray(size)
-
-    def load(self, address: int, count: int) -> bytes:
-        assert self.address <= address and address + count <= self.address + len(self.data)
-        return bytes(self.data[address - self.address :][:count])
-
-    def serve(self, peer: Peer, request: Message) -> None:
-        address = S_DMA.unpack_from(request.payload)[0]
-        data = peer.serve(request, self.load)
-        if request.command == DMA_WRITE:
-            self.data[address - self.address : address - self.address + len(data)] = data
-
-
 class Events:
     """Eventfds, as many as a test wants."""
 
@@ -432,10 +414,6 @@ def signalled(fd: int) -> int:
 def wait_signal(fd: int) -> int:
     assert select.select([fd], [], [], LIMIT)[0], "no signal"
     return os.eventfd_read(fd)
-
-
-def pass_fds(sock: socket.socket, data: bytes, fds: Sequence[int]) -> int:
-    return sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
 
 
 __all__ = [name for name in dir() if not name.startswith("_")]

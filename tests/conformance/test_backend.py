@@ -78,7 +78,6 @@ def test_standard_descriptors_may_be_redirected(start: Start) -> None:
         peer.still_served()
     for number in range(3):
         assert os.path.exists(f"/proc/{process.pid}/fd/{number}")
-    assert process.output() == "" or "a" in process.output()
 
 
 def test_program_is_described_by_a_json_file() -> None:

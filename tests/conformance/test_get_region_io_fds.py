@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
+from disk import READ, Disk
 from outboard import wait_until
 from peer import (
     BAR0,
@@ -19,7 +21,7 @@ from peer import (
     get_io_fds,
     u32,
 )
-from served import Connect, Shared
+from served import Connect, Process, Shared
 
 IOEVENTFD, IOREGIONFD = 0, 1
 IOEVENTFD_DATAMATCH, IOEVENTFD_PIO = 1, 2
@@ -151,6 +153,32 @@ def test_descriptor_stands_for_a_write(sampler: Peer, region: int, offset: int) 
     assert sampler.read(0, counter, 4) == u32(1)
     os.eventfd_write(reply.fds[sub[2]], 1)
     wait_until(lambda: sampler.read(0, counter, 4) == u32(2))
+
+
+def test_disk_s_doorbells_ring_by_descriptor(start: Callable[..., Process]) -> None:
+    """A disk with ioeventfds=on gives its queues' doorbells; their values are taken from memory."""
+    process = start("nvme", "size=1M", "socket=a", "ioeventfds=on")
+    with Peer(process.folder / "a") as peer:
+        reply = peer.ok(GET_REGION_IO_FDS, get_io_fds(BAR0))
+        kick = {sub[0]: reply.fds[sub[2]] for sub in sub_regions(reply)}
+        disk = Disk(peer, shared=True)
+        disk.use_shadow_doorbells()
+        for block in range(40):
+            disk.post(disk.io, READ, 1, disk.DATA, block, 0, 0)
+            disk.announce(disk.io)
+            os.eventfd_write(kick[0x1000 + 8 * disk.io.number], 1)
+            assert disk.complete(disk.io) == 0
+        disk.close()
+
+
+def test_clients_that_do_not_ask_write_doorbells(start: Callable[..., Process]) -> None:
+    """A device that offers ioeventfds takes writes by message as ever."""
+    process = start("nvme", "size=1M", "socket=a", "ioeventfds=on")
+    with Peer(process.folder / "a") as peer:
+        disk = Disk(peer, shared=True)
+        for block in range(40):
+            assert disk.transfer(READ, block, 1) == 0
+        disk.close()
 
 
 def test_datamatch_is_said(sampler: Peer) -> None:

@@ -15,6 +15,7 @@ from peer import (
     DATA_EVENTFD,
     DMA_MAP,
     DMA_UNMAP,
+    DMA_WRITE,
     EDU_BAR_SIZE,
     EDU_BUFFER,
     EDU_TO_GUEST,
@@ -37,6 +38,7 @@ from peer import (
     Events,
     Hangup,
     Memory,
+    Message,
     Peer,
     dma_map,
     dma_unmap,
@@ -164,31 +166,33 @@ def test_unread_replies(limited: Callable[..., tuple[Process, Peer]]) -> None:
         assert process.rss() < before + (4 << 20)
 
 
-def test_requests_under_way(connect: Connect) -> None:
-    """A client that does not answer is not asked for more and more: what is asked at a time is
+def test_requests_under_way(start: Start) -> None:
+    """A client that does not answer is not asked for more and more: what is asked for at a time is
     bounded."""
-    peer = connect("nvme")
-    disk = Disk(peer, shared=False)
-    for block in range(0, 32):
-        disk.post(disk.io, 0x02, 1, disk.DATA + (block % 8) * 8192, block * 16, 0, 15)
-        if disk.posted == 31:
-            break
-    disk.ring(disk.io)
-    held, size = [], 0
-    while True:
-        peer.on_request = held.append
-        peer.still_served()
-        count = len(held)
-        peer.still_served()
-        if len(held) == count and held:
-            break
-    size = sum(S_DMA.unpack_from(request.payload)[1] for request in held)
-    assert size <= 1 << 20 and len(held) <= 64
-    for request in held:
-        disk.serve(request)
-    peer.on_request = disk.serve
-    assert set(disk.finish_reads()) == {0}
-    disk.close()
+    process = start("nvme", "size=1M", "socket=a")
+    with Peer(process.folder / "a") as peer:
+        disk = Disk(peer, shared=False)
+        held: list[Message] = []
+
+        def hold_writes(request: Message) -> None:
+            if request.command == DMA_WRITE:
+                held.append(request)
+            else:
+                disk.serve(request)
+
+        peer.on_request = hold_writes
+        disk.post_large_reads(30)
+        # Whatever the server has to do before it has nothing left to do.
+        for _ in range(300):
+            peer.still_served()
+        assert len(held) <= 64
+        assert sum(S_DMA.unpack_from(request.payload)[1] for request in held) <= 1 << 20
+        assert held
+        peer.on_request = disk.serve
+        for request in held:
+            disk.serve(request)
+        assert disk.finish_reads() == [0] * 30
+        disk.close()
 
 
 def test_log_lines(limited: Callable[..., tuple[Process, Peer]]) -> None:

@@ -100,8 +100,7 @@ def test_others_are_refused(start: Start) -> None:
             peer.send(frame(VERSION, version()))
             peer.receive()
     process.wait_log(f"uid {os.getuid()}")
-    # Refusing somebody is no end of service.
-    assert process.is_idle() or not process.wait_idle()
+    process.wait_idle()
 
 
 def test_refused_client_takes_nobody_s_place(start: Start) -> None:

@@ -159,7 +159,7 @@ def test_pipeline_on_the_main_socket_holds_no_request_up(
 def test_disk_works_over_it(twins: Callable[..., tuple[Peer, Peer]]) -> None:
     """A disk with many transfers under way has all of them on the second socket."""
     main, twin = twins("nvme")
-    disk = TwinDisk(main, twin)
+    disk = Disk(main, shared=False, channel=twin)
     data = bytes(range(256)) * 16
     disk.store(disk.DATA, data)
     assert disk.transfer(0x01, 200, 8) == 0
@@ -168,14 +168,6 @@ def test_disk_works_over_it(twins: Callable[..., tuple[Peer, Peer]]) -> None:
     assert disk.load(disk.DATA, 4096) == data
     assert disk.requests
     disk.close()
-
-
-class TwinDisk(Disk):
-    """A disk whose requests are answered by a thread of their own, as the specification
-    suggests."""
-
-    def __init__(self, main: Peer, twin: Peer) -> None:
-        super().__init__(main, shared=False, channel=twin)
 
 
 def test_reset_does_not_wait_for_the_twin(twins: Callable[..., tuple[Peer, Peer]]) -> None:
@@ -265,13 +257,13 @@ def test_disconnect_at_any_byte_of_a_reply_on_the_twin(
     twins: Callable[..., tuple[Peer, Peer]], next_client: Callable[[], None], process: Process
 ) -> None:
     """A client may vanish in the midst of a reply on the second socket."""
-    reply = frame(DMA_READ, S_DMA.pack(AT, 16) + bytes(16), 0, REPLY)
-    for cut in range(len(reply)):
+    for cut in range(HEADER.size + S_DMA.size + 16):
         main, twin = twins()
         main.map(AT, SIZE)
         request = fetch(main, twin, 16)
         whole = frame(DMA_READ, S_DMA.pack(AT, 16) + bytes(16), request.id, REPLY)
-        twin.send(whole[:cut]) if cut else None
+        if cut:
+            twin.send(whole[:cut])
         for side in (twin, main) if cut % 2 else (main, twin):
             side.close()
         next_client()
