@@ -357,6 +357,8 @@ static inline bool nvme_shadowed(const struct nvme *n, unsigned qid)
 /* irq.c */
 void nvme_irq_init(struct nvme *n);
 void nvme_irq_stop(struct nvme *n);
+/* Sends a vector's message. */
+void nvme_irq_send(struct nvme *n, unsigned vector);
 void nvme_irq_posted(struct nvme_cq *cq, unsigned count);
 void nvme_irq_update(struct nvme *n);
 /* Whether Doorbell Buffer Config is offered: see irq.c. */

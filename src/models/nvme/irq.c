@@ -7,13 +7,27 @@
  */
 #include "internal.h"
 
+/*
+ * The source does not stay raised: a message is over when it is sent, and what is raised would
+ * assert the pin when the guest goes back to it. Who has gone back by now is told by the pin.
+ */
+void nvme_irq_send(struct nvme *n, unsigned vector)
+{
+	if (!ob_irq_is_message(n->dev)) {
+		nvme_irq_update(n);
+		return;
+	}
+	ob_irq_raise(n->dev, vector);
+	ob_irq_lower(n->dev, vector);
+}
+
 static void gathered(struct ob_timer *timer)
 {
 	struct nvme_vector *vector = ob_container_of(timer, struct nvme_vector, timer);
 	struct nvme *n = vector->nvme;
 
 	vector->count = 0;
-	ob_irq_raise(n->dev, (unsigned)(vector - n->vector));
+	nvme_irq_send(n, (unsigned)(vector - n->vector));
 }
 
 void nvme_irq_init(struct nvme *n)
@@ -64,7 +78,7 @@ void nvme_irq_posted(struct nvme_cq *cq, unsigned count)
 		return;
 	}
 	if (!gather(cq, count) && !nvme_poll_hold(cq, count))
-		ob_irq_raise(cq->nvme->dev, st->vector);
+		nvme_irq_send(cq->nvme, st->vector);
 }
 
 /* Whether there are entries that were written and not consumed. */
@@ -78,11 +92,9 @@ static bool has_entries(const struct nvme_cq *cq)
 
 void nvme_irq_update(struct nvme *n)
 {
-	bool level = false;
+	bool message = ob_irq_is_message(n->dev), level = false;
 
-	if (ob_irq_is_message(n->dev))
-		return;
-	for (unsigned i = 0; i <= n->props->num_queues && !level; i++)
+	for (unsigned i = 0; !message && i <= n->props->num_queues && !level; i++)
 		level = n->state->cq[i].irq && has_entries(&n->cqs[i]);
 	level = level && !(n->state->intms & 1);
 	if (level == n->irq_raised)

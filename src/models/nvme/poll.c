@@ -36,7 +36,7 @@ static void send_held(struct nvme *n)
 
 		poll->vectors[i] = 0;
 		for (; bits; bits &= bits - 1)
-			ob_irq_raise(n->dev, i * 64 + (unsigned)__builtin_ctzll(bits));
+			nvme_irq_send(n, i * 64 + (unsigned)__builtin_ctzll(bits));
 	}
 }
 
