@@ -269,26 +269,32 @@ int nvme_open(struct ob_client *client, const struct nvme_config *config, struct
 	return 0;
 }
 
-/* In order if the controller still answers; errors are of no interest any more. */
-static void shut_down(struct nvme *nvme)
+/* In order if the controller still answers. An error: it does not, and need not be asked again. */
+static int shut_down(struct nvme *nvme)
 {
 	struct ob_error err;
+	int rc;
 
-	if (!nvme->enabled || put(nvme, REG_CC, 4, CC_ENABLE | CC_SHUTDOWN, &err))
-		return;
-	if (wait_status(nvme, 3 << 2, CSTS_SHUT, &err) || put(nvme, REG_CC, 4, 0, &err))
-		return;
-	wait_status(nvme, CSTS_READY, 0, &err);
+	if (!nvme->enabled)
+		return 0;
+	rc = put(nvme, REG_CC, 4, CC_ENABLE | CC_SHUTDOWN, &err);
+	if (!rc)
+		rc = wait_status(nvme, 3 << 2, CSTS_SHUT, &err);
+	if (!rc)
+		rc = put(nvme, REG_CC, 4, 0, &err);
+	return rc ? rc : wait_status(nvme, CSTS_READY, 0, &err);
 }
 
 void nvme_close(struct nvme *nvme)
 {
+	int rc;
+
 	if (!nvme)
 		return;
-	shut_down(nvme);
-	if (nvme->config.msix && nvme->queues)
-		ob_client_irq_disable(nvme->client, OB_IRQ_MSIX);
-	if (nvme->memory)
+	rc = shut_down(nvme);
+	if (!rc && nvme->config.msix && nvme->queues)
+		rc = ob_client_irq_disable(nvme->client, OB_IRQ_MSIX);
+	if (!rc && nvme->memory)
 		ob_client_unmap(nvme->client, NVME_MEMORY_ADDRESS, nvme->memory->size);
 	if (nvme->admin.nvme)
 		nvme_free_queue(&nvme->admin);

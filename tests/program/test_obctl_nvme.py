@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import Start
-from obctl import Trace, bad, good, good_json, obctl
+from obctl import OBCTL, Trace, bad, good, good_json, obctl
+from outboard import LIMIT
 
 SIZE = 8 << 20
 
@@ -143,6 +146,21 @@ def test_reads_for_a_time(disk: Path) -> None:
     assert result["read"]["count"] > 16
     times = [result["read"][f"{name}_ns"] for name in ("min", "median", "p99", "max")]
     assert times == sorted(times)
+
+
+def test_server_that_stops(outboard: Start, folder: Path) -> None:
+    server = outboard("nvme", "size=1M", "socket=a")
+    words = ["nvme-io", "a", "--time=60", "--depth=4", "--interrupts=msix", "--timeout=300"]
+    client = subprocess.Popen(
+        [str(OBCTL), *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    server.wait_log("client connected")
+    # Wherever it is now, something stays without an answer.
+    os.kill(server.pid, signal.SIGSTOP)
+    _, said = client.communicate(timeout=LIMIT)
+    os.kill(server.pid, signal.SIGCONT)
+    assert client.returncode == 1
+    assert "no command was completed" in said or "no answer within" in said
 
 
 @pytest.mark.parametrize(
