@@ -30,8 +30,8 @@ int ob_error_prefix(struct ob_error *err, int code, const char *format, ...)
 	vsnprintf(prefix, sizeof(prefix) - 2, format, args);
 	va_end(args);
 	used = strlen(prefix);
-	memcpy(prefix + used, ": ", 2);
-	used += 2;
+	prefix[used++] = ':';
+	prefix[used++] = ' ';
 	kept = strnlen(err->message, room - used);
 	memmove(err->message + used, err->message, kept);
 	err->message[used + kept] = '\0';

@@ -181,7 +181,9 @@ static int suffix_shift(const char *suffix)
 	if (!*suffix || !strcasecmp(suffix, "B"))
 		return 0;
 	at = strchr(letters, toupper((unsigned char)*suffix));
-	if (!at || (suffix[1] && strcasecmp(suffix + 1, "iB") && strcasecmp(suffix + 1, "B")))
+	if (!at)
+		return -1;
+	if (suffix[1] && strcasecmp(suffix + 1, "iB") != 0 && strcasecmp(suffix + 1, "B") != 0)
 		return -1;
 	return (int)(at - letters + 1) * 10;
 }

@@ -18,7 +18,8 @@
 /* Set fd, events and ready first. Embedded in its owner; the descriptor stays the owner's. */
 struct loop_fd {
 	int fd;
-	uint32_t events; /* EPOLLIN, EPOLLOUT; level-triggered without EPOLLET. See loop_fd_modify() */
+	uint32_t events; /* EPOLLIN, EPOLLOUT; level-triggered without EPOLLET. See loop_fd_modify()
+	                  */
 	void (*ready)(struct loop_fd *watch, uint32_t events);
 };
 
@@ -53,9 +54,9 @@ void loop_poller_add(struct ob_loop *loop, struct loop_poller *poller);
 void loop_poller_remove(struct ob_loop *loop, struct loop_poller *poller);
 
 /*
- * Something that several users of a loop share (an I/O ring, a pool of threads) and that has to hang
- * somewhere: on the loop, since there are no globals. Embedded in what is shared, which counts its
- * users by itself. kind is any constant address; there is one of a kind on a loop.
+ * Something that several users of a loop share (an I/O ring, a pool of threads) and that has to
+ * hang somewhere: on the loop, since there are no globals. Embedded in what is shared, which counts
+ * its users by itself. kind is any constant address; there is one of a kind on a loop.
  */
 struct loop_shared {
 	const void *kind;

@@ -318,8 +318,8 @@ void pci_irq_mask(struct pci *pci, enum pci_irq kind, unsigned vector, bool mask
 
 bool pci_irq_unmask_held(struct pci *pci)
 {
-	pci->intx_held = bit_test(pci->masked[PCI_IRQ_INTX], 0) && pci->intx_signalled &&
-	                 pin_asserted(pci);
+	pci->intx_held =
+		bit_test(pci->masked[PCI_IRQ_INTX], 0) && pci->intx_signalled && pin_asserted(pci);
 	if (!pci->intx_held)
 		pci_irq_mask(pci, PCI_IRQ_INTX, 0, false);
 	return pci->intx_held;
