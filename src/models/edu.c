@@ -101,6 +101,7 @@ static void compute_factorial(struct ob_task *task)
 		set_irq(rt->dev, IRQ_FACTORIAL);
 }
 
+/* Whether it worked or not: the driver waits for the end, and for the interrupt if it wants one. */
 static void end_dma(struct edu_runtime *rt, int status)
 {
 	struct edu_state *s = ob_dev_state(rt->dev);
@@ -109,8 +110,10 @@ static void end_dma(struct edu_runtime *rt, int status)
 	rt->dma_running = false;
 	s->dma_command &= ~(uint64_t)DMA_START;
 	if (status)
-		ob_dev_guest_error(rt->dev, "DMA of %llu bytes failed: not mapped by the client?",
-		                   (unsigned long long)s->dma_count);
+		ob_dev_guest_error(rt->dev, "DMA of %llu bytes failed: %s",
+		                   (unsigned long long)s->dma_count,
+		                   status == -ERANGE ? "outside of the buffer at 0x40000"
+		                                     : "not mapped by the client?");
 	if (irq)
 		set_irq(rt->dev, IRQ_DMA);
 }
@@ -130,12 +133,11 @@ static void start_dma(struct ob_dev *dev)
 	uint64_t guest = (to_guest ? s->dma_destination : s->dma_source) & props->dma_mask;
 	int rc;
 
+	rt->dma_running = true;
 	if (inside > BUFFER_SIZE || s->dma_count > BUFFER_SIZE - inside) {
-		ob_dev_guest_error(dev, "DMA outside of the buffer at 0x%x", BUFFER_ADDRESS);
-		s->dma_command &= ~(uint64_t)DMA_START;
+		end_dma(rt, -ERANGE);
 		return;
 	}
-	rt->dma_running = true;
 	if (to_guest)
 		rc = ob_dma_write(dev, guest, s->buffer + inside, s->dma_count, &rt->dma);
 	else
@@ -200,6 +202,12 @@ static void edu_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsig
 {
 	struct edu_state *s = ob_dev_state(dev);
 	struct edu_runtime *rt = ob_dev_runtime(dev);
+
+	if (size == 8 && offset < REG_DMA_SOURCE) {
+		edu_write(dev, offset, (uint32_t)value, 4);
+		edu_write(dev, offset + 4, value >> 32, 4);
+		return;
+	}
 
 	switch (offset) {
 	case REG_LIVENESS:

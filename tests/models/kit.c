@@ -220,8 +220,8 @@ struct kit *kit_new(enum kit_mode mode)
 
 	kit->mode = mode;
 	kit->random = 88172645463325252u;
-	kit->log.fd = STDERR_FILENO;
-	kit->log.level = getenv("KIT_LOG") ? LOG_DEBUG : (enum log_level) - 1;
+	kit->log.fd = getenv("KIT_LOG") ? STDERR_FILENO : -1;
+	kit->log.level = LOG_DEBUG;
 	kit->loop = loop_new();
 	kit->next = KIT_BASE + 4096;
 	kit->answer.run = answer;
