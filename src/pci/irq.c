@@ -280,6 +280,7 @@ void pci_irq_set_sink(struct pci *pci, struct pci_irq_sink *sink)
 	memset(pci->wired, 0, sizeof(pci->wired));
 	memset(pci->wired_count, 0, sizeof(pci->wired_count));
 	memset(pci->masked, 0, sizeof(pci->masked));
+	pci->intx_held = false;
 	if (!sink)
 		drop_pending(pci);
 	pci_irq_update(pci);
@@ -292,6 +293,8 @@ void pci_irq_wire(struct pci *pci, enum pci_irq kind, unsigned vector, bool wire
 	/* The mask goes with the wire: an INTx in service must not block the next user. */
 	if (!wired)
 		bit_assign(pci->masked[kind], vector, false);
+	if (!wired && kind == PCI_IRQ_INTX)
+		pci->intx_held = false;
 	if (bit_test(pci->wired[kind], vector) == wired)
 		return;
 	bit_assign(pci->wired[kind], vector, wired);

@@ -347,6 +347,134 @@ static void the_sink_goes_away(void **state)
 	assert_int_equal(signals(fixture), 2);
 }
 
+/* A guest that has not dealt with the interrupt yet is not told of it again at once. */
+static void an_unmask_is_held_while_the_pin_stays_up(void **state)
+{
+	struct fixture *fixture = *state;
+	struct pci *pci = fixture->pci;
+
+	pci_irq_wire(pci, PCI_IRQ_INTX, 0, true);
+	pci_irq_raise(pci, 0);
+	assert_true(pci_irq_unmask_held(pci));
+	assert_true(pci_irq_unmask_held(pci)); /* asking again changes nothing */
+	pci_irq_raise(pci, 1);
+	pci_irq_lower(pci, 0);
+	assert_int_equal(signals(fixture), 1);
+	/* Lowered, it is unmasked: the next one comes through. */
+	pci_irq_lower(pci, 1);
+	assert_int_equal(signals(fixture), 1);
+	pci_irq_raise(pci, 0);
+	assert_int_equal(signals(fixture), 2);
+	/* Or when its time has come. */
+	assert_true(pci_irq_unmask_held(pci));
+	pci_irq_unmask_now(pci);
+	assert_int_equal(signals(fixture), 3);
+	pci_irq_unmask_now(pci); /* nothing is held any more */
+	assert_int_equal(signals(fixture), 3);
+	pci_irq_lower(pci, 0);
+	pci_irq_raise(pci, 0);
+	assert_int_equal(signals(fixture), 3);
+}
+
+static void an_unmask_is_not_held_without_need(void **state)
+{
+	struct fixture *fixture = *state;
+	struct pci *pci = fixture->pci;
+
+	assert_false(pci_irq_unmask_held(pci));
+	pci_irq_wire(pci, PCI_IRQ_INTX, 0, true);
+	pci_irq_raise(pci, 0);
+	pci_irq_lower(pci, 0);
+	assert_false(pci_irq_unmask_held(pci)); /* down */
+	pci_irq_raise(pci, 0);
+	assert_int_equal(signals(fixture), 2);
+	/* Down and up again: that is another interrupt. */
+	pci_irq_lower(pci, 0);
+	pci_irq_raise(pci, 0);
+	assert_int_equal(signals(fixture), 2);
+	assert_false(pci_irq_unmask_held(pci));
+	assert_int_equal(signals(fixture), 3);
+	/* The client masked it before anything was signalled. */
+	pci_irq_lower(pci, 0);
+	pci_irq_mask(pci, PCI_IRQ_INTX, 0, true);
+	pci_irq_raise(pci, 0);
+	assert_false(pci_irq_unmask_held(pci));
+	assert_int_equal(signals(fixture), 4);
+}
+
+/* What the client says after that counts, and what it is no longer there for does not. */
+static void a_held_unmask_ends(void **state)
+{
+	struct fixture *fixture = *state;
+	struct pci *pci = fixture->pci;
+
+	for (unsigned how = 0; how < 4; how++) {
+		unsigned before = signals(fixture);
+
+		pci_irq_wire(pci, PCI_IRQ_INTX, 0, true);
+		pci_irq_mask(pci, PCI_IRQ_INTX, 0, false);
+		pci_irq_raise(pci, 0);
+		assert_true(pci_irq_unmask_held(pci));
+		if (how == 0) {
+			pci_irq_mask(pci, PCI_IRQ_INTX, 0, true);
+		} else if (how == 1) {
+			pci_irq_wire(pci, PCI_IRQ_INTX, 0, false);
+			pci_irq_wire(pci, PCI_IRQ_INTX, 0, true);
+			before++; /* an asserted pin is signalled when it is wired */
+		} else {
+			pci_irq_set_sink(pci, how == 2 ? NULL : &fixture->sink.sink);
+			pci_irq_set_sink(pci, &fixture->sink.sink);
+			pci_irq_wire(pci, PCI_IRQ_INTX, 0, true);
+			before++;
+		}
+		pci_irq_lower(pci, 0);
+		pci_irq_raise(pci, 0);
+		assert_int_equal(signals(fixture), before + 1);
+		pci_irq_lower(pci, 0);
+	}
+}
+
+static void a_reset_ends_a_held_unmask(void **state)
+{
+	struct fixture *fixture = *state;
+	struct pci *pci = fixture->pci;
+
+	pci_irq_wire(pci, PCI_IRQ_INTX, 0, true);
+	pci_irq_raise(pci, 0);
+	assert_true(pci_irq_unmask_held(pci));
+	pci_reset(pci);
+	pci_irq_unmask_now(pci);
+	assert_int_equal(signals(fixture), 1);
+	pci_irq_raise(pci, 0);
+	assert_int_equal(signals(fixture), 2);
+}
+
+/* Whether a model's pin reaches anybody. */
+static void the_pin_is_in_use(void **state)
+{
+	struct fixture *fixture = *state;
+	struct pci *pci = fixture->pci;
+
+	assert_false(pci_irq_is_pin(pci));
+	pci_irq_wire(pci, PCI_IRQ_INTX, 0, true);
+	assert_true(pci_irq_is_pin(pci));
+	pci_irq_mask(pci, PCI_IRQ_INTX, 0, true); /* for a moment */
+	assert_true(pci_irq_is_pin(pci));
+	write16(pci, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE);
+	assert_false(pci_irq_is_pin(pci));
+	write16(pci, PCI_COMMAND, 0);
+	assert_true(pci_irq_is_pin(pci));
+	pci_irq_wire(pci, PCI_IRQ_MSI, 0, true);
+	assert_false(pci_irq_is_pin(pci));
+	pci_irq_wire(pci, PCI_IRQ_MSI, 0, false);
+	write16(pci, MSIX + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE);
+	assert_false(pci_irq_is_pin(pci));
+	write16(pci, MSIX + PCI_MSIX_FLAGS, 0);
+	assert_true(pci_irq_is_pin(pci));
+	pci_irq_set_sink(pci, NULL);
+	assert_false(pci_irq_is_pin(pci));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -354,6 +482,11 @@ int main(void)
 		WITH_FIXTURE(signals_once_and_masks_itself),
 		WITH_FIXTURE(lowered_and_raised_while_masked),
 		WITH_FIXTURE(unmasking_signals_again_while_asserted),
+		WITH_FIXTURE(an_unmask_is_held_while_the_pin_stays_up),
+		WITH_FIXTURE(an_unmask_is_not_held_without_need),
+		WITH_FIXTURE(a_held_unmask_ends),
+		WITH_FIXTURE(a_reset_ends_a_held_unmask),
+		WITH_FIXTURE(the_pin_is_in_use),
 		WITH_FIXTURE(the_pin_is_the_or_of_all_sources),
 		WITH_FIXTURE(wiring_an_asserted_pin_signals),
 		WITH_FIXTURE(unwiring_drops_the_mask),
