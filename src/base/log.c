@@ -2,6 +2,7 @@
 /* Log lines with a prefix and a bound of lines per second; see log.h. */
 #include "log.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -84,13 +85,27 @@ static bool within_bound(struct log *log)
 	return true;
 }
 
+/*
+ * A pipe or terminal that nobody reads must not stop every device of the process: what does not fit
+ * is dropped. (A pipe with room has room for a page at least.)
+ */
+static bool has_room(struct log *log)
+{
+	struct pollfd pollfd = {.fd = log->fd, .events = POLLOUT};
+
+	if (poll(&pollfd, 1, 0) != 0)
+		return true;
+	log->dropped++;
+	return false;
+}
+
 void log_vline(struct log *log, enum log_level level, const char *format, va_list args)
 {
 	static const char *const names[] = {"error: ", "warning: ", "", "debug: "};
 	char line[MAX_LINE];
 	size_t used = 0;
 
-	if (level > log->level || !within_bound(log))
+	if (level > log->level || !within_bound(log) || !has_room(log))
 		return;
 	if (log->timestamps)
 		used = put_timestamp(line, sizeof(line));

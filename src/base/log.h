@@ -3,8 +3,8 @@
  * Log lines on a descriptor (standard error as a rule), each with a prefix that says whose it is.
  *
  * A log has a bound of lines per second: whoever lets a stranger cause lines (a session, a device)
- * has a log of its own, so that a flood drowns nobody else's lines. What was dropped is counted and
- * said with the next line that gets through.
+ * has a log of its own, so that a flood drowns nobody else's lines. A line never waits for whoever
+ * reads the log. What was dropped is counted and said with the next line that gets through.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H

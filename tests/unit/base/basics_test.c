@@ -216,6 +216,25 @@ static void log_lines(void **state)
 	log_error(&logged.log, "into a closed descriptor");
 }
 
+/* Whoever should read the log does not: nothing waits for them. */
+static void log_nobody_reads(void **state)
+{
+	struct logged logged;
+	char chunk[4096];
+
+	log_to_pipe(&logged, 0);
+	assert_int_equal(fcntl(logged.pipe[1], F_SETFL, 0), 0); /* as standard error is */
+	for (unsigned i = 0; i < 5000; i++)
+		log_info(&logged.log, "line");
+	assert_true(logged.log.dropped > 0);
+	while (read(logged.pipe[0], chunk, sizeof(chunk)) > 0)
+		;
+	log_info(&logged.log, "again");
+	assert_non_null(strstr(take_text(&logged), "again (and "));
+	close(logged.pipe[0]);
+	close(logged.pipe[1]);
+}
+
 static void log_bound(void **state)
 {
 	struct logged logged;
@@ -245,7 +264,7 @@ int main(void)
 		cmocka_unit_test(messages),  cmocka_unit_test(sums),
 		cmocka_unit_test(lists),     cmocka_unit_test(little_endian),
 		cmocka_unit_test(ownership), cmocka_unit_test(log_lines),
-		cmocka_unit_test(log_bound),
+		cmocka_unit_test(log_bound), cmocka_unit_test(log_nobody_reads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
