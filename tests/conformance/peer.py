@@ -2,8 +2,8 @@
 """The other end of a vfio-user connection, byte by byte: what the tests of conformance speak with.
 
 Layouts and numbers are the specification's (QEMU's docs/interop/vfio-user.rst) and, where that
-refers to them, those of linux/vfio.h. A Peer sends exactly what it is told and checks what holds for
-every reply, so that each test is left with its own rule.
+refers to them, those of linux/vfio.h. A Peer sends exactly what it is told and checks what holds
+for every reply, so that each test is left with its own rule.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from disk import READ, Disk
 from outboard import BIN, SANITIZER_REPORTS, Outboard, wait_until
-from peer import Peer
+from peer import DATA_EVENTFD, INTX, SET_IRQS, TRIGGER, Peer, set_irqs
 
 # Connects to a device of the shared process: its name, and what to negotiate (False: nothing).
 Connect = Callable[..., Peer]
@@ -35,6 +35,16 @@ class Process(Outboard):
         self.folder = folder
         assert os.read(self.ready, 1) == b""  # it has closed its end
         self.idle_fds = self.fd_count()
+
+    def warm_up(self, socket: str) -> None:
+        """What the process makes once, when a client first needs it, is there from here on."""
+        fd = os.eventfd(0)
+        with Peer(self.folder / socket) as peer:
+            peer.ok(SET_IRQS, set_irqs(DATA_EVENTFD | TRIGGER, INTX), (fd,))
+        os.close(fd)
+        # That this one is served says that the last one's session has ended.
+        with Peer(self.folder / socket):
+            self.idle_fds = self.fd_count() - 1
 
     def fd_count(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
@@ -89,18 +99,17 @@ class Shared:
         os.truncate(image, 1 << 20)
         words = ["edu", "socket=edu", "--", "nvme", image, "socket=nvme"]
         process = Process(self.folder, *words)
-        # What the disk makes once, when it is first used, is to be there from the beginning.
         with Peer(process.folder / "nvme") as peer:
             disk = Disk(peer, shared=True)
             disk.transfer(READ, 0, 1)
             disk.close()
-        # That this one is served says that the last one's session has ended.
-        with Peer(process.folder / "nvme"):
-            process.idle_fds = process.fd_count() - 1
+        process.warm_up("nvme")
         return process
 
     def start_sampler(self) -> Process:
-        return Process(self.folder, "sampler", "socket=sampler", program=SAMPLER)
+        process = Process(self.folder, "sampler", "socket=sampler", program=SAMPLER)
+        process.warm_up("sampler")
+        return process
 
     def check(self) -> None:
         for process in set(self.processes.values()):

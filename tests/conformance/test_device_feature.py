@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 
 import pytest
@@ -76,7 +77,9 @@ def test_unknown_flags_are_refused(device: Peer, bit: int) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_unknown_features_fail(device: Peer, number: int, method: str) -> None:
     """A feature that vfio-user does not have cannot be had, nor probed."""
-    device.fails(DEVICE_FEATURE, feature(METHODS[method] | number, bytes(32)), None)
+    flags = METHODS[method] | number
+    device.fails(DEVICE_FEATURE, feature(flags, bytes(32)), errno.ENOTTY)
+    device.fails(DEVICE_FEATURE, feature(flags | FEATURE_PROBE), errno.ENOTTY)
     assert not supports(device, METHODS[method] | number)
 
 

@@ -256,7 +256,9 @@ class Victim(threading.Thread):
 
 @pytest.fixture
 def two_devices(start: Callable[..., Process]) -> Process:
-    return start("edu", "socket=hostile", "--", "nvme", "size=1M", "socket=victim", "-q")
+    process = start("edu", "socket=hostile", "--", "nvme", "size=1M", "socket=victim", "-q")
+    process.warm_up("hostile")
+    return process
 
 
 @pytest.fixture
@@ -321,6 +323,7 @@ def test_attacks_on_one_device_do_not_reach_another(
 def test_attack_leaves_nothing_behind(start: Callable[..., Process], number: int) -> None:
     """After each kind of attack the next client is served, and descriptors are as before."""
     process = start("edu", "socket=hostile", "-q")
+    process.warm_up("hostile")
     rng = random.Random(SEED)
     for _ in range(20):
         attack(process, number, rng)

@@ -61,6 +61,7 @@ def limited(start: Start) -> Callable[..., tuple[Process, Peer]]:
 
     def begin(*words: str) -> tuple[Process, Peer]:
         process = start("edu", "socket=a", *words)
+        process.warm_up("a")
         return process, Peer(process.folder / "a")
 
     return begin
