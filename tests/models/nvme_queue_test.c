@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "nvme_kit.h"
 
@@ -738,6 +739,37 @@ static void shadow_queues_survive_a_quiesce(void **state)
 	}
 }
 
+/* A client may map memory such that a page of the guest's lies anywhere in one of ours. */
+static void shadow_buffers_at_odd_places(void **state)
+{
+	const uint64_t size = 16 * PAGE, at = KIT_BASE + KIT_MEMORY + 2;
+	const uint64_t shadow = at - 2 + PAGE, events = shadow + PAGE;
+	struct nk *nk = *state;
+	uint8_t *memory = nk->kit->memory + KIT_MEMORY - size;
+
+	if (nk->kit->mode != KIT_SHARED)
+		return;
+	assert_int_equal(dma_map(device_dma(nk->kit->dev), at, size, DMA_READABLE | DMA_WRITEABLE,
+	                         dup(nk->kit->fd), KIT_MEMORY - size),
+	                 0);
+	assert_int_equal(configure_shadow(nk, shadow, events), 0);
+	for (unsigned round = 1; round < 50; round++) {
+		struct cqe cqe;
+		uint32_t event;
+
+		nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
+		memcpy(memory + (shadow - at) + 8, &nk->io.tail, 4);
+		nk_doorbell(nk, 1, false, nk->io.tail);
+		kit_settle(nk->kit);
+		assert_true(nk_take(nk, &nk->io, &cqe, false));
+		assert_int_equal(cqe.status, 0);
+		do {
+			kit_turn(nk->kit);
+			memcpy(&event, memory + (events - at) + 8, 4);
+		} while (event != nk->io.tail);
+	}
+}
+
 int main(void)
 {
 	static const struct kit_test tests[] = {
@@ -763,6 +795,7 @@ int main(void)
 		KIT_TEST(shadow_values_are_checked),
 		KIT_TEST(wrong_doorbell_buffers_are_refused),
 		KIT_TEST(shadow_queues_survive_a_quiesce),
+		KIT_TEST(shadow_buffers_at_odd_places),
 	};
 	static const struct kit_test intx[] = {
 		KIT_TEST(the_pin_is_a_level),

@@ -74,7 +74,8 @@ static int write_staged(struct nvme_cq *cq)
 	size_t length = (size_t)cq->staged * NVME_CQE_SIZE;
 	uint8_t *entries = ob_dma_direct(n->dev, address, length, OB_DMA_TO_CLIENT);
 
-	if (!entries)
+	/* Where the client put it in our memory, a word may have no natural place. */
+	if (!entries || (uintptr_t)entries & 3)
 		return ob_dma_write(n->dev, address, cq->stage, length, &cq->op);
 	for (unsigned i = 0; i < cq->staged; i++)
 		store(entries + (size_t)i * NVME_CQE_SIZE, cq->stage + (size_t)i * NVME_CQE_SIZE);

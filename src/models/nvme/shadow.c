@@ -19,13 +19,21 @@ static uint64_t place(const struct nvme *n, uint64_t buffer, unsigned qid, bool 
 	return buffer + qid * UINT64_C(8) + (completion ? 4 : 0);
 }
 
-/* A value that the guest changes at any time is read, and written, in one piece. */
+/*
+ * A value that the guest changes at any time is read, and written, in one piece, wherever it has a
+ * natural place: where that lies in our memory is up to the client.
+ */
+static uint32_t *word_at(struct nvme *n, uint64_t address, enum ob_dma_dir dir)
+{
+	void *direct = ob_dma_direct(n->dev, address, 4, dir);
+
+	return (uintptr_t)direct & 3 ? NULL : direct;
+}
+
 static int load(struct nvme *n, struct nvme_shadow *shadow, uint64_t address)
 {
-	const uint32_t *direct = NULL;
+	const uint32_t *direct = word_at(n, address, OB_DMA_FROM_CLIENT);
 
-	if (!(address & 3))
-		direct = ob_dma_direct(n->dev, address, 4, OB_DMA_FROM_CLIENT);
 	if (!direct)
 		return ob_dma_read(n->dev, address, shadow->bytes, 4, &shadow->op);
 	ob_put_le32(shadow->bytes, le32toh(__atomic_load_n(direct, __ATOMIC_ACQUIRE)));
@@ -34,17 +42,17 @@ static int load(struct nvme *n, struct nvme_shadow *shadow, uint64_t address)
 
 static int store(struct nvme *n, struct nvme_shadow *shadow, uint64_t address, uint32_t value)
 {
-	uint32_t *direct = NULL;
+	uint32_t *direct = word_at(n, address, OB_DMA_TO_CLIENT);
+	int error = 0;
 
 	ob_put_le32(shadow->bytes, value);
-	if (!(address & 3))
-		direct = ob_dma_direct(n->dev, address, 4, OB_DMA_TO_CLIENT);
-	if (!direct)
-		return ob_dma_write(n->dev, address, shadow->bytes, 4, &shadow->op);
-	__atomic_store_n(direct, htole32(value), __ATOMIC_SEQ_CST);
+	if (direct)
+		__atomic_store_n(direct, htole32(value), __ATOMIC_RELAXED);
+	else
+		error = ob_dma_write(n->dev, address, shadow->bytes, 4, &shadow->op);
 	/* The event index before the next read of the shadow; the guest does it the other way. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return 0;
+	return error;
 }
 
 static void failed(struct nvme *n, int error, uint64_t address)
