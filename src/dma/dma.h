@@ -117,12 +117,20 @@ int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned p
 int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size, struct dma_waiter *waiter);
 
 /*
- * The same for all maps, never -ENOENT. Waits for maps that were dying before, too. Nothing can be
- * accessed any more when this returns for the first time; but of very many maps, only some go at a
- * time: -EAGAIN, and the caller calls again when others had their turn.
+ * The same for all maps that lie in a range. Waits for all that is dying. -ENOENT if there is none,
+ * or if the range cuts one: nothing is removed then. -EAGAIN when only some of very many are gone,
+ * though nothing can be accessed any more: the caller goes on with dma_unmap_rest() when others had
+ * their turn.
  */
 enum { DMA_UNMAP_BATCH = 256 };
 
+int dma_unmap_within(struct dma_space *space, uint64_t address, uint64_t size,
+                     struct dma_waiter *waiter);
+
+/* Goes on after -EAGAIN; returns 0, -EINPROGRESS or -EAGAIN. Waits for all that is dying. */
+int dma_unmap_rest(struct dma_space *space, struct dma_waiter *waiter);
+
+/* The same for all maps, never -ENOENT. After -EAGAIN it may be called again as well. */
 int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter);
 
 /* Dying maps count until they are gone. */

@@ -235,26 +235,6 @@ static bool let_go(struct dma_space *space, struct dma_map *map)
 	return true;
 }
 
-int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size, struct dma_waiter *waiter)
-{
-	unsigned place = dma_search(space, address);
-	struct dma_map *map;
-	bool gone;
-
-	if (place == space->count)
-		return -ENOENT;
-	map = space->maps[place];
-	if (map->address != address || map->size != size || map->dying)
-		return -ENOENT;
-	begin_dying(space, map);
-	dma_fault_ops(space, address, address + (size - 1));
-	gone = let_go(space, map);
-	if (!gone)
-		map->waiter = waiter;
-	call_woken(space);
-	return gone ? 0 : -EINPROGRESS;
-}
-
 /* Gives back holds, from the end: nothing has to move up. False: there may be more of them. */
 static bool let_some_go(struct dma_space *space)
 {
@@ -270,18 +250,10 @@ static bool let_some_go(struct dma_space *space)
 	return true;
 }
 
-int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter)
+int dma_unmap_rest(struct dma_space *space, struct dma_waiter *waiter)
 {
-	bool done;
+	bool done = let_some_go(space);
 
-	if (space->dying < space->count) {
-		for (unsigned i = 0; i < space->count; i++) {
-			if (!space->maps[i]->dying)
-				begin_dying(space, space->maps[i]);
-		}
-		dma_fault_ops(space, 0, UINT64_MAX);
-	}
-	done = let_some_go(space);
 	call_woken(space);
 	if (!done)
 		return -EAGAIN;
@@ -290,6 +262,87 @@ int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter)
 	waiter->next = space->all_waiters;
 	space->all_waiters = waiter;
 	return -EINPROGRESS;
+}
+
+/*
+ * The maps that lie in a range: *first is the first of them, and *count how many there are, dying
+ * ones included. -ENOENT if none is alive, or the range cuts one.
+ */
+static int maps_within(const struct dma_space *space, uint64_t address, uint64_t last,
+                       unsigned *first, unsigned *count)
+{
+	unsigned before = dma_search(space, address), i;
+	bool alive = false;
+
+	*first = before == space->count ? 0 : before;
+	if (before < space->count && space->starts[before] < address) {
+		const struct dma_map *map = space->maps[before];
+
+		if (!map->dying && address - map->address < map->size)
+			return -ENOENT;
+		(*first)++;
+	}
+	for (i = *first; i < space->count && space->starts[i] <= last; i++) {
+		const struct dma_map *map = space->maps[i];
+
+		if (map->dying)
+			continue;
+		if (map->size - 1 > last - map->address)
+			return -ENOENT;
+		alive = true;
+	}
+	*count = i - *first;
+	return alive ? 0 : -ENOENT;
+}
+
+int dma_unmap_within(struct dma_space *space, uint64_t address, uint64_t size,
+                     struct dma_waiter *waiter)
+{
+	unsigned first, count;
+	int rc;
+
+	if (size == 0 || size - 1 > UINT64_MAX - address)
+		return -ENOENT;
+	rc = maps_within(space, address, address + (size - 1), &first, &count);
+	if (rc)
+		return rc;
+	for (unsigned i = first; i < first + count; i++) {
+		if (!space->maps[i]->dying)
+			begin_dying(space, space->maps[i]);
+	}
+	dma_fault_ops(space, address, address + (size - 1));
+	return dma_unmap_rest(space, waiter);
+}
+
+int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size, struct dma_waiter *waiter)
+{
+	unsigned place = dma_search(space, address);
+	struct dma_map *map;
+	bool gone;
+
+	if (place == space->count || space->maps[place]->address != address ||
+	    space->maps[place]->size != size || space->maps[place]->dying)
+		return -ENOENT;
+	map = space->maps[place];
+	begin_dying(space, map);
+	dma_fault_ops(space, address, address + (size - 1));
+	gone = let_go(space, map);
+	if (!gone)
+		map->waiter = waiter;
+	call_woken(space);
+	return gone ? 0 : -EINPROGRESS;
+}
+
+int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter)
+{
+	if (space->dying < space->count) {
+		for (unsigned i = 0; i < space->count; i++) {
+			if (!space->maps[i]->dying)
+				begin_dying(space, space->maps[i]);
+		}
+		dma_fault_ops(space, 0, UINT64_MAX);
+	}
+	return dma_unmap_rest(space, waiter);
 }
 
 unsigned dma_map_count(const struct dma_space *space)

@@ -84,7 +84,7 @@ struct session {
 	struct dma_waiter unmap_waiter;
 	struct device_waiter quiesce_waiter;
 	struct ob_task step;
-	bool unmap_again; /* not all maps are gone yet: see dma_unmap_all() */
+	bool unmap_again; /* not all maps are gone yet: see dma_unmap_rest() */
 	struct session_access access;
 
 	struct session_irqs irqs;
@@ -132,8 +132,8 @@ int session_reply_fds(struct session *session, const struct wire_header *request
 
 void session_reply_error(struct session *session, const struct wire_header *request, int error);
 
-/* Unmaps all: 0, or -EINPROGRESS; then the step follows. */
-int session_unmap_all(struct session *session);
+/* Takes what an unmap returned: after -EAGAIN the rest follows, and this returns -EINPROGRESS. */
+int session_unmapping(struct session *session, int rc);
 
 /* access.c: the next slice, and when it was the last, the reply. Whether it was. */
 bool session_access_step(struct session *session);

@@ -312,10 +312,8 @@ static void finish(struct session *session)
 	session->ended(session->ended_context);
 }
 
-int session_unmap_all(struct session *session)
+int session_unmapping(struct session *session, int rc)
 {
-	int rc = dma_unmap_all(session->dma, &session->unmap_waiter);
-
 	if (rc != -EAGAIN)
 		return rc;
 	session->unmap_again = true;
@@ -326,7 +324,7 @@ int session_unmap_all(struct session *session)
 static void clear(struct session *session)
 {
 	session_move(session, SESSION_CLEARING);
-	if (session_unmap_all(session) == 0)
+	if (session_unmapping(session, dma_unmap_all(session->dma, &session->unmap_waiter)) == 0)
 		finish(session);
 }
 
@@ -354,7 +352,8 @@ static void run_step(struct ob_task *task)
 
 	if (session->unmap_again) {
 		session->unmap_again = false;
-		if (session_unmap_all(session))
+		if (session_unmapping(session,
+		                      dma_unmap_rest(session->dma, &session->unmap_waiter)))
 			return;
 	}
 	switch (session->state) {

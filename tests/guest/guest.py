@@ -201,6 +201,7 @@ class Guest:
     firmware   None: QEMU loads the kernel. "seabios", "ovmf": the firmware looks for one on a disk
     qemu_args  more for QEMU's command line
     shared     False: QEMU keeps the guest's memory to itself, and devices reach it by messages
+    iommu      True: there is an IOMMU in front of the devices (the kernel needs intel_iommu=on)
     log        where the console is saved when the guest ends
     wait       False: start() returns at once, and wait_ready() is yours to call
     """
@@ -215,6 +216,7 @@ class Guest:
         machine: str = "q35",
         memory: str = "512M",
         shared: bool = True,
+        iommu: bool = False,
         cpus: int = 2,
         accel: str = "tcg,thread=multi",
         log: Path | None = None,
@@ -227,6 +229,7 @@ class Guest:
         self.machine = machine
         self.memory = memory
         self.shared = shared
+        self.iommu = iommu
         self.cpus = cpus
         self.accel = accel
         self.log = log
@@ -293,6 +296,8 @@ class Guest:
         line += ["-serial", "chardev:console", "-serial", "chardev:commands"]
         line += ["-mon", "chardev=qmp,mode=control"]
         line += self._boot_args()
+        if self.iommu:  # before the devices behind it
+            line += ["-device", "intel-iommu,caching-mode=on"]
         for disk in self.disks:
             line += ["-device", disk.argument()]
         return line + self.qemu_args

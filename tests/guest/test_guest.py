@@ -322,6 +322,17 @@ def test_boot_from_disk(serve: Serve, boot: Boot, work: Path, firmware: str) -> 
     assert not kernel_complaints(guest)
 
 
+def test_iommu(serve: Serve, boot: Boot, work: Path) -> None:
+    """With an IOMMU, maps come and go with each command, and all of them at a reboot."""
+    serve(["nvme", "size=1G", f"socket={work}/a.sock"])
+    guest = boot(work / "a.sock", iommu=True, append="intel_iommu=on iommu.strict=1")
+    for _ in range(2):
+        assert guest.run("cat /sys/kernel/iommu_groups/*/type").split()[0] == "DMA"
+        run_fio(guest, size="2M")
+        assert not kernel_complaints(guest)
+        guest.reboot(hard=True)
+
+
 def nvme_json(guest: Guest, command: str) -> Any:
     return json.loads(guest.run(f"nvme {command} -o json"))
 

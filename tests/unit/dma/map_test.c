@@ -248,6 +248,28 @@ static void finds_its_way_in_65535_maps(void **state)
 	(void)state;
 }
 
+/* What lies in a range goes together; a range that cuts a map, or has none, changes nothing. */
+static void unmap_within_takes_whole_maps(void **state)
+{
+	struct dma_space *space = *state;
+	struct tracked_waiter waiter = TRACKED_WAITER;
+
+	for (unsigned i = 1; i <= 4; i++)
+		assert_int_equal(dma_map(space, i * 0x10000, 0x8000, DMA_READABLE, -1, 0), 0);
+	assert_int_equal(dma_unmap_within(space, 0, 0x10000, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_unmap_within(space, 0x18000, 0x8000, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_unmap_within(space, 0x14000, 0x20000, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_unmap_within(space, 0x10000, 0x14000, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_unmap_within(space, 0x50000, UINT64_MAX, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_unmap_within(space, 0x20000, 0, &waiter.waiter), -ENOENT);
+	assert_int_equal(dma_map_count(space), 4);
+	assert_int_equal(dma_unmap_within(space, 0x20000, 0x20000, &waiter.waiter), 0);
+	assert_int_equal(dma_map_count(space), 2);
+	assert_int_equal(dma_unmap(space, 0x10000, 0x8000, &waiter.waiter), 0);
+	assert_int_equal(dma_unmap_within(space, 0, UINT64_MAX, &waiter.waiter), 0);
+	assert_int_equal(dma_map_count(space), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -266,6 +288,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(refuses_descriptors_without_offsets, setup,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(closes_what_it_took_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(unmap_within_takes_whole_maps, setup, teardown),
 		cmocka_unit_test(finds_its_way_in_65535_maps),
 	};
 
