@@ -280,6 +280,40 @@ static void deallocate_reaches_the_drive(void **state)
 	assert_int_equal(kit_drive_count(nk->drive, OB_BLOCK_DISCARD), 170);
 }
 
+/* What a drive does on the spot is cut, so that others have their turns. */
+static void long_deallocations_are_cut(void **state)
+{
+	enum { CHUNK = 64 << 20, SIZE = 2 * CHUNK + 8192 };
+	const uint64_t lbas[] = {0, 8, 0};
+	const uint32_t blocks[] = {SIZE / 512, CHUNK / 512, 0};
+	struct nk *nk = *state;
+	enum kit_mode mode = nk->kit->mode;
+	struct kit_drive *drive;
+	uint64_t total = 0;
+
+	nk_free(nk);
+	*state = nk = nk_new(mode);
+	drive = kit_add_drive(nk->kit, "big", SIZE);
+	nk_start(nk, "drive=big");
+	nk_enable(nk);
+	nk_create_io(nk);
+	nk_submit(nk, &nk->io, dataset(nk, 3, lbas, blocks));
+	for (unsigned seen = 0; !nk_has(nk, &nk->io); seen = drive->call_count) {
+		kit_turn(nk->kit);
+		assert_in_range(drive->call_count - seen, 0, 2);
+	}
+	assert_int_equal(nk_wait(nk, &nk->io).status, 0);
+	assert_int_equal(drive->call_count, 4);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(drive->calls[i].op, OB_BLOCK_DISCARD);
+		assert_true(drive->calls[i].offset == (i < 3 ? total : 4096));
+		assert_in_range(drive->calls[i].length, 1, CHUNK);
+		total += drive->calls[i].length;
+	}
+	assert_true(total == SIZE + (uint64_t)CHUNK);
+	assert_int_equal(nk_run(nk, &nk->io, nk_sqe(FLUSH, 1)), 0);
+}
+
 static void a_bad_range_deallocates_nothing(void **state)
 {
 	struct nk *nk = *state;
@@ -652,6 +686,7 @@ int main(void)
 		KIT_TEST(write_zeroes_says_what_it_may),
 		KIT_TEST(writes_are_durable_when_asked),
 		KIT_TEST(deallocate_reaches_the_drive),
+		KIT_TEST(long_deallocations_are_cut),
 		KIT_TEST(a_bad_range_deallocates_nothing),
 		KIT_TEST(compare_tells_a_difference),
 		KIT_TEST(verify_reads_everything),

@@ -24,23 +24,52 @@ static unsigned range_count(const struct nvme_cmd *cmd)
 	return (cmd->dw[10] & 0xff) + 1;
 }
 
-/* One after the other. The ranges were checked, and are our copy. */
-static void discard_next(struct nvme_cmd *cmd, int error)
+/* Makes the next range that is not empty the one at hand; false: there are no more. */
+static bool next_range(struct nvme_cmd *cmd)
 {
 	unsigned shift = nvme_lba_shift(cmd->nvme, cmd->ns);
 
-	while (!error && cmd->step < range_count(cmd)) {
+	while (!cmd->length && cmd->step < range_count(cmd)) {
 		unsigned i = cmd->step++;
-		uint64_t offset = cmd->ns->offset + (range_lba(cmd, i) << shift);
 
-		if (!range_blocks(cmd, i))
-			continue;
-		error = nvme_submit(cmd, OB_BLOCK_DISCARD, 0, offset, range_blocks(cmd, i) << shift,
-		                    discard_next);
+		cmd->offset = cmd->ns->offset + (range_lba(cmd, i) << shift);
+		cmd->length = range_blocks(cmd, i) << shift;
+	}
+	return cmd->length;
+}
+
+static void discard_again(struct nvme_cmd *cmd);
+
+/*
+ * One after the other, and so much at a time that everybody else has turns: a drive may do it on
+ * the spot. The ranges were checked, and are our copy.
+ */
+static void discard_next(struct nvme_cmd *cmd, int error)
+{
+	uint64_t budget = NVME_WORK_CHUNK;
+
+	while (!error && next_range(cmd)) {
+		uint64_t offset = cmd->offset, length = cmd->length;
+
+		if (length > NVME_WORK_CHUNK)
+			length = NVME_WORK_CHUNK;
+		if (length > budget) {
+			nvme_cmd_yield(cmd, discard_again);
+			return;
+		}
+		budget -= length;
+		cmd->offset += length;
+		cmd->length -= length;
+		error = nvme_submit(cmd, OB_BLOCK_DISCARD, 0, offset, length, discard_next);
 		if (error == -EINPROGRESS)
 			return;
 	}
 	nvme_complete(cmd, nvme_block_status(cmd, error, true));
+}
+
+static void discard_again(struct nvme_cmd *cmd)
+{
+	discard_next(cmd, 0);
 }
 
 static void received(struct nvme_cmd *cmd)
@@ -54,6 +83,7 @@ static void received(struct nvme_cmd *cmd)
 			return;
 		}
 	}
+	cmd->length = 0;
 	if (ob_block_info(cmd->ns->block)->discard)
 		discard_next(cmd, 0);
 	else
