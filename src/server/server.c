@@ -214,13 +214,18 @@ struct server *server_new(const struct server_env *env, const char *id, struct o
 		ob_error_set(err, -ENOMEM, "out of memory");
 		return NULL;
 	}
+	if (session_hold_shared(env->loop)) {
+		ob_error_set(err, -ENOMEM, "out of memory");
+		free(server);
+		return NULL;
+	}
 	snprintf(server->id, sizeof(server->id), "%s", id);
 	server->loop = env->loop;
 	server->dev = dev;
 	server->accept_retry.expired = on_accept_retry;
 	if (server_start(server, opts, env->log, err)) {
 		listener_free(server->listener);
-		free(server);
+		server_free(server);
 		return NULL;
 	}
 	return server;
@@ -241,6 +246,8 @@ void server_close(struct server *server, void (*closed)(void *context), void *co
 
 void server_free(struct server *server)
 {
+	if (server)
+		session_drop_shared(server->loop);
 	free(server);
 }
 

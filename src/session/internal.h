@@ -30,8 +30,8 @@ enum session_irq_event { IRQ_ON_TRIGGER, IRQ_ON_MASK, IRQ_ON_UNMASK, IRQ_EVENTS 
 
 struct session_irqs {
 	struct pci_irq_sink sink;
-	struct notifier notifier;
-	struct ob_timer hold; /* of the pin's next signal: see unmask_pin() */
+	struct notifier *notifier; /* shared by all sessions of the loop */
+	struct ob_timer hold;      /* of the pin's next signal: see unmask_pin() */
 	/* One descriptor for each vector, -1 where there is none; NULL until the first is set. */
 	int *fds[PCI_IRQ_KINDS][IRQ_EVENTS];
 	unsigned held; /* descriptors in them */

@@ -46,7 +46,7 @@ static void notify(struct session *session, enum pci_irq kind, unsigned vector,
 	const int *fds = session->irqs.fds[kind][event];
 
 	if (fds && fds[vector] >= 0)
-		notifier_signal(&session->irqs.notifier, fds[vector]);
+		notifier_signal(session->irqs.notifier, fds[vector]);
 }
 
 static void signal_irq(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
@@ -134,7 +134,7 @@ static int assign(struct session *session, const struct wire_set_irqs *set,
 	if (request->fd_count != set->count)
 		return refuse(request, -EINVAL, "count: as many as descriptors (or none) expected");
 	for (unsigned i = 0; i < set->count; i++) {
-		if (notifier_accept(&session->irqs.notifier, request->fds[i]))
+		if (notifier_accept(session->irqs.notifier, request->fds[i]))
 			return refuse(request, -EINVAL, "descriptors: eventfds expected");
 	}
 	if (session->irqs.held + dma_fd_count(session->dma) + added_by(session, set, event) >
@@ -245,5 +245,5 @@ void session_irqs_end(struct session *session)
 			free(fds);
 		}
 	}
-	notifier_end(&session->irqs.notifier);
+	notifier_put(ob_dev_loop(session->dev));
 }

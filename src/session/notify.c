@@ -5,9 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "base/list.h"
+#include "loop/loop.h"
 
 /*
  * The head of the ring of completions, which the kernel maps at the address that aio_context_t is.
@@ -111,4 +115,45 @@ void notifier_end(struct notifier *notifier)
 		close(notifier->source);
 	}
 	*notifier = (struct notifier){.mode = NOTIFIER_UNSET};
+}
+
+struct shared_notifier {
+	struct loop_shared link;
+	struct notifier notifier;
+	unsigned users;
+};
+
+static const char kind;
+
+static struct shared_notifier *find(struct ob_loop *loop)
+{
+	struct loop_shared *link = loop_shared_find(loop, &kind);
+
+	return link ? container_of(link, struct shared_notifier, link) : NULL;
+}
+
+struct notifier *notifier_get(struct ob_loop *loop)
+{
+	struct shared_notifier *shared = find(loop);
+
+	if (!shared) {
+		shared = calloc(1, sizeof(*shared));
+		if (!shared)
+			return NULL;
+		shared->link.kind = &kind;
+		loop_shared_add(loop, &shared->link);
+	}
+	shared->users++;
+	return &shared->notifier;
+}
+
+void notifier_put(struct ob_loop *loop)
+{
+	struct shared_notifier *shared = find(loop);
+
+	if (--shared->users)
+		return;
+	loop_shared_remove(loop, &shared->link);
+	notifier_end(&shared->notifier);
+	free(shared);
 }

@@ -16,6 +16,8 @@
 
 #include <linux/aio_abi.h>
 
+struct ob_loop;
+
 enum notifier_mode { NOTIFIER_UNSET, NOTIFIER_AIO, NOTIFIER_WRITE };
 
 /* Zeroed to begin with. Costs nothing before the first notifier_accept(). */
@@ -32,5 +34,13 @@ int notifier_accept(struct notifier *notifier, int fd);
 void notifier_signal(struct notifier *notifier, int fd);
 
 void notifier_end(struct notifier *notifier);
+
+/*
+ * The one that all sessions of a loop share, for as long as somebody holds it; NULL on ENOMEM. To
+ * end one takes the kernel some 20 ms (it waits until no processor can be using the context any
+ * more), and the whole process with it: so a departing client must not cause that.
+ */
+struct notifier *notifier_get(struct ob_loop *loop);
+void notifier_put(struct ob_loop *loop);
 
 #endif

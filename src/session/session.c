@@ -427,6 +427,11 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 
 	if (!session)
 		return NULL;
+	session->irqs.notifier = notifier_get(ob_dev_loop(dev));
+	if (!session->irqs.notifier) {
+		free(session);
+		return NULL;
+	}
 	session->dev = dev;
 	session->pci = device_pci(dev);
 	session->dma = device_dma(dev);
@@ -442,6 +447,16 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 	session_irqs_init(session);
 	session_remote_init(session);
 	return session;
+}
+
+int session_hold_shared(struct ob_loop *loop)
+{
+	return notifier_get(loop) ? 0 : -ENOMEM;
+}
+
+void session_drop_shared(struct ob_loop *loop)
+{
+	notifier_put(loop);
 }
 
 void session_free(struct session *session)

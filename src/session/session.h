@@ -71,6 +71,13 @@ void session_twin_message(struct session *session, uint8_t *message, size_t leng
  */
 void session_end(struct session *session, void (*ended)(void *context), void *context);
 
+/*
+ * What the sessions of a loop share is made when first needed, and freed with the last session or
+ * holder. That takes milliseconds in which nobody is served: who makes sessions holds it.
+ */
+int session_hold_shared(struct ob_loop *loop); /* 0 or -ENOMEM */
+void session_drop_shared(struct ob_loop *loop);
+
 /* Only after ended was called. */
 void session_free(struct session *session);
 
