@@ -45,6 +45,7 @@ const struct ob_prop server_props[] = {
 	{.name = "queue",
          .type = OB_PROP_BOOL,
          .offset = FIELD(queue),
+         .preset = "off",
          .help = "a second client waits until the first leaves, instead of being refused"},
 	{.name = "allow-uid",
          .type = OB_PROP_STRING,

@@ -222,7 +222,7 @@ static const struct ob_prop nvme_prop_table[] = {
          .choices = block_sizes, .help = "logical block size in bytes"},
 	{"mdts", OB_PROP_UINT32, offsetof(struct nvme_props, mdts), .min = 1, .max = 9,
          .preset = "7", .help = "largest transfer: 4 KiB times 2 to the power of this"},
-	{"ioeventfds", OB_PROP_BOOL, offsetof(struct nvme_props, ioeventfds),
+	{"ioeventfds", OB_PROP_BOOL, offsetof(struct nvme_props, ioeventfds), .preset = "off",
          .help = "doorbells by eventfd for clients that ask; the guest must use shadow doorbells"},
 	{"poll-max-us", OB_PROP_UINT32, offsetof(struct nvme_props, poll_max_us), .max = 1000,
          .preset = "50",
