@@ -48,7 +48,8 @@ def one_start(folder: Path) -> tuple[float, int]:
     path = folder / "nvme.sock"
     words = [str(BINARY), "nvme", "size=1G", f"socket={path}"]
     began = time.perf_counter()
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    null = subprocess.DEVNULL
+    process = subprocess.Popen(words, stdin=null, stdout=null, stderr=null)
     try:
         connect_when_there(path, 10)
         taken = time.perf_counter() - began

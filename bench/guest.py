@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """fio in a guest: a disk that outboard serves beside the nvme device that is part of QEMU.
 
@@ -172,12 +171,12 @@ def failures(rows: list[Row]) -> list[str]:
 def main() -> int:
     args = parse_arguments()
     if not (GUEST_DIR / "guest.stamp").exists():
-        print("bench-guest: no guest root yet: scripts/guest-root makes it", file=sys.stderr)
+        print("bench: no guest root yet: scripts/guest-root makes it", file=sys.stderr)
         return 1
     try:
         rows = summarize(run_all(args))
     except (GuestError, ServerError, OSError) as error:
-        print(f"bench-guest: {error}", file=sys.stderr)
+        print(f"bench: {error}", file=sys.stderr)
         return 1
     if args.json != "-":
         print_table(rows, args)
@@ -187,7 +186,7 @@ def main() -> int:
         sys.stdout.write(text) if args.json == "-" else Path(args.json).write_text(text)
     found = failures(rows) if args.check else []
     for failure in found:
-        print(f"bench-guest: {failure}", file=sys.stderr)
+        print(f"bench: {failure}", file=sys.stderr)
     return 1 if found else 0
 
 
