@@ -73,6 +73,8 @@ int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint6
 	if (error == -EINPROGRESS) {
 		cmd->phase = NVME_BLOCK;
 		n->requests++;
+	} else {
+		n->moved += length;
 	}
 	return error;
 }

@@ -20,12 +20,13 @@ struct nvme;
 struct nvme_cmd;
 
 enum {
-	NVME_MAX_COMMANDS = 1024, /* in flight on one controller */
-	NVME_ADMIN_RESERVE = 16,  /* of these, for the admin queue only */
-	NVME_COMMAND_CHUNK = 16,  /* allocated at a time */
-	NVME_FETCH_BATCH = 32,    /* entries fetched from a queue before others have their turn */
-	NVME_TURN_BUDGET = 256,   /* entries fetched before the event loop has its turn */
-	NVME_POST_BATCH = 16,     /* completions written at a time */
+	NVME_MAX_COMMANDS = 1024,  /* in flight on one controller */
+	NVME_ADMIN_RESERVE = 16,   /* of these, for the admin queue only */
+	NVME_COMMAND_CHUNK = 16,   /* allocated at a time */
+	NVME_FETCH_BATCH = 32,     /* entries fetched from a queue before others have their turn */
+	NVME_TURN_BUDGET = 256,    /* entries fetched before the event loop has its turn, */
+	NVME_TURN_BYTES = 4 << 20, /* and bytes that drives moved on the spot */
+	NVME_POST_BATCH = 16,      /* completions written at a time */
 	NVME_INLINE_RANGES = 16,
 	NVME_MAX_RANGES = 1024, /* what an ob_xfer takes */
 	NVME_PAGE = 4096,       /* the buffers of the page pool */
@@ -193,6 +194,7 @@ struct nvme {
 	struct nvme_poll poll;
 	struct ob_task turn;
 	bool in_turn;
+	uint64_t moved;  /* bytes, on the spot, in this turn */
 	bool quiescing;  /* between quiesce and resume */
 	bool disabling;  /* CC.EN went to 0, requests are still in flight */
 	bool irq_raised; /* INTA# */

@@ -188,6 +188,12 @@ static bool is_skipped(struct nvme_sq *sq)
 	return false;
 }
 
+/* Whether drives that do things on the spot have done enough of them for this turn. */
+static bool is_spent(const struct nvme *n)
+{
+	return n->moved >= NVME_TURN_BYTES;
+}
+
 /*
  * Begins the commands whose entries stand in bytes. They were counted before, but in the meantime
  * somebody else may have taken the last command: the rest is fetched again later.
@@ -202,7 +208,7 @@ static unsigned begin(struct nvme_sq *sq, const uint8_t *bytes, unsigned count)
 		struct nvme_cmd *cmd;
 		bool skip;
 
-		if (!nvme_running(n) || !nvme_cmd_available(n, sq->id))
+		if (!nvme_running(n) || !nvme_cmd_available(n, sq->id) || (done && is_spent(n)))
 			break;
 		skip = is_skipped(sq);
 		st->head = (uint16_t)((st->head + 1u) % st->entries);
@@ -322,6 +328,7 @@ static void run_yielded(struct nvme *n)
 	struct nvme_link *last = n->yielded.prev;
 
 	/* What yields again comes after last. */
+	n->moved = 0;
 	while (!nvme_link_empty(&n->yielded)) {
 		struct nvme_link *link = n->yielded.next;
 		struct nvme_cmd *cmd = ob_container_of(link, struct nvme_cmd, turn_link);
@@ -329,7 +336,7 @@ static void run_yielded(struct nvme *n)
 		nvme_link_del(link);
 		cmd->phase = NVME_WORKING;
 		cmd->again(cmd);
-		if (link == last || nvme_link_empty(&n->yielded))
+		if (link == last || is_spent(n))
 			break;
 	}
 }
@@ -339,8 +346,9 @@ static bool fetch_round(struct nvme *n)
 {
 	unsigned queues = n->props->num_queues + 1, budget = NVME_TURN_BUDGET;
 
-	while (budget && any(n, n->ready)) {
-		for (unsigned i = 0; i < queues && budget; i++) {
+	n->moved = 0;
+	while (budget && !is_spent(n) && any(n, n->ready)) {
+		for (unsigned i = 0; i < queues && budget && !is_spent(n); i++) {
 			unsigned id = n->next_sq++ % queues, done;
 
 			n->next_sq %= queues;
