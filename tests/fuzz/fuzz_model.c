@@ -4,7 +4,7 @@
  * messages, or both in turn, resets and quiesces at any time, drives that wait and fail.
  *
  * An input: three bytes (which model, setup, mode of the drive), then actions until it ends. An
- * action is a byte (enum action, modulo ACTIONS) and what its function below takes.
+ * action is a byte (enum action in its lower half) and what its function below takes.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -38,7 +38,7 @@ enum action {
 	ACTION_QUIESCE,
 	ACTION_UNMAP,
 	ACTION_RING,
-	ACTIONS,
+	ACTION_KINDS = 15,
 };
 
 enum {
@@ -314,15 +314,15 @@ static void act_ring(struct rig *rig, struct input *in)
 
 static void act_player(struct rig *rig, struct input *in, enum action action)
 {
-	if (action == ACTION_COMMAND)
-		player_command(&rig->player, in);
-	else
+	if (action == ACTION_ENABLE)
 		player_enable(&rig->player);
+	else
+		player_command(&rig->player, in);
 }
 
 static void act(struct rig *rig, struct input *in)
 {
-	enum action action = input_u8(in) % ACTIONS;
+	enum action action = input_u8(in) & ACTION_KINDS;
 
 	switch (action) {
 	case ACTION_WRITE:

@@ -4,8 +4,8 @@
  * an edu or an nvme behind it. There is no socket: the session's link is played here, as strictly
  * as transport is, and what the session sends is checked against the protocol.
  *
- * An input: two bytes (enum setup), then actions until it ends. An action is a byte (enum action,
- * modulo ACTIONS) and what its function below takes.
+ * An input: two bytes (enum setup), then actions until it ends. An action is a byte (enum action in
+ * its lower half) and what its function below takes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -48,12 +48,14 @@ enum action {
 	ACTION_ENABLE,
 	ACTION_TWIN,
 	ACTION_LINK_OVER,
-	ACTIONS,
+	ACTION_RING,
+	ACTION_KINDS = 15,
 };
 
 enum {
 	MAX_MESSAGE = 1 << 17,
 	MAX_ASKED = 64, /* requests that a session has under way */
+	BELLS = 4,      /* eventfds of doorbells that the client keeps */
 	MAX_ACTIONS = 2048,
 	TURNS = 3,
 };
@@ -71,12 +73,13 @@ struct rig {
 	struct session_limits limits;
 	uint8_t *reserved;
 	size_t reserved_size;
-	bool has_twin, paused, go, closed, ended, over, answering, may_skip;
+	bool has_twin, paused, closed, ended, over, answering;
 	struct wire_header pending; /* a command without its reply */
 	bool is_pending;
-	uint32_t fds_promised; /* max_msg_fds of the client */
 	struct asked asked[MAX_ASKED];
 	unsigned asked_count;
+	int bells[BELLS];
+	unsigned bell_count;
 };
 
 /* The link */
@@ -95,12 +98,11 @@ static uint8_t *reserve(struct session_link *link, size_t size)
 	return rig->reserved;
 }
 
-static void take_reply(struct rig *rig, const struct wire_header *header, unsigned fd_count)
+static void take_reply(struct rig *rig, const struct wire_header *header)
 {
 	must(rig->is_pending && header->id == rig->pending.id &&
 	     header->command == rig->pending.command);
 	must(!(header->flags & WIRE_ERROR) || (header->error && header->size == sizeof(*header)));
-	must(fd_count <= (rig->fds_promised ? rig->fds_promised : 1));
 	rig->is_pending = false;
 }
 
@@ -131,7 +133,7 @@ static void send_out(struct rig *rig, size_t size, unsigned fd_count, bool twin)
 	must(header.size == size);
 	if ((header.flags & WIRE_TYPE_MASK) == WIRE_TYPE_REPLY) {
 		must(!twin);
-		take_reply(rig, &header, fd_count);
+		take_reply(rig, &header);
 	} else {
 		must(twin == rig->has_twin && !fd_count);
 		take_request(rig, &header, rig->reserved + sizeof(header));
@@ -142,9 +144,20 @@ static void send_out(struct rig *rig, size_t size, unsigned fd_count, bool twin)
 
 static void commit(struct session_link *link, size_t size, const int *fds, unsigned fd_count)
 {
-	for (unsigned i = 0; i < fd_count; i++)
-		must(fcntl(fds[i], F_GETFD) >= 0);
-	send_out(container_of(link, struct rig, link), size, fd_count, false);
+	struct rig *rig = container_of(link, struct rig, link);
+	struct wire_header header;
+
+	memcpy(&header, rig->reserved, sizeof(header));
+	for (unsigned i = 0; i < fd_count; i++) {
+		int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+
+		must(fd >= 0);
+		if (header.command == WIRE_GET_REGION_IO_FDS && rig->bell_count < BELLS)
+			rig->bells[rig->bell_count++] = fd;
+		else
+			close(fd);
+	}
+	send_out(rig, size, fd_count, false);
 }
 
 static uint8_t *twin_reserve(struct session_link *link, size_t size)
@@ -163,7 +176,6 @@ static void pause_link(struct session_link *link, bool paused)
 
 	must(rig->paused != paused);
 	rig->paused = paused;
-	rig->go = !paused;
 }
 
 static void close_link(struct session_link *link, int reason)
@@ -227,20 +239,12 @@ static void reconnect(struct rig *rig, unsigned turns)
  */
 static void until_ready(struct rig *rig)
 {
-	if (rig->paused && !rig->closed) {
-		rig->go = false;
-		for (unsigned i = 0; rig->paused && !rig->closed && i < TURNS; i++)
-			stage_turn(&rig->stage);
-		if (rig->paused && !rig->closed) {
-			bool *done = &rig->go;
-
-			if (rig->stage.drive.mode == DRIVE_HOLD)
-				stage_drive_mode(&rig->stage, DRIVE_NOW);
-			for (unsigned i = 0; !*done && !rig->closed && i < STAGE_SETTLE; i++)
-				stage_turn(&rig->stage);
-			must(*done || rig->closed);
-		}
+	for (unsigned i = 0; rig->paused && !rig->closed && i < STAGE_SETTLE; i++) {
+		if (i == TURNS && rig->stage.drive.mode == DRIVE_HOLD)
+			stage_drive_mode(&rig->stage, DRIVE_NOW);
+		stage_turn(&rig->stage);
 	}
+	must(!rig->paused || rig->closed);
 	if (rig->closed)
 		reconnect(rig, 0);
 	/* Whoever was not paused has replied. */
@@ -475,12 +479,22 @@ static void act_twin(struct rig *rig, struct input *in)
 		reconnect(rig, 0);
 }
 
+/* An eventfd that came with GET_REGION_IO_FDS, perhaps of a session before. */
+static void act_ring(struct rig *rig, struct input *in)
+{
+	const uint64_t one = 1;
+	uint8_t which = input_u8(in);
+	ssize_t n;
+
+	if (!rig->bell_count)
+		return;
+	n = write(rig->bells[which % rig->bell_count], &one, sizeof(one));
+	(void)n;
+}
+
 static void act(struct rig *rig, struct input *in)
 {
-	switch (input_u8(in) % ACTIONS) {
-	case ACTION_MESSAGE:
-		act_message(rig, in);
-		break;
+	switch (input_u8(in) & ACTION_KINDS) {
 	case ACTION_TURNS:
 		turns(rig, input_u8(in) & 7);
 		break;
@@ -514,6 +528,11 @@ static void act(struct rig *rig, struct input *in)
 	case ACTION_LINK_OVER:
 		rig->over = true;
 		break;
+	case ACTION_RING:
+		act_ring(rig, in);
+		break;
+	default:
+		act_message(rig, in);
 	}
 }
 
@@ -561,7 +580,6 @@ static void begin(struct rig *rig, uint8_t setup, uint8_t more)
 		                                      .max_dma_maps = 3,
 		                                      .max_fds = 6};
 	rig->limits.twin_socket = !(more & SETUP_NO_TWIN);
-	rig->fds_promised = UINT32_MAX; /* checked only where it is said here */
 	rig->answering = setup & SETUP_ANSWER;
 	connect_client(rig);
 	if (setup & SETUP_NEGOTIATED)
@@ -588,6 +606,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		act(rig, &in);
 	disconnect(rig, 0);
 	free(rig->reserved);
+	while (rig->bell_count)
+		close(rig->bells[--rig->bell_count]);
 	stage_end(&rig->stage);
 	free(rig);
 	return 0;

@@ -34,6 +34,10 @@ static int carry_out(struct stage_drive *drive, const struct ob_block_request *r
 
 	if (drive->mode == DRIVE_FAIL)
 		return -EIO;
+	/* Most inputs need no disk, and a large one takes time. */
+	if (!drive->data)
+		drive->data = calloc(1, STAGE_DISK);
+	must(drive->data);
 	if (request->op == OB_BLOCK_WRITE_ZEROES || request->op == OB_BLOCK_DISCARD)
 		memset(drive->data + offset, 0, request->length);
 	for (unsigned i = 0; request->op <= OB_BLOCK_WRITE && i < request->iovcnt; i++) {
@@ -86,13 +90,10 @@ void stage_drive_mode(struct stage *stage, enum drive_mode mode)
 		ob_task_schedule(stage->loop, &stage->drive.finish);
 }
 
-static void make_drives(struct stage *stage)
+static void make_drive(struct stage *stage)
 {
 	struct stage_drive *drive = &stage->drive;
-	cleanup_opts struct opts opts = {0};
-	struct ob_error err = {""};
 
-	drive->data = calloc(1, STAGE_DISK);
 	drive->finish.run = finish;
 	drive->block.driver = &stage_driver;
 	drive->block.loop = stage->loop;
@@ -103,9 +104,17 @@ static void make_drives(struct stage *stage)
 	                                           .discard_zeroes = true,
 	                                           .volatile_cache = true};
 	snprintf(drive->block.name, sizeof(drive->block.name), "d0");
+}
+
+static struct ob_block *make_mem(struct stage *stage)
+{
+	cleanup_opts struct opts opts = {0};
+	struct ob_error err = {""};
+
 	must(!opts_parse(&opts, "driver=mem,node-name=m0,size=1M", NULL, &err));
 	stage->mem = block_open(stage->loop, &stage->log, &opts, &err);
-	must(drive->data && stage->mem);
+	must(stage->mem);
+	return stage->mem;
 }
 
 static struct ob_block *claim(void *context, const char *name, const char *user,
@@ -113,7 +122,7 @@ static struct ob_block *claim(void *context, const char *name, const char *user,
 {
 	struct stage *stage = context;
 
-	return name[0] == 'd' ? &stage->drive.block : stage->mem;
+	return name[0] == 'd' ? &stage->drive.block : make_mem(stage);
 }
 
 static void release(void *context, struct ob_block *block, const char *user)
@@ -157,7 +166,7 @@ void stage_begin(struct stage *stage, const char *model, const char *options)
 	for (unsigned i = 0; i < STAGE_FDS; i++)
 		stage->fds[i] = -1;
 	must(!loop_fd_add(stage->loop, &stage->guard));
-	make_drives(stage);
+	make_drive(stage);
 	must(!opts_parse(&opts, options, NULL, &err));
 	stage->dev = device_new(device_model_find(model), "f0", &env, &opts, &err);
 	if (!stage->dev)
@@ -170,9 +179,12 @@ void stage_end(struct stage *stage)
 	stage_quiesce(stage);
 	must(!dma_map_count(device_dma(stage->dev)) && !dma_fd_count(device_dma(stage->dev)));
 	device_free(stage->dev);
-	must(!stage->drive.held && !stage->drive.block.in_flight && !stage->mem->in_flight);
+	must(!stage->drive.held && !stage->drive.block.in_flight);
 	ob_task_cancel(&stage->drive.finish);
-	block_close(stage->mem);
+	if (stage->mem) {
+		must(!stage->mem->in_flight);
+		block_close(stage->mem);
+	}
 	free(stage->drive.data);
 	for (unsigned i = 0; i < STAGE_FDS; i++) {
 		if (stage->fds[i] >= 0)
