@@ -177,7 +177,10 @@ static uint64_t sleep_ns(struct ob_loop *loop, int timeout_ms, bool busy)
 	return until_timer < limit ? until_timer : limit;
 }
 
-/* epoll_pwait2() takes nanoseconds; before Linux 5.11, milliseconds have to do, rounded up. */
+/*
+ * epoll_pwait2() takes nanoseconds. Before Linux 5.11, and in sandboxes that know no newer calls,
+ * milliseconds have to do, rounded up.
+ */
 static int wait_events(struct ob_loop *loop, uint64_t ns)
 {
 	struct timespec timeout = {.tv_sec = (time_t)(ns / 1000000000),
@@ -187,7 +190,7 @@ static int wait_events(struct ob_loop *loop, uint64_t ns)
 
 	if (ns && ns != UINT64_MAX && !loop->coarse) {
 		n = epoll_pwait2(loop->epoll, loop->events, LOOP_EVENTS, &timeout, NULL);
-		if (n >= 0 || errno != ENOSYS)
+		if (n >= 0 || (errno != ENOSYS && errno != EPERM))
 			return n;
 		loop->coarse = true;
 	}

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Timers: in order, not early, moved, and cancelled from callbacks. */
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -165,6 +171,59 @@ static void again(void **state)
 	loop_free(loop);
 }
 
+/* From here on, the system call fails with this. */
+static bool refuse_call(unsigned number, int error)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = {.len = ARRAY_SIZE(code), .filter = code};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
+/* Exit status: 0, or 1; 77 where there is no seccomp. */
+static int wait_without_nanoseconds(int error)
+{
+	struct ob_loop *loop = loop_new();
+	struct alarm alarm = {0};
+	int rc = 0;
+
+	if (!refuse_call(SYS_epoll_pwait2, error))
+		return 77;
+	alarm.loop = loop;
+	alarm.timer.expired = on_expired;
+	ob_timer_arm(loop, &alarm.timer, 2 * ms);
+	for (unsigned i = 0; i < 100 && !rc && !alarm.calls; i++)
+		rc = loop_turn(loop, -1);
+	loop_free(loop);
+	return rc || !alarm.calls;
+}
+
+/* Old kernels do not know the call, and old sandboxes refuse what they do not know. */
+static void kernels_and_sandboxes_without_nanoseconds(void **state)
+{
+	static const int errors[] = {ENOSYS, EPERM};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(errors); i++) {
+		pid_t pid = fork();
+		int status;
+
+		assert_true(pid >= 0);
+		if (!pid)
+			_exit(wait_without_nanoseconds(errors[i]));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		if (WEXITSTATUS(status) == 77)
+			skip();
+		assert_int_equal(WEXITSTATUS(status), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -173,6 +232,7 @@ int main(void)
 		cmocka_unit_test(shorter_waits_stay),
 		cmocka_unit_test(cancelled_in_callback),
 		cmocka_unit_test(again),
+		cmocka_unit_test(kernels_and_sandboxes_without_nanoseconds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
