@@ -133,6 +133,13 @@ static void on_acceptable(struct loop_fd *watch, uint32_t events)
 	struct client *client = server->client;
 	int fd;
 
+	/* An inherited socket is others' too. Its watch would go on saying this for ever. */
+	if (events & EPOLLHUP) {
+		log_error(&server->log,
+		          "the listening socket was shut down: no client can connect any more");
+		loop_fd_remove(server->loop, watch);
+		return;
+	}
 	/*
 	 * A client that reconnects at once must not be turned away because its own old connection
 	 * was not yet read to the end.

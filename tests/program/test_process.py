@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import Run, Start
 from outboard import BIN, LIMIT, is_sanitized, sockets_in, wait_until
-from vfio_user import Client
+from vfio_user import REGION_BAR0, Client
 
 HERE = Path(__file__).resolve().parent
 
@@ -139,6 +139,19 @@ def test_fd_in_long_form(outboard: Start, folder: Path, listener: socket.socket)
     server = f"x-vfio-user-server,id=s0,device=d0,fd={number}"
     outboard("-device", "edu,id=d0", "-object", server, pass_fds=[number])
     Client(folder / "keep.sock").close()
+
+
+def test_fd_that_is_shut_down(outboard: Start, folder: Path, listener: socket.socket) -> None:
+    process = outboard("edu", f"--fd={listener.fileno()}", pass_fds=[listener.fileno()])
+    with Client(folder / "keep.sock") as client:
+        listener.shutdown(socket.SHUT_RDWR)
+        process.wait_log("shut down")
+        before = cpu_ticks(process.pid)
+        time.sleep(0.3)
+        assert cpu_ticks(process.pid) - before <= 1
+        assert client.read32(REGION_BAR0, 0) == 0x010000ED
+    assert process.errors().count("shut down") == 1
+    assert process.stop() == 0
 
 
 def test_fd_twice_is_refused(run: Run, listener: socket.socket) -> None:
