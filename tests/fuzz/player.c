@@ -14,6 +14,8 @@ enum {
 	CC_ON = 0x00460001, /* entries of 64 and 16 bytes, enabled */
 	PAGE = 4096,
 	LIST_PAGES = 64,
+	DATA_PAGES = 112,
+	SCATTER = 37, /* no two pages of the list follow each other */
 	SGL_PARTS = 16,
 };
 
@@ -55,7 +57,8 @@ static void make_lists(struct player *player)
 	uint8_t list[LIST_PAGES * 8], sgl[SGL_PARTS * 16] = {0};
 
 	for (unsigned i = 0; i < LIST_PAGES; i++)
-		ob_put_le64(list + 8 * i, STAGE_BASE + PLAYER_DATA + (uint64_t)PAGE * i);
+		ob_put_le64(list + 8 * i,
+		            STAGE_BASE + PLAYER_DATA + (uint64_t)PAGE * (i * SCATTER % DATA_PAGES));
 	for (unsigned i = 0; i < SGL_PARTS; i++) {
 		ob_put_le64(sgl + 16 * i, STAGE_BASE + PLAYER_DATA + (uint64_t)PAGE * 2 * i);
 		ob_put_le32(sgl + 16 * i + 8, 512);
