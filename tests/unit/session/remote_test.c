@@ -290,6 +290,8 @@ static void cancelled_while_queued(void **state)
 	answer(rig, id, WIRE_DMA_READ, 0x1000, 4, "abcd", 4);
 	assert_int_equal(ops[69].done, 1);
 	assert_false(rig_receive(rig));
+	for (unsigned i = 0; i < 64; i++)
+		ob_dma_cancel(rig->dev, &ops[i].op);
 }
 
 static void unmap_ends_what_waits(void **state)
