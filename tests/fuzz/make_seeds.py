@@ -4,9 +4,9 @@
 
     tests/fuzz/make_seeds.py FOLDER
 
-makes FOLDER/session and FOLDER/model: every command of NVMe in each kind of guest memory, waits that
-are interrupted, long accesses, memory that is cut. scripts/fuzz --store takes what is of use into the
-stored corpus.
+makes FOLDER/session and FOLDER/model: every command of NVMe in each kind of guest memory, waits
+that are interrupted, long accesses, memory that is cut. With them in build/fuzz/corpus,
+scripts/fuzz --store takes what is of use into the stored corpus.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import sys
 from pathlib import Path
 
 BASE = 0x100000
-LIST, DATA = BASE + 0x8000, BASE + 0x10000
+DATA = BASE + 0x10000
 
 # player.h: how to treat a command.
 ADMIN, IO = 0, 1
-BEND, NSID, HOLD_BELL, USE_SGL, USE_LIST, RAW = 4, 8, 16, 32, 64, 128
+USE_SGL, USE_LIST = 32, 64
 
 # stage.h: enum drive_mode, enum stage_fd.
-NOW, LATER, LAST_FIRST, HOLD, FAIL = range(5)
-FD_MEMORY, FD_SMALL, FD_ODD, FD_READ_ONLY, FD_EVENT, FD_FULL, FD_PIPE_READ, FD_PIPE_WRITE = range(8)
+NOW, LATER, _, HOLD, FAIL = range(5)
+FD_EVENT, FD_FULL = 4, 5
 
 
 def command(
@@ -105,61 +105,72 @@ def memory(action: int, places: dict[int, bytes]) -> bytes:
 
 
 # fuzz_model.c
-M_WRITE, M_READ, M_BULK, M_MEMORY, M_COMMAND, M_ENABLE, M_TURNS = range(7)
-M_ANSWER, M_DRIVE, M_IRQ, M_QUIESCE, M_UNMAP, M_RING = range(7, 13)
+M_WRITE, _, M_BULK, M_MEMORY, M_COMMAND, _, M_TURNS = range(7)
+M_DRIVE, M_QUIESCE, M_UNMAP = 8, 10, 11
 
 
-def model_seeds() -> dict[str, bytes]:
+SETUPS = {"shared": 0x1D, "messages": 0x1C, "pieces": 0x1F, "mem": 0x5D}
+
+
+def command_seeds() -> dict[str, bytes]:
+    """Every command in every kind of memory, with each kind of drive."""
     seeds = {}
-    both = admin_commands(), io_commands()
-    for name, setup in {"shared": 0x1D, "messages": 0x1C, "pieces": 0x1F, "mem": 0x5D}.items():
+    entry = bytearray(command(IO, 0x4002, 0, 0, 7))
+    struct.pack_into("<QI3xB", entry, 25, BASE + 0x9000, 48, 0x20)
+    for name, setup in SETUPS.items():
         for mode in range(5):
-            start = bytes([1, setup, mode])
-            places = {0x10000: dataset_ranges(8)}
-            for kind, commands in zip(("admin", "io"), both):
+            start = bytes([1, setup, mode]) + memory(M_MEMORY, {0x10000: dataset_ranges(8)})
+            for kind, commands in (("admin", admin_commands()), ("io", io_commands())):
                 for at in range(0, len(commands), 8):
                     body = b"".join(bytes([M_COMMAND]) + c for c in commands[at : at + 8])
-                    head = start + memory(M_MEMORY, places)
-                    seeds[f"{kind}-{name}-{mode}-{at}"] = head + body
-            entry = bytearray(command(IO, 0x4002, 0, 0, 7))
-            struct.pack_into("<QI3xB", entry, 25, BASE + 0x9000, 48, 0x20)
-            seeds[f"sgl-{name}-{mode}"] = (
-                start + memory(M_MEMORY, SEGMENTS) + bytes([M_COMMAND]) + entry
-            )
-        held = bytes([1, setup, HOLD])
-        for at, c in enumerate(both[1][:10]):
-            for end in (
-                bytes([M_QUIESCE, 1]),
-                bytes([M_UNMAP, 1, M_TURNS, 3, M_DRIVE, NOW, M_TURNS, 3, M_UNMAP, 0x81]),
-                bytes([M_COMMAND]) + command(ADMIN, 0x00, 1) + bytes([M_DRIVE, LATER, M_TURNS, 7]),
-                bytes([M_COMMAND]) + command(ADMIN, 0x08, 1) + bytes([M_DRIVE, FAIL, M_TURNS, 7]),
-                bytes([M_COMMAND]) + command(ADMIN, 0x80, 1) + bytes([M_DRIVE, NOW, M_TURNS, 7]),
-                bytes([M_WRITE, 0x20, 0x14, 0, 0]) + struct.pack("<I", 0x00464001),
-                bytes([M_WRITE, 0x20, 0x14, 0, 0]) + struct.pack("<I", 0),
-            ):
-                seeds[f"held-{name}-{at}-{end[:2].hex()}-{len(end)}"] = (
-                    held + bytes([M_COMMAND]) + c + end
-                )
-    edu = bytes([0, 0x2D, 0])
-    for register, value in ((8, 5), (0x20, 0x80), (8, 5), (0x60, 1), (0x64, 1)):
-        edu += bytes([M_WRITE, 0x20]) + struct.pack("<I", register)[:3] + struct.pack("<I", value)
-        edu += bytes([M_TURNS, 1])
-    for to_guest in (0, 2):
-        guest, inside = BASE, 0x40000
-        source, target = (inside, guest) if to_guest else (guest, inside)
-        for register, value in ((0x80, source), (0x88, target), (0x90, 64), (0x98, 5 | to_guest)):
-            edu += bytes([M_WRITE, 0x30]) + struct.pack("<I", register)[:3]
-            edu += struct.pack("<Q", value)
-        edu += bytes([M_TURNS, 2])
-    for setup in (0x2D, 0x2C, 0x2F, 0x0C):
-        seeds[f"edu-{setup}"] = bytes([0, setup]) + edu[2:]
-    seeds["edu-read-all"] = bytes([0, 0x0D, 0, M_BULK, 0, 0, 0, 0, 0xFF, 0x1F])
+                    seeds[f"{kind}-{name}-{mode}-{at}"] = start + body
+            segments = memory(M_MEMORY, SEGMENTS)
+            seeds[f"sgl-{name}-{mode}"] = start + segments + bytes([M_COMMAND]) + entry
     return seeds
 
 
+def held_seeds() -> dict[str, bytes]:
+    """What comes while the drive holds a command, and how the drive then ends it."""
+    seeds = {}
+    ends = (
+        bytes([M_QUIESCE, 1]),
+        bytes([M_UNMAP, 1, M_TURNS, 3, M_DRIVE, NOW, M_TURNS, 3, M_UNMAP, 0x81]),
+        bytes([M_COMMAND]) + command(ADMIN, 0x00, 1) + bytes([M_DRIVE, LATER, M_TURNS, 7]),
+        bytes([M_COMMAND]) + command(ADMIN, 0x08, 1) + bytes([M_DRIVE, FAIL, M_TURNS, 7]),
+        bytes([M_COMMAND]) + command(ADMIN, 0x80, 1) + bytes([M_DRIVE, NOW, M_TURNS, 7]),
+        bytes([M_WRITE, 0x20, 0x14, 0, 0]) + struct.pack("<I", 0x00464001),
+        bytes([M_WRITE, 0x20, 0x14, 0, 0]) + struct.pack("<I", 0),
+    )
+    for name, setup in SETUPS.items():
+        start = bytes([1, setup, HOLD, M_COMMAND])
+        for at, held in enumerate(io_commands()[:10]):
+            for number, end in enumerate(ends):
+                seeds[f"held-{name}-{at}-{number}"] = start + held + end
+    return seeds
+
+
+def edu_seeds() -> dict[str, bytes]:
+    seeds = {"edu-read-all": bytes([0, 0x0D, 0, M_BULK, 0, 0, 0, 0, 0xFF, 0x1F])}
+    body = b""
+    for register, value in ((8, 5), (0x20, 0x80), (8, 5), (0x60, 1), (0x64, 1)):
+        body += struct.pack("<BBHBI", M_WRITE, 0x20, register, 0, value) + bytes([M_TURNS, 1])
+    for direction, source, target in ((0, BASE, 0x40000), (2, 0x40000, BASE)):
+        start = 5 | direction
+        for register, value in ((0x80, source), (0x88, target), (0x90, 64), (0x98, start)):
+            body += struct.pack("<BBHBQ", M_WRITE, 0x30, register, 0, value)
+        body += bytes([M_TURNS, 2])
+    for setup in (0x2D, 0x2C, 0x2F, 0x0C):
+        seeds[f"edu-{setup}"] = bytes([0, setup, 0]) + body
+    return seeds
+
+
+def model_seeds() -> dict[str, bytes]:
+    return {**command_seeds(), **held_seeds(), **edu_seeds()}
+
+
 # fuzz_session.c
-MESSAGE, TURNS, ANSWER, MEMORY, CUT, DRIVE, RECONNECT, WRITE, COMMAND, ENABLE, TWIN = range(11)
-OVER, RING = 11, 12
+MESSAGE, TURNS, ANSWER, _, CUT, DRIVE, RECONNECT, _, COMMAND = range(9)
+RING = 12
 NVME, NEGOTIATED, MAPPED, SHARED, ENABLED, TWINNED, SMALL, ANSWERING = (1 << i for i in range(8))
 READY = NEGOTIATED | MAPPED | ENABLED | ANSWERING
 
@@ -225,7 +236,8 @@ def long_accesses() -> dict[str, bytes]:
         "long-write": edu + message(10, region(0, 0x100, 9000) + bytes(9000)),
         "long-read-cut-off": edu + message(9, region(0, 0, 0x9000)) + bytes([RECONNECT, 1]),
         "long-multi": edu + message(15, struct.pack("<Q", 600) + writes),
-        "multi": edu + message(15, struct.pack("<Q", 3) + writes[:48] + struct.pack("<QII8x", 4, 9, 4)),
+        "multi": edu
+        + message(15, struct.pack("<Q", 3) + writes[:48] + struct.pack("<QII8x", 4, 9, 4)),
     }
 
 
@@ -266,10 +278,8 @@ def session_seeds() -> dict[str, bytes]:
         seeds[f"answer-{how}"] = start + bytes([ANSWER, how, TURNS, 1] * 6)
         start = bytes([NVME | (READY & ~ANSWERING) | TWINNED, 0])
         seeds[f"twin-answer-{how}"] = start + bytes([ANSWER, how, TURNS, 1] * 6)
-    seeds["lost"] = (
-        bytes([NVME | READY | SHARED, 0, CUT, 0, 1, 0, COMMAND]) + io_commands()[0] + bytes([TURNS, 3])
-    )
     shared = bytes([NVME | READY | SHARED, 0])
+    seeds["lost"] = shared + bytes([CUT, 0, 1, 0, COMMAND]) + io_commands()[0] + bytes([TURNS, 3])
     for at, one in enumerate([*admin_commands(), *io_commands()]):
         if at % 5 == 0:
             seeds[f"command-{at}"] = shared + bytes([COMMAND]) + one + bytes([TURNS, 3])
