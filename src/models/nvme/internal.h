@@ -176,6 +176,7 @@ struct nvme_poll {
 	uint64_t until; /* 0: not polling */
 	int balance;
 	unsigned declined;
+	unsigned hold; /* how many may: see hold_limit() */
 	unsigned held; /* completions that wait for an interrupt of these vectors */
 	uint64_t vectors[NVME_VECTOR_WORDS];
 };

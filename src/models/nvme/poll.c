@@ -24,7 +24,14 @@ enum {
 	BALANCE_MAX = 64,
 	BALANCE_MIN = -16,
 	PROBE = 16,
+	GROW = 32, /* interrupts at a limit before the next one is tried */
 };
+
+/* How many completions share an interrupt: what the guest has been seen not to wait behind. */
+static unsigned hold_limit(const struct nvme_poll *poll)
+{
+	return 1 + poll->hold / GROW;
+}
 
 static void send_held(struct nvme *n)
 {
@@ -89,9 +96,14 @@ void nvme_poll(struct nvme *n, bool found)
 	if (now >= poll->until) {
 		if (poll->until && poll->balance > BALANCE_MIN)
 			poll->balance -= COST;
+		/* The guest waited behind those that are held: so many are too many. */
+		if (poll->held && hold_limit(poll) > poll->held)
+			poll->hold = (poll->held - 1) * GROW;
 		poll->until = 0;
 	}
-	if (poll->held && (!poll->until || poll->held >= HOLD_MAX))
+	if (poll->held >= hold_limit(poll) && poll->hold < (HOLD_MAX - 1) * GROW)
+		poll->hold++;
+	if (poll->held && (!poll->until || poll->held >= hold_limit(poll)))
 		send_held(n);
 	look_at_queues(n);
 	if (poll->until)
