@@ -88,6 +88,15 @@ static int open_file(const struct file_props *props, struct stat *st, struct ob_
 	return rc ? rc : take_fd(&fd);
 }
 
+/* Of the file or device itself, whatever its name: a number that is not 0. */
+static uint64_t identity_of(const struct stat *st)
+{
+	uint64_t number = S_ISBLK(st->st_mode) ? st->st_rdev : st->st_ino;
+
+	/* Fibonacci hashing spreads what are small numbers over all bits. */
+	return ((number ^ (uint64_t)st->st_dev << 32) * UINT64_C(0x9e3779b97f4a7c15)) | 1;
+}
+
 static int take_size(struct file_node *node, const struct stat *st, struct ob_error *err)
 {
 	const struct file_props *props = node->block.props;
@@ -108,6 +117,7 @@ static int take_size(struct file_node *node, const struct stat *st, struct ob_er
 		                    "'truncate -s %%%d %s' makes it one",
 		                    size, BLOCK_SECTOR, BLOCK_SECTOR, props->filename);
 	node->block.info.size = size;
+	node->block.info.identity = identity_of(st);
 	node->sector = (uint32_t)sector;
 	return 0;
 }

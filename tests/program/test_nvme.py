@@ -69,6 +69,29 @@ def test_identify(outboard: Start, folder: Path, open_disk: OpenDisk) -> None:
     assert namespace_size(nvme, 1) == 8 * MIB
 
 
+def test_a_disk_keeps_its_serial_number(outboard: Start, folder: Path) -> None:
+    """It is the file's, whatever the process; what is in memory is new each time."""
+    for name in ("a.img", "b.img"):
+        image(folder, name)
+
+    def serial(*words: str) -> bytes:
+        process = outboard("nvme", *words, "socket=a")
+        with Client(folder / "a") as client:
+            nvme = Nvme(client)
+            nvme.enable()
+            number = nvme.identify(CNS_CONTROLLER)[4:24]
+            nvme.close()
+        process.stop()
+        return number
+
+    first = serial("a.img")
+    assert first.strip()
+    (folder / "a.img").rename(folder / "c.img")
+    assert serial("c.img") == first
+    assert serial("b.img") != first
+    assert serial("size=1M") != serial("size=1M")
+
+
 def test_long_form_says_the_same(outboard: Start, folder: Path, open_disk: OpenDisk) -> None:
     outboard(
         "-blockdev", "driver=mem,node-name=b0,size=8M",

@@ -86,20 +86,22 @@ static int nvme_configure(struct ob_dev *dev, struct ob_layout *layout, struct o
 }
 
 /*
- * Without a serial number from the user, one that tells devices of different processes apart too:
- * guests refuse a second disk with the same.
+ * Without a serial number from the user, one of the id and the storage: a guest finds its disk
+ * again after a restart, and refuses a second disk with the same number. Storage that is gone with
+ * the process gets a random one.
  */
 static int make_serial(struct ob_dev *dev, struct ob_error *err)
 {
 	const struct nvme_props *props = ob_dev_props(dev);
 	struct nvme_state *s = ob_dev_state(dev);
-	uint32_t number;
+	uint64_t identity = ob_block_info(props->drives.nodes[0])->identity;
+	uint32_t number = (uint32_t)(identity >> 32);
 
 	if (props->serial) {
 		snprintf(s->serial, sizeof(s->serial), "%s", props->serial);
 		return 0;
 	}
-	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+	if (!identity && getrandom(&number, sizeof(number), 0) != sizeof(number))
 		return ob_error_set(err, -EIO, "no random number for a serial; give serial=");
 	snprintf(s->serial, sizeof(s->serial), "%.11s-%08x", ob_dev_id(dev), number);
 	return 0;
@@ -205,7 +207,7 @@ static const struct ob_prop nvme_prop_table[] = {
 	{"drive", OB_PROP_BLOCKS, offsetof(struct nvme_props, drives),
          .help = "block node behind it; may be given several times"},
 	{"serial", OB_PROP_STRING, offsetof(struct nvme_props, serial), .max = NVME_SERIAL_LENGTH,
-         .help = "serial number (default: made from the id, and new each time)"},
+         .help = "serial number (default: made of the id and the storage behind it)"},
 	{"model", OB_PROP_STRING, offsetof(struct nvme_props, model), .max = NVME_MODEL_LENGTH,
          .preset = "outboard NVMe", .help = "model number that the guest sees"},
 	{"firmware", OB_PROP_STRING, offsetof(struct nvme_props, firmware),
