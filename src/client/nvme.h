@@ -167,6 +167,10 @@ static inline void nvme_submit(struct nvme_queue *queue, unsigned slot, uint8_t 
 	queue->unrung++;
 }
 
+/* The same for fewer bytes than slot_size: PRP 2 is then a list, a page or nothing (4.3). */
+void nvme_submit_part(struct nvme_queue *queue, unsigned slot, uint8_t opcode, uint64_t lba,
+                      uint32_t blocks);
+
 /* Tells the controller of what was submitted. 0 or -errno. */
 int nvme_ring(struct nvme_queue *queue);
 

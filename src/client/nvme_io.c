@@ -4,7 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include "client/nvme.h"
+#include "client/nvme_internal.h"
 #include "client/stream.h"
 
 /*
@@ -45,6 +45,19 @@ static int ring(struct nvme_queue *queue, struct nvme_bell *bell, uint32_t value
 		return write(bell->eventfd, &one, sizeof(one)) < 0 && errno != EAGAIN ? -errno : 0;
 	return ob_client_post(queue->nvme->client, OB_REGION_BAR0, bell->offset, bytes,
 	                      sizeof(bytes));
+}
+
+void nvme_submit_part(struct nvme_queue *queue, unsigned slot, uint8_t opcode, uint64_t lba,
+                      uint32_t blocks)
+{
+	struct nvme_sqe *sqe = &queue->sq[queue->tail];
+	size_t bytes = (size_t)blocks * queue->nvme->block_size;
+
+	nvme_submit(queue, slot, opcode, lba, blocks);
+	if (bytes <= NVME_PAGE)
+		sqe->prp2 = 0;
+	else if (bytes <= 2 * NVME_PAGE)
+		sqe->prp2 = sqe->prp1 + NVME_PAGE;
 }
 
 int nvme_ring(struct nvme_queue *queue)

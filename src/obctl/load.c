@@ -29,7 +29,9 @@ int load_prepare(struct load *load, struct ob_error *err)
 	load->unit_blocks = (uint32_t)(config->slot_size / load->nvme->block_size);
 	load->random_state = load->plan.seed * 2 + 1;
 	load->slots = calloc(slots, sizeof(*load->slots));
-	if (!load->slots)
+	load->held = calloc(slots, sizeof(*load->held));
+	load->slot_count = slots;
+	if (!load->slots || !load->held)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	if (!load->plan.verify)
 		return 0;
@@ -49,6 +51,7 @@ int load_prepare(struct load *load, struct ob_error *err)
 void load_free(struct load *load)
 {
 	free(load->slots);
+	free(load->held);
 	free(load->generations);
 	free(load->busy);
 }
@@ -162,6 +165,8 @@ static bool wants_more(const struct load *load)
 {
 	if (load->reading_back)
 		return load->next_unit < load->plan.units;
+	if (load->copy && (load->copy->ended || load->failed))
+		return false;
 	return load->started < load->plan.count && load->now - load->begin < load->plan.nanoseconds;
 }
 
@@ -194,10 +199,77 @@ static void fill(struct load *load, struct load_slot *slot, uint8_t *data)
 	slot->start = clock_now();
 }
 
+/* Copying */
+
+/* The blocks that a command copies; those to be written are fetched first. 0: no more. */
+static uint32_t blocks_to_copy(struct load *load, struct load_slot *slot, uint8_t *data)
+{
+	size_t size = load->nvme->config.slot_size, block = load->nvme->block_size;
+	size_t length;
+
+	if (!slot->write) {
+		length = copy_length(load->copy, slot->unit * size, size);
+		return (uint32_t)((length + block - 1) / block);
+	}
+	length = copy_take(load->copy, data, size, block);
+	/* Waiting for a file is not the controller's fault. */
+	load->now = load->last_completion = slot->start = clock_now();
+	return (uint32_t)(length / block);
+}
+
+static void give(struct load *load, const struct load_held *from)
+{
+	size_t size = load->nvme->config.slot_size;
+	uint64_t at =
+		load->slots[(size_t)(from->queue->id - 1) * from->queue->depth + from->slot].unit *
+		size;
+
+	copy_give(load->copy, nvme_buffer(from->queue, from->slot),
+	          copy_length(load->copy, at, size), at);
+	nvme_slot_put(from->queue, from->slot);
+}
+
+/* Hands out what was read, as soon as its turn has come. */
+static void take_in(struct load *load, struct nvme_queue *queue, unsigned slot, uint64_t unit)
+{
+	const struct load_held here = {queue, slot};
+	struct load_held *next;
+
+	if (!load->copy->in_order) {
+		give(load, &here);
+		return;
+	}
+	load->held[unit % load->slot_count] = here;
+	for (;;) {
+		next = &load->held[load->next_held % load->slot_count];
+		if (!next->queue)
+			return;
+		give(load, next);
+		next->queue = NULL;
+		load->next_held++;
+	}
+}
+
+/* The loop's parts */
+
+static inline void start(struct load *load, struct nvme_queue *queue, unsigned free_slot,
+                         const struct load_slot *slot, uint32_t blocks)
+{
+	uint64_t lba = (load->plan.first_unit + slot->unit) * load->unit_blocks;
+	uint8_t opcode = slot->write ? NVME_OP_WRITE : NVME_OP_READ;
+
+	load->started++;
+	if (blocks == load->unit_blocks)
+		nvme_submit(queue, free_slot, opcode, lba, blocks);
+	else
+		nvme_submit_part(queue, free_slot, opcode, lba, blocks);
+}
+
 static int submit(struct load *load, struct nvme_queue *queue)
 {
 	struct load_slot *slots = load->slots + (size_t)(queue->id - 1) * queue->depth;
 	struct load_slot *slot;
+	uint32_t blocks = load->unit_blocks;
 	int free_slot;
 
 	while (queue->free_count && wants_more(load)) {
@@ -207,15 +279,19 @@ static int submit(struct load *load, struct nvme_queue *queue)
 			nvme_slot_put(queue, (unsigned)free_slot);
 			break;
 		}
+		if (load->copy)
+			blocks =
+				blocks_to_copy(load, slot, nvme_buffer(queue, (unsigned)free_slot));
+		if (!blocks) {
+			nvme_slot_put(queue, (unsigned)free_slot);
+			break;
+		}
 		if (load->plan.verify && slot->write)
 			fill(load, slot, nvme_buffer(queue, (unsigned)free_slot));
 		else if (load->plan.verify)
 			memset(nvme_buffer(queue, (unsigned)free_slot), 0xee,
 			       load->nvme->config.slot_size);
-		load->started++;
-		nvme_submit(queue, (unsigned)free_slot, slot->write ? NVME_OP_WRITE : NVME_OP_READ,
-		            (load->plan.first_unit + slot->unit) * load->unit_blocks,
-		            load->unit_blocks);
+		start(load, queue, (unsigned)free_slot, slot, blocks);
 	}
 	return nvme_ring(queue);
 }
@@ -223,8 +299,10 @@ static int submit(struct load *load, struct nvme_queue *queue)
 static void complete(struct load *load, struct nvme_queue *queue, const struct nvme_done *done)
 {
 	struct load_slot *slot = &load->slots[(size_t)(queue->id - 1) * queue->depth + done->slot];
+	bool give_out = load->copy && !slot->write && !done->status;
 
-	nvme_slot_put(queue, done->slot);
+	if (!give_out)
+		nvme_slot_put(queue, done->slot);
 	load->completed++;
 	if (load->busy)
 		load->busy[slot->unit] = 0;
@@ -238,6 +316,8 @@ static void complete(struct load *load, struct nvme_queue *queue, const struct n
 	}
 	if (!load->reading_back)
 		histogram_add(slot->write ? &load->writes : &load->reads, load->now - slot->start);
+	if (give_out)
+		take_in(load, queue, done->slot, slot->unit);
 	if (!load->plan.verify)
 		return;
 	if (slot->write)
@@ -305,6 +385,8 @@ static int turn(struct load *load, struct nvme_queue *queue, unsigned *count)
 		for (int i = 0; i < n; i++)
 			complete(load, queue, &done[i]);
 		*count += (unsigned)n;
+		if (load->copy)
+			load->now = load->last_completion = clock_now();
 	}
 	return submit(load, queue);
 }

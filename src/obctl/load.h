@@ -7,6 +7,7 @@
 #define OBCTL_LOAD_H
 
 #include "client/nvme.h"
+#include "obctl/copy.h"
 #include "obctl/histogram.h"
 #include "obctl/pattern.h"
 
@@ -24,6 +25,12 @@ struct load_plan {
 	bool progress;        /* say now and then how far it is, on standard error */
 };
 
+/* What was read and waits for what belongs before it. */
+struct load_held {
+	struct nvme_queue *queue; /* NULL: nothing */
+	unsigned slot;
+};
+
 /* One command under way. */
 struct load_slot {
 	uint64_t unit, start;
@@ -34,6 +41,7 @@ struct load_slot {
 struct load {
 	struct load_plan plan;
 	struct nvme *nvme;
+	struct copy *copy;    /* where written data comes from, or read data goes; NULL: neither */
 	uint32_t unit_blocks; /* logical blocks of a unit */
 
 	/* While it runs. */
@@ -43,6 +51,13 @@ struct load {
 	uint64_t begin, now, last_completion, last_progress, last_count;
 	bool reading_back;
 	unsigned idle_turns;
+
+	/*
+	 * Copying in order: unit n waits in held[n % slot_count], where no other can be, since the
+	 * units from next_held on that were started keep a slot each.
+	 */
+	struct load_held *held;
+	uint64_t slot_count, next_held;
 
 	/* With verify: how often each unit was written, and whether a command for it is under way.
 	 */
@@ -57,7 +72,7 @@ struct load {
 	uint64_t checked, wrong; /* logical blocks */
 };
 
-/* *load is zeroed and plan and nvme are set. -ENOMEM, -EINVAL with a message. */
+/* *load is zeroed but for plan, nvme and copy. -ENOMEM, -EINVAL with a message. */
 int load_prepare(struct load *load, struct ob_error *err);
 
 /*

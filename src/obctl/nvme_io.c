@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/list.h"
@@ -14,7 +15,7 @@ struct io_options {
 	bool read, write, verify, random, unshared, json;
 	uint32_t mix, depth, queues, count, nsid, interrupts, doorbells;
 	uint64_t block_size, size, offset, seed;
-	char *time;
+	char *time, *from, *to;
 };
 
 static const char *const interrupt_names[] = {"poll", "msix", NULL};
@@ -33,6 +34,11 @@ static const struct ob_prop io_options[] = {
                .help = "read and write at random: so many percent are reads"),
 	OPTION("verify", OB_PROP_BOOL, verify,
                .help = "write blocks that say what they are, and check what is read"),
+	OPTION("from", OB_PROP_STRING, from,
+               .help = "write a file's bytes to the disk, one after the other; -: standard input"),
+	OPTION("to", OB_PROP_STRING, to,
+               .help = "read the disk into a file; -: standard output, and the report goes to "
+                       "standard error"),
 	OPTION("block-size", OB_PROP_SIZE, block_size, .min = 512, .max = NVME_MAX_SLOT,
                .preset = "4K", .help = "bytes of one command"),
 	OPTION("depth", OB_PROP_UINT32, depth, .min = 1, .max = NVME_MAX_DEPTH, .preset = "1",
@@ -64,7 +70,26 @@ static const struct ob_prop io_options[] = {
 
 static const char *workload(const struct io_options *options)
 {
-	return options->mix ? "mix" : options->write ? "write" : "read";
+	return options->mix ? "mix" : options->write || options->from ? "write" : "read";
+}
+
+/* A copy takes each block once, in order, and nothing else. */
+static int check_copy(const struct io_options *options, struct ob_error *err)
+{
+	const char *name = options->from ? "--from" : "--to";
+
+	if (options->from && options->to)
+		return ob_error_set(err, -EINVAL, "one of --from and --to expected");
+	if (options->from ? options->read : options->write)
+		return ob_error_set(err, -EINVAL, "%s %s the disk: --%s contradicts it", name,
+		                    options->from ? "writes" : "reads",
+		                    options->from ? "read" : "write");
+	if (options->verify || options->random || options->mix || options->time)
+		return ob_error_set(err, -EINVAL,
+		                    "%s copies: it goes without --verify, --random, --mix and "
+		                    "--time",
+		                    name);
+	return 0;
 }
 
 static int check(const struct io_options *options, uint64_t *nanoseconds, struct ob_error *err)
@@ -74,6 +99,8 @@ static int check(const struct io_options *options, uint64_t *nanoseconds, struct
 
 	if (options->read + options->write + !!options->mix > 1)
 		return ob_error_set(err, -EINVAL, "one of --read, --write and --mix expected");
+	if ((options->from || options->to) && check_copy(options, err))
+		return -EINVAL;
 	if (options->block_size % 512 || options->offset % options->block_size)
 		return ob_error_set(err, -EINVAL,
 		                    "block-size: a multiple of 512, and offset one of block-size "
@@ -89,11 +116,39 @@ static int check(const struct io_options *options, uint64_t *nanoseconds, struct
 	return 0;
 }
 
-static int make_plan(const struct io_options *options, const struct nvme *nvme,
-                     struct load_plan *plan, struct ob_error *err)
+/* What is copied of space bytes of the disk, the last block in part. */
+static int plan_copy(const struct io_options *options, uint64_t space, struct load *load,
+                     struct ob_error *err)
 {
+	struct copy *copy = load->copy;
+	uint64_t bound = options->count * options->block_size;
+
+	if (options->from && space % load->nvme->block_size)
+		return ob_error_set(err, -EINVAL,
+		                    "size: a multiple of the disk's blocks of %u bytes expected",
+		                    load->nvme->block_size);
+	copy->cut = bound && bound < space;
+	copy->limit = copy->cut ? bound : space;
+	if (copy->size != UINT64_MAX && copy->size > copy->limit && !copy->cut)
+		return ob_error_set(err, -EFBIG,
+		                    "%s: %" PRIu64 " bytes are more than the %" PRIu64
+		                    " that there is room for",
+		                    copy->name, copy->size, copy->limit);
+	if (copy->size < copy->limit)
+		copy->limit = copy->size;
+	load->plan.units = (copy->limit + options->block_size - 1) / options->block_size;
+	load->plan.count = load->plan.units;
+	copy->client = load->nvme->client;
+	return 0;
+}
+
+static int make_plan(const struct io_options *options, struct load *load, struct ob_error *err)
+{
+	const struct nvme *nvme = load->nvme;
+	struct load_plan *plan = &load->plan;
 	uint64_t disk = nvme->blocks * nvme->block_size;
 	uint64_t size = options->size;
+	bool writes = options->write || options->from;
 
 	if (options->block_size % nvme->block_size)
 		return ob_error_set(
@@ -106,11 +161,15 @@ static int make_plan(const struct io_options *options, const struct nvme *nvme,
 		                    disk);
 	if (!size)
 		size = disk - options->offset;
-	plan->read_percent = options->mix ? options->mix : options->write ? 0 : 100;
+	plan->read_percent = options->mix ? options->mix : writes ? 0 : 100;
 	plan->verify = options->verify;
 	plan->random = options->random;
 	plan->seed = options->seed;
 	plan->first_unit = options->offset / options->block_size;
+	plan->stuck_after = options->connect.timeout * UINT64_C(1000000);
+	plan->progress = isatty(STDERR_FILENO);
+	if (load->copy)
+		return plan_copy(options, size, load, err);
 	plan->units = size / options->block_size;
 	if (!plan->units)
 		return ob_error_set(err, -EINVAL, "size: at least block-size expected");
@@ -122,8 +181,6 @@ static int make_plan(const struct io_options *options, const struct nvme *nvme,
 		else
 			plan->nanoseconds = UINT64_C(5000000000);
 	}
-	plan->stuck_after = options->connect.timeout * UINT64_C(1000000);
-	plan->progress = isatty(STDERR_FILENO);
 	return 0;
 }
 
@@ -135,79 +192,114 @@ static double per_second(const struct load *load, uint64_t n)
 }
 
 static void print_json_part(const struct load *load, const char *name,
-                            const struct histogram *times)
+                            const struct histogram *times, FILE *out)
 {
 	if (!times->count)
 		return;
-	printf("  \"%s\": {\"iops\": %.1f, \"mib_per_second\": %.3f, ", name,
-	       per_second(load, times->count),
-	       per_second(load, times->count * load->nvme->config.slot_size) / 1048576);
-	histogram_print_json(times, stdout);
-	puts("},");
+	fprintf(out, "  \"%s\": {\"iops\": %.1f, \"mib_per_second\": %.3f, ", name,
+	        per_second(load, times->count),
+	        per_second(load, times->count * load->nvme->config.slot_size) / 1048576);
+	histogram_print_json(times, out);
+	fputs("},\n", out);
 }
 
-static void print_json(const struct io_options *options, const struct load *load)
+static void print_json(const struct io_options *options, const struct load *load, FILE *out)
 {
 	uint64_t count = load->reads.count + load->writes.count;
 
-	printf("{\n  \"workload\": \"%s\", \"random\": %s, \"block_size\": %" PRIu64
-	       ", \"depth\": %u, \"queues\": %u,\n",
-	       workload(options), options->random ? "true" : "false", options->block_size,
-	       options->depth, options->queues);
-	printf("  \"shared_memory\": %s, \"doorbells\": \"%s\", \"interrupts\": \"%s\",\n",
-	       options->unshared ? "false" : "true", nvme_doorbells_name(load->nvme->doorbells),
-	       interrupt_names[options->interrupts]);
-	printf("  \"seconds\": %.6f, \"iops\": %.1f, \"mib_per_second\": %.3f,\n",
-	       (double)load->elapsed / 1e9, per_second(load, count),
-	       per_second(load, count * load->nvme->config.slot_size) / 1048576);
-	print_json_part(load, "read", &load->reads);
-	print_json_part(load, "write", &load->writes);
-	printf("  \"failed_commands\": %" PRIu64 ", \"verified_blocks\": %" PRIu64
-	       ", \"wrong_blocks\": %" PRIu64 "\n}\n",
-	       load->failed, load->checked, load->wrong);
+	fprintf(out,
+	        "{\n  \"workload\": \"%s\", \"random\": %s, \"block_size\": %" PRIu64
+	        ", \"depth\": %u, \"queues\": %u,\n",
+	        workload(options), options->random ? "true" : "false", options->block_size,
+	        options->depth, options->queues);
+	fprintf(out, "  \"shared_memory\": %s, \"doorbells\": \"%s\", \"interrupts\": \"%s\",\n",
+	        options->unshared ? "false" : "true", nvme_doorbells_name(load->nvme->doorbells),
+	        interrupt_names[options->interrupts]);
+	fprintf(out, "  \"seconds\": %.6f, \"iops\": %.1f, \"mib_per_second\": %.3f,\n",
+	        (double)load->elapsed / 1e9, per_second(load, count),
+	        per_second(load, count * load->nvme->config.slot_size) / 1048576);
+	print_json_part(load, "read", &load->reads, out);
+	print_json_part(load, "write", &load->writes, out);
+	if (load->copy)
+		fprintf(out, "  \"copied_bytes\": %" PRIu64 ", \"padded_bytes\": %zu,\n",
+		        load->copy->bytes, load->copy->padded);
+	fprintf(out,
+	        "  \"failed_commands\": %" PRIu64 ", \"verified_blocks\": %" PRIu64
+	        ", \"wrong_blocks\": %" PRIu64 "\n}\n",
+	        load->failed, load->checked, load->wrong);
 }
 
-static void print_part(const struct load *load, const char *name, const struct histogram *times)
+static void print_part(const struct load *load, const char *name, const struct histogram *times,
+                       FILE *out)
 {
 	if (!times->count)
 		return;
-	printf("%-6s %" PRIu64 " commands, %.0f IOPS, %.1f MiB/s\n       ", name, times->count,
-	       per_second(load, times->count),
-	       per_second(load, times->count * load->nvme->config.slot_size) / 1048576);
-	histogram_print(times, stdout);
+	fprintf(out, "%-6s %" PRIu64 " commands, %.0f IOPS, %.1f MiB/s\n       ", name,
+	        times->count, per_second(load, times->count),
+	        per_second(load, times->count * load->nvme->config.slot_size) / 1048576);
+	histogram_print(times, out);
 }
 
-static void print_table(const struct io_options *options, const struct load *load)
+static void print_copy(const struct io_options *options, const struct copy *copy, FILE *out)
 {
-	printf("%s: %s %" PRIu64
-	       " bytes, %s, depth %u, %u queue%s, memory %s, doorbells by %s, %s, "
-	       "%.2f s\n",
-	       load->nvme->model, workload(options), options->block_size,
-	       options->random ? "random" : "sequential", options->depth, options->queues,
-	       options->queues > 1 ? "s" : "", options->unshared ? "by message" : "shared",
-	       nvme_doorbells_name(load->nvme->doorbells),
-	       options->interrupts ? "interrupts by MSI-X" : "polled", (double)load->elapsed / 1e9);
-	print_part(load, "read", &load->reads);
-	print_part(load, "write", &load->writes);
+	fprintf(out, "copied %" PRIu64 " bytes %s %s", copy->bytes, options->from ? "from" : "to",
+	        copy->name);
+	if (copy->padded)
+		fprintf(out, ", and %zu zeroes to fill the last block", copy->padded);
+	fputc('\n', out);
+}
+
+static void print_table(const struct io_options *options, const struct load *load, FILE *out)
+{
+	fprintf(out,
+	        "%s: %s %" PRIu64
+	        " bytes, %s, depth %u, %u queue%s, memory %s, doorbells by %s, %s, "
+	        "%.2f s\n",
+	        load->nvme->model, workload(options), options->block_size,
+	        options->random ? "random" : "sequential", options->depth, options->queues,
+	        options->queues > 1 ? "s" : "", options->unshared ? "by message" : "shared",
+	        nvme_doorbells_name(load->nvme->doorbells),
+	        options->interrupts ? "interrupts by MSI-X" : "polled",
+	        (double)load->elapsed / 1e9);
+	print_part(load, "read", &load->reads, out);
+	print_part(load, "write", &load->writes, out);
+	if (load->copy)
+		print_copy(options, load->copy, out);
 	if (options->verify)
-		printf("verify %" PRIu64 " blocks, %" PRIu64 " wrong\n", load->checked,
-		       load->wrong);
+		fprintf(out, "verify %" PRIu64 " blocks, %" PRIu64 " wrong\n", load->checked,
+		        load->wrong);
 	if (load->failed)
-		printf("failed %" PRIu64 " commands\n", load->failed);
+		fprintf(out, "failed %" PRIu64 " commands\n", load->failed);
+}
+
+/* Not before all else is known to be right: what was in the file is lost. */
+static int open_output(const struct io_options *options, struct copy *copy, struct ob_error *err)
+{
+	const struct copy plan = *copy;
+	int rc = copy_open_output(copy, options->to, err);
+
+	copy->limit = plan.limit;
+	copy->client = plan.client;
+	return rc;
 }
 
 static int run_load(const struct io_options *options, struct load *load, struct ob_error *err)
 {
-	int rc = make_plan(options, load->nvme, &load->plan, err);
+	FILE *out = options->to && !strcmp(options->to, "-") ? stderr : stdout;
+	int rc = make_plan(options, load, err);
 
+	if (!rc && options->to)
+		rc = open_output(options, load->copy, err);
 	if (!rc)
 		rc = load_prepare(load, err);
 	if (!rc)
 		rc = load_run(load, err);
+	if (!rc && load->copy)
+		rc = copy_end(load->copy, err);
 	if (!rc && options->json)
-		print_json(options, load);
+		print_json(options, load, out);
 	else if (!rc)
-		print_table(options, load);
+		print_table(options, load, out);
 	if (!rc && load->failed + load->wrong)
 		rc = ob_error_set(err, -EIO,
 		                  "%" PRIu64 " commands failed, %" PRIu64 " blocks were wrong",
@@ -229,8 +321,12 @@ static int run_nvme_io(const char *const *words, const void *opaque, struct ob_e
 		.doorbells = options->doorbells,
 	};
 	cleanup_client struct ob_client *client = NULL;
-	struct load load = {0};
+	struct copy copy = {.fd = -1, .size = UINT64_MAX};
+	struct load load = {.copy = options->from || options->to ? &copy : NULL};
 	int rc = check(options, &load.plan.nanoseconds, err);
+
+	if (!rc && options->from)
+		rc = copy_open_input(&copy, options->from, err);
 	if (!rc)
 		rc = connect_to(words[0], &options->connect, false, &client, err);
 	if (!rc)
@@ -238,6 +334,7 @@ static int run_nvme_io(const char *const *words, const void *opaque, struct ob_e
 	if (!rc)
 		rc = run_load(options, &load, err);
 	nvme_close(load.nvme);
+	copy_end(&copy, NULL);
 	return rc;
 }
 
@@ -250,7 +347,10 @@ const struct command command_nvme_io = {
 		"Drives the disk itself, so nothing else may be using it. With --verify, each "
 		"block that is\nwritten carries its number, how often it was written, and a "
 		"checksum; all of them are read back\nat the end. --read --verify checks what an "
-		"earlier --write --verify with the same --seed left.\n",
+		"earlier --write --verify with the same --seed "
+		"left.\n--from and --to copy a file to the disk, or the disk to a file, in "
+		"commands "
+		"of --block-size\nbytes. --size, --offset and --count say how much.\n",
 	.options = io_options,
 	.options_size = sizeof(struct io_options),
 	.run = run_nvme_io,
