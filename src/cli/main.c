@@ -50,6 +50,7 @@ int main(int argc, char **argv)
 
 	if (process_fill_standard_fds())
 		return EXIT_FAILURE;
+	process_give_memory_back();
 	if (args_parse(&args, argc, argv, &err)) {
 		log_error(&log, "%s", err.message);
 	} else {

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 
 #include "base/fd.h"
 
-enum { FIRST_LISTEN_FD = 3, MAX_LISTEN_FDS = 1024 };
+enum { FIRST_LISTEN_FD = 3, MAX_LISTEN_FDS = 1024, MMAP_THRESHOLD = 128 * 1024 };
 
 static const int ending_signals[] = {SIGTERM, SIGINT, SIGHUP};
 enum { ENDING_SIGNALS = sizeof(ending_signals) / sizeof(ending_signals[0]) };
@@ -33,6 +34,15 @@ int process_fill_standard_fds(void)
 			return -errno;
 	}
 	return 0;
+}
+
+void process_give_memory_back(void)
+{
+#ifdef M_MMAP_THRESHOLD
+	/* Setting it keeps it where it is; malloc() would raise it with each large block that is
+	 * freed. */
+	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+#endif
 }
 
 static bool is_ignored(int number)
@@ -53,7 +63,10 @@ int process_signals(void)
 		if (ending_signals[i] == SIGTERM || !is_ignored(ending_signals[i]))
 			sigaddset(&set, ending_signals[i]);
 	}
+	/* Both come back as errors: a client that is gone, a file at the process's limit of size.
+	 */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	/* A child whose end is ignored could not be waited for. */
 	signal(SIGCHLD, SIG_DFL);
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
@@ -147,6 +160,7 @@ static void run_command(const char *command, pid_t parent)
 
 	/* What we ignore and block, it would inherit. */
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);

@@ -16,9 +16,15 @@
 int process_fill_standard_fds(void);
 
 /*
- * Routes the signals that end a process, and those of children, to a new signalfd; SIGPIPE is
- * ignored. Those of the terminal are left alone where they were ignored (nohup, background jobs).
- * Returns the descriptor or -errno.
+ * Has large blocks go back to the system as soon as they are freed: one client's largest messages
+ * must not stay with the process when it has left.
+ */
+void process_give_memory_back(void);
+
+/*
+ * Routes the signals that end a process, and those of children, to a new signalfd; SIGPIPE and
+ * SIGXFSZ are ignored. Those of the terminal are left alone where they were ignored (nohup,
+ * background jobs). Returns the descriptor or -errno.
  */
 int process_signals(void);
 

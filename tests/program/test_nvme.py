@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import struct
@@ -119,6 +120,22 @@ def test_what_is_written_is_in_the_file(
     assert nvme.read(1, 100, 8192) == data
     assert process.stop() == 0
     assert path.read_bytes() == before[: 100 * 512] + data + before[100 * 512 + 8192 :]
+
+
+@pytest.mark.parametrize("aio", ["io_uring", "threads"])
+def test_the_limit_of_file_size_is_an_error_of_the_disk(
+    outboard: Start, folder: Path, open_disk: OpenDisk, aio: str
+) -> None:
+    """Not the end of the process, which is what the kernel's signal would make it."""
+    path = image(folder, "disk.img")
+    process = outboard("nvme", path, "socket=a", f"aio={aio}")
+    nvme = open_disk(folder / "a")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MIB // 2, resource.RLIM_INFINITY))
+    nvme.write(1, 0, bytes(512))
+    with pytest.raises(CommandError):
+        nvme.write(1, MIB // 512 - 8, bytes(4096))
+    nvme.write(1, 0, bytes(512))
+    assert process.stop() == 0
 
 
 def test_several_files_are_several_namespaces(
