@@ -23,16 +23,6 @@ struct access {
 	bool write;
 };
 
-/* A ROM BAR's size is a power of 2, and at least 2 KiB (PCI Local Bus 3.0, 6.2.5.2). */
-static uint64_t rom_bar_size(const struct ob_layout *layout)
-{
-	uint64_t size = 2048;
-
-	while (size < layout->rom_size)
-		size *= 2;
-	return size;
-}
-
 unsigned device_regions(const struct ob_dev *dev)
 {
 	return DEVICE_REGIONS + pci_layout(dev->pci)->nregions;
@@ -49,7 +39,7 @@ static void describe(const struct ob_dev *dev, unsigned region, struct device_re
 	} else if (region == DEVICE_REGION_CONFIG) {
 		info->size = pci_config_size(dev->pci);
 	} else if (region == DEVICE_REGION_ROM && layout->rom) {
-		info->size = rom_bar_size(layout);
+		info->size = pci_rom_size(dev->pci);
 		info->writeable = false;
 	} else if (region >= DEVICE_REGIONS && region < device_regions(dev)) {
 		const struct ob_region *own = &layout->regions[region - DEVICE_REGIONS];

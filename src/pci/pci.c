@@ -36,6 +36,11 @@ const struct ob_layout *pci_layout(const struct pci *pci)
 	return &pci->layout;
 }
 
+uint32_t pci_rom_size(const struct pci *pci)
+{
+	return pci_layout_rom_size(&pci->layout);
+}
+
 void pci_reset(struct pci *pci)
 {
 	pci_config_reset(pci);

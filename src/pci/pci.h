@@ -46,6 +46,9 @@ struct pci *pci_new(const struct ob_layout *layout, struct ob_error *err);
 void pci_free(struct pci *pci);
 const struct ob_layout *pci_layout(const struct pci *pci);
 
+/* Bytes of the expansion ROM's BAR: a power of 2, 2 KiB at least (6.2.5.2); 0: no ROM. */
+uint32_t pci_rom_size(const struct pci *pci);
+
 /* Power-on state of everything but the wiring and the client's masks. Lowers all interrupts. */
 void pci_reset(struct pci *pci);
 
