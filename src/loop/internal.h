@@ -17,7 +17,8 @@ struct ob_loop {
 	int event_count, next_event;
 
 	struct ob_task tasks; /* heads of rings */
-	struct loop_poller pollers, *next_poller;
+	struct ob_poller pollers, *next_poller;
+	uint64_t looked; /* when descriptors were looked at last, in ticks */
 
 	struct ob_timer **timers; /* a heap, earliest first; slot n is timers[n - 1] */
 	unsigned timer_count, timer_room;

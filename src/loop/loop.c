@@ -9,6 +9,18 @@
 #include "internal.h"
 #include "loop.h"
 
+/*
+ * Turns without a look at descriptors are counted in ticks of whatever takes a few nanoseconds to
+ * read. How fast those run matters little: they only say when it is time for a look.
+ */
+#ifdef __x86_64__
+enum { LOOK_TICKS = 40000 }; /* 10 to 20 us */
+#define ticks_now() __builtin_ia32_rdtsc()
+#else
+enum { LOOK_TICKS = 15000 };
+#define ticks_now() ob_loop_now()
+#endif
+
 /* Tasks and pollers hang in rings whose head looks like one of them. */
 #define ring_init(head) ((head)->next = (head)->prev = (head))
 #define ring_empty(head) ((head)->next == (head))
@@ -112,13 +124,13 @@ static void run_tasks(struct ob_loop *loop)
 	}
 }
 
-void loop_poller_add(struct ob_loop *loop, struct loop_poller *poller)
+void ob_poller_add(struct ob_loop *loop, struct ob_poller *poller)
 {
 	if (!poller->next)
 		ring_append(&loop->pollers, poller);
 }
 
-void loop_poller_remove(struct ob_loop *loop, struct loop_poller *poller)
+void ob_poller_remove(struct ob_loop *loop, struct ob_poller *poller)
 {
 	if (!poller->next)
 		return;
@@ -154,24 +166,24 @@ void loop_shared_remove(struct ob_loop *loop, struct loop_shared *shared)
 
 static bool run_pollers(struct ob_loop *loop)
 {
-	struct loop_poller *poller;
-	bool busy = false;
+	struct ob_poller *poller;
+	bool awake = false;
 
 	for (poller = loop->pollers.next; poller != &loop->pollers; poller = loop->next_poller) {
 		loop->next_poller = poller->next;
-		busy |= poller->poll(poller);
+		awake |= poller->poll(poller);
 	}
 	loop->next_poller = NULL;
-	return busy;
+	return awake;
 }
 
 /* How long to sleep, in ns; UINT64_MAX: until something happens. */
-static uint64_t sleep_ns(struct ob_loop *loop, int timeout_ms, bool busy)
+static uint64_t sleep_ns(struct ob_loop *loop, int timeout_ms, bool awake)
 {
 	uint64_t limit = timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms * 1000000;
 	uint64_t until_timer;
 
-	if (busy || !ring_empty(&loop->tasks))
+	if (awake || !ring_empty(&loop->tasks))
 		return 0;
 	until_timer = loop_timers_wait_ns(loop);
 	return until_timer < limit ? until_timer : limit;
@@ -200,14 +212,14 @@ static int wait_events(struct ob_loop *loop, uint64_t ns)
 	                                   : (int)ms);
 }
 
-int loop_turn(struct ob_loop *loop, int timeout_ms)
+/* Waits for descriptors, and calls those that are ready. 0 or -errno. */
+static int look(struct ob_loop *loop, uint64_t ns)
 {
-	bool busy = run_pollers(loop);
-	int n;
+	int n = wait_events(loop, ns);
 
-	n = wait_events(loop, sleep_ns(loop, timeout_ms, busy));
 	if (n < 0 && errno != EINTR)
 		return -errno;
+	loop->looked = ticks_now();
 	loop->event_count = n < 0 ? 0 : n;
 	for (loop->next_event = 0; loop->next_event < loop->event_count;) {
 		struct epoll_event event = loop->events[loop->next_event++];
@@ -217,9 +229,22 @@ int loop_turn(struct ob_loop *loop, int timeout_ms)
 			watch->ready(watch, event.events);
 	}
 	loop->event_count = 0;
-	loop_timers_run(loop);
-	run_tasks(loop);
 	return 0;
+}
+
+int loop_turn(struct ob_loop *loop, int timeout_ms)
+{
+	bool awake = run_pollers(loop);
+	int rc = 0;
+
+	if (!awake || ticks_now() - loop->looked >= LOOK_TICKS) {
+		rc = look(loop, sleep_ns(loop, timeout_ms, awake));
+		if (!rc)
+			loop_timers_run(loop);
+	}
+	if (!rc)
+		run_tasks(loop);
+	return rc;
 }
 
 int loop_run(struct ob_loop *loop)

@@ -3,8 +3,9 @@
  * The event loop: descriptors, timers, deferred calls and pollers, on one thread.
  *
  * A turn: pollers, descriptors that are ready, expired timers, tasks. It sleeps only when no task
- * is scheduled and no poller has work. What a model may use is in outboard/loop.h. A callback may
- * add, change and remove anything, itself included, at any time.
+ * is scheduled and no poller wants it awake. While one does, most turns are without a system call:
+ * descriptors and timers are looked at every ten or twenty microseconds. What a model may use is in
+ * outboard/loop.h. A callback may add, change and remove anything, itself included, at any time.
  */
 #ifndef LOOP_LOOP_H
 #define LOOP_LOOP_H
@@ -21,12 +22,6 @@ struct loop_fd {
 	uint32_t events; /* EPOLLIN, EPOLLOUT; level-triggered without EPOLLET. See loop_fd_modify()
 	                  */
 	void (*ready)(struct loop_fd *watch, uint32_t events);
-};
-
-/* A function called on every turn of a busy loop. It returns whether it found work. */
-struct loop_poller {
-	bool (*poll)(struct loop_poller *poller);
-	struct loop_poller *next, *prev; /* both NULL while not added */
 };
 
 /* NULL and errno on failure. */
@@ -48,10 +43,6 @@ int loop_fd_add(struct ob_loop *loop, struct loop_fd *watch);
 int loop_fd_modify(struct ob_loop *loop, struct loop_fd *watch, uint32_t events);
 /* Before the descriptor is closed. Events already fetched for it are not delivered. */
 void loop_fd_remove(struct ob_loop *loop, struct loop_fd *watch);
-
-/* While at least one poller's last call found work, the loop does not sleep. */
-void loop_poller_add(struct ob_loop *loop, struct loop_poller *poller);
-void loop_poller_remove(struct ob_loop *loop, struct loop_poller *poller);
 
 /*
  * Something that several users of a loop share (an I/O ring, a pool of threads) and that has to

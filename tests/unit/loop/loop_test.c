@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -227,21 +228,21 @@ static void runs_until_stopped(void **state)
 }
 
 struct polled {
-	struct loop_poller poller;
+	struct ob_poller poller;
 	struct ob_loop *loop;
-	struct loop_poller *removes, *adds;
+	struct ob_poller *removes, *adds;
 	unsigned calls, busy; /* finds work so many times */
 };
 
-static bool on_poll(struct loop_poller *poller)
+static bool on_poll(struct ob_poller *poller)
 {
 	struct polled *polled = container_of(poller, struct polled, poller);
 
 	polled->calls++;
 	if (polled->removes)
-		loop_poller_remove(polled->loop, polled->removes);
+		ob_poller_remove(polled->loop, polled->removes);
 	if (polled->adds)
-		loop_poller_add(polled->loop, polled->adds);
+		ob_poller_add(polled->loop, polled->adds);
 	if (!polled->busy)
 		return false;
 	polled->busy--;
@@ -256,9 +257,9 @@ static void pollers(void **state)
 	struct polled a = POLLED(loop), b = POLLED(loop), c = POLLED(loop);
 	uint64_t start;
 
-	loop_poller_add(loop, &a.poller);
-	loop_poller_add(loop, &a.poller);
-	loop_poller_add(loop, &b.poller);
+	ob_poller_add(loop, &a.poller);
+	ob_poller_add(loop, &a.poller);
+	ob_poller_add(loop, &b.poller);
 	a.busy = 3;
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(loop_turn(loop, -1), 0); /* busy: does not sleep */
@@ -270,7 +271,7 @@ static void pollers(void **state)
 	assert_true(ob_loop_now() - start >= 15000000);
 
 	/* Removing the next, oneself, and adding, from within. */
-	loop_poller_add(loop, &c.poller);
+	ob_poller_add(loop, &c.poller);
 	a.removes = &b.poller;
 	assert_int_equal(loop_turn(loop, 0), 0);
 	assert_int_equal(b.calls, 4);
@@ -282,11 +283,50 @@ static void pollers(void **state)
 	assert_int_equal(b.calls, 5);
 	assert_int_equal(loop_turn(loop, 0), 0);
 	assert_int_equal(a.calls, 6);
-	loop_poller_remove(loop, &a.poller);
-	loop_poller_remove(loop, &b.poller);
-	loop_poller_remove(loop, &c.poller);
+	ob_poller_remove(loop, &a.poller);
+	ob_poller_remove(loop, &b.poller);
+	ob_poller_remove(loop, &c.poller);
 	assert_int_equal(loop_turn(loop, 0), 0);
 	assert_int_equal(b.calls, 6);
+}
+
+/* While a poller spins, tasks run on each turn, and descriptors and timers all the same. */
+struct spinner {
+	struct polled polled;
+	struct ob_timer timer;
+	unsigned expired;
+};
+
+static void on_expired(struct ob_timer *timer)
+{
+	container_of(timer, struct spinner, timer)->expired++;
+}
+
+static void nothing_starves(void **state)
+{
+	struct ob_loop *loop = *state;
+	struct spinner spinner = {.polled = POLLED(loop), .timer.expired = on_expired};
+	struct job job = JOB(loop);
+	struct watched watched;
+	unsigned turns = 0;
+
+	watch_eventfd(loop, &watched, 0);
+	spinner.polled.busy = UINT_MAX;
+	ob_poller_add(loop, &spinner.polled.poller);
+	job.schedules = &job.task;
+	ob_task_schedule(loop, &job.task);
+	assert_int_equal(ob_timer_arm(loop, &spinner.timer, 1000), 0);
+	eventfd_write(watched.watch.fd, 1);
+	while (watched.calls < 3 || !spinner.expired) {
+		assert_int_equal(loop_turn(loop, -1), 0);
+		turns++;
+	}
+	assert_int_equal(spinner.polled.calls, turns);
+	assert_int_equal(job.runs, turns);
+	assert_int_equal(spinner.expired, 1);
+	ob_task_cancel(&job.task);
+	ob_poller_remove(loop, &spinner.polled.poller);
+	unwatch(&watched);
 }
 
 static void shared(void **state)
@@ -319,6 +359,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(tasks_again, new_loop, free_loop),
 		cmocka_unit_test_setup_teardown(runs_until_stopped, new_loop, free_loop),
 		cmocka_unit_test_setup_teardown(pollers, new_loop, free_loop),
+		cmocka_unit_test_setup_teardown(nothing_starves, new_loop, free_loop),
 		cmocka_unit_test_setup_teardown(shared, new_loop, free_loop),
 	};
 
