@@ -16,6 +16,8 @@
 #include "block/block.h"
 #include "device/device.h"
 #include "loop/loop.h"
+#include "machine_event.h"
+#include "machine_info.h"
 #include "outboard/error.h"
 #include "server.h"
 
@@ -45,8 +47,9 @@ void machine_stop(struct machine *machine, void (*stopped)(void *context), void 
  * refused. 0 or -errno with a message; nothing is left behind on failure.
  *
  * Block nodes: driver, node-name, and the driver's properties. Devices: driver (a model, or
- * pci-root-bus), id, bus, and the model's properties. Objects: qom-type, id, and the type's
- * properties; x-vfio-user-server (also vfio-user-server) has device and those of server_props.
+ * pci-root-bus), id, bus, addr (a slot, or slot.function), and the model's properties. Objects:
+ * qom-type, id, and the type's properties; x-vfio-user-server (also vfio-user-server) has device
+ * and those of server_props. Without device, or without a socket, it waits until that is set.
  */
 int machine_add_block(struct machine *machine, struct opts *opts, struct ob_error *err);
 int machine_add_device(struct machine *machine, struct opts *opts, struct ob_error *err);
@@ -60,6 +63,51 @@ int machine_add_object(struct machine *machine, struct opts *opts, struct ob_err
 int machine_remove_block(struct machine *machine, const char *node_name, struct ob_error *err);
 int machine_remove_device(struct machine *machine, const char *id, struct ob_error *err);
 int machine_remove_object(struct machine *machine, const char *id, struct ob_error *err);
+
+/*
+ * Grows or shrinks a block node to size bytes. The device that uses it tells its guest. 0, -ENOENT,
+ * -ENOTSUP (its driver cannot), -EROFS, -EINVAL, or what the file system says; with a message.
+ */
+int machine_resize_block(struct machine *machine, const char *node_name, uint64_t size,
+                         struct ob_error *err);
+
+/*
+ * Pauses the machine: all devices become quiet, those that are made later come up quiet. Clients
+ * are served meanwhile as far as that goes without work: registers are read and written, nothing
+ * begins. Returns 0 when all are quiet at once or have been before (waiter is not used then, and
+ * may be NULL), else -EINPROGRESS, and calls waiter->done from the loop, also when the machine is
+ * resumed meanwhile.
+ */
+struct machine_waiter {
+	void (*done)(struct machine_waiter *waiter);
+	struct list link;
+};
+int machine_pause(struct machine *machine, struct machine_waiter *waiter);
+
+/* Forgets a waiter whose done was not called yet; nothing happens if there is no such wait. */
+void machine_pause_cancel(struct machine_waiter *waiter);
+void machine_resume(struct machine *machine);
+bool machine_is_paused(const struct machine *machine); /* or about to be */
+
+/* Resets all devices to power-on, each as soon as it is quiet; clients stay. */
+void machine_reset(struct machine *machine);
+
+/*
+ * Whether the process ends when the last client has gone: then machine_shutdown() is called by
+ * itself. "Last" is when a client's session has ended and no server has another client. Off by
+ * default.
+ */
+void machine_set_auto_shutdown(struct machine *machine, bool on);
+bool machine_auto_shutdown(const struct machine *machine);
+
+/*
+ * Asks the program to end: tells the listeners, and calls quit, from the loop. Once; later calls
+ * change nothing. quit usually calls machine_stop(). Without machine_on_shutdown() only the event
+ * is sent.
+ */
+void machine_on_shutdown(struct machine *machine,
+                         void (*quit)(void *context, enum machine_shutdown reason), void *context);
+void machine_shutdown(struct machine *machine, enum machine_shutdown reason);
 
 /* What there is by that name; NULL with a message that suggests the nearest name. */
 const struct ob_model *machine_find_model(const char *name, struct ob_error *err);
