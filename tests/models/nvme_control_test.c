@@ -506,6 +506,9 @@ static void properties_are_checked(void **state)
 	starts(mode, "drive=d0,num-queues=1,mdts=1");
 	starts(mode, "drive=d0,num-queues=128,msix-vectors=2048,namespaces=256,mdts=9");
 	starts(mode, "drive=d0,num-queues=128,msix-vectors=1");
+	starts(mode, "drive=d0,interrupts=msi,num-queues=128");
+	starts(mode, "drive=d0,interrupts=intx");
+	refuses(mode, "drive=d0,interrupts=smoke", "interrupts");
 	refuses(mode, "serial=1", "drive");
 	refuses(mode, "drive=d0,num-queues=0", "num-queues");
 	refuses(mode, "drive=d0,num-queues=129", "num-queues");

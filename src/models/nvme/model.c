@@ -14,6 +14,7 @@
 
 enum {
 	DEFAULT_VECTORS = 64, /* Windows' driver fails with hundreds; each costs the client an fd */
+	MSI_VECTORS = 32,
 	SECTOR = 512,
 };
 
@@ -22,7 +23,25 @@ static unsigned vector_count(const struct nvme_props *props)
 	unsigned useful = props->num_queues + 1;
 	unsigned count = props->msix_vectors ? props->msix_vectors : DEFAULT_VECTORS;
 
-	return count < useful ? count : useful;
+	if (props->interrupts == NVME_INTX)
+		return 1;
+	if (count > useful)
+		count = useful;
+	if (props->interrupts == NVME_MSIX)
+		return count;
+	for (useful = 1; useful < count && useful < MSI_VECTORS;)
+		useful *= 2;
+	return useful;
+}
+
+static void choose_interrupts(const struct nvme_props *props, struct ob_irqs *irqs)
+{
+	uint16_t count = (uint16_t)vector_count(props);
+
+	if (props->interrupts == NVME_MSIX)
+		irqs->msix_vectors = count;
+	else if (props->interrupts == NVME_MSI)
+		irqs->msi_vectors = count;
 }
 
 /* Each namespace is an equal part of its drive, in whole pages if there are several. */
@@ -79,7 +98,7 @@ static int nvme_configure(struct ob_dev *dev, struct ob_layout *layout, struct o
 {
 	const struct nvme_props *props = ob_dev_props(dev);
 
-	layout->irqs.msix_vectors = (uint16_t)vector_count(props);
+	choose_interrupts(props, &layout->irqs);
 	if (props->ioeventfds)
 		offer_doorbells(ob_dev_runtime(dev), props, layout);
 	return check_drives(props, err);
@@ -201,6 +220,7 @@ static void nvme_resume(struct ob_dev *dev)
 	nvme_schedule(n);
 }
 
+static const char *const interrupt_kinds[] = {"msix", "msi", "intx", NULL};
 static const char *const block_sizes[] = {"512", "4096", NULL};
 
 static const struct ob_prop nvme_prop_table[] = {
@@ -219,7 +239,10 @@ static const struct ob_prop nvme_prop_table[] = {
          .max = NVME_MAX_PAIRS, .preset = "15", .help = "I/O queue pairs; some firmware needs two"},
 	{"msix-vectors", OB_PROP_UINT32, offsetof(struct nvme_props, msix_vectors), .min = 0,
          .max = 2048, .preset = "0",
-         .help = "interrupt vectors; 0: one for each queue, at most 64"},
+         .help = "interrupt vectors; 0: one for each queue, at most 64 (MSI: 32)"},
+	{"interrupts", OB_PROP_ENUM, offsetof(struct nvme_props, interrupts), .preset = "msix",
+         .choices = interrupt_kinds,
+         .help = "the best kind that the guest may use; the pin is always there"},
 	{"block-size", OB_PROP_ENUM, offsetof(struct nvme_props, block_size), .preset = "512",
          .choices = block_sizes, .help = "logical block size in bytes"},
 	{"mdts", OB_PROP_UINT32, offsetof(struct nvme_props, mdts), .min = 1, .max = 9,

@@ -31,12 +31,15 @@ enum {
 	NVME_FIRMWARE_LENGTH = 8,
 };
 
+enum nvme_interrupts { NVME_MSIX, NVME_MSI, NVME_INTX }; /* of the property */
+
 struct nvme_props {
 	struct ob_block_list drives;
 	char *serial, *model, *firmware;
 	uint32_t namespaces;   /* that each drive is divided into */
 	uint32_t num_queues;   /* I/O queue pairs */
 	uint32_t msix_vectors; /* 0: one for each queue, at most 64 */
+	uint32_t interrupts;   /* enum nvme_interrupts */
 	uint32_t block_size;   /* 0: 512, 1: 4096 */
 	uint32_t mdts;
 	bool ioeventfds;
