@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Monitors: QEMU's machine protocol (QMP) on sockets, standard input and output, and inherited
+ * descriptors. Specification: QEMU's docs/interop/qmp-spec.rst.
+ *
+ * All monitors of a process belong to one set. Each serves one client at a time, and none waits for
+ * its client: commands of a client that does not read its replies are not read either, and events
+ * for it are dropped past a bound. Commands and events are in src/monitor/schema.json.
+ */
+#ifndef MONITOR_MONITOR_H
+#define MONITOR_MONITOR_H
+
+#include <stdbool.h>
+
+#include "base/log.h"
+#include "base/opts.h"
+#include "loop/loop.h"
+#include "outboard/error.h"
+#include "server/machine.h"
+
+struct monitors;
+
+/* What monitors need of the process around them. Copied, but for what it points to. */
+struct monitors_env {
+	struct ob_loop *loop;
+	const struct log *log;
+	struct machine *machine;
+	const char *name; /* of the process, as query-name says it (-name); NULL: none was given */
+	/*
+	 * The command quit: whoever runs the process is to end it. Called from the loop, perhaps
+	 * more than once, with the reply on its way; must not free the set before it returns.
+	 */
+	void (*quit)(void *context);
+	void *context;
+};
+
+/* An empty set. env's name, machine, loop and log outlive it. NULL on ENOMEM. */
+struct monitors *monitors_new(const struct monitors_env *env);
+
+/*
+ * Closes all connections, after one attempt to send what is unsent, and removes the sockets that
+ * were made here. Not from within quit. May be NULL.
+ */
+void monitors_free(struct monitors *monitors);
+
+/*
+ * Adds a monitor. All options are taken out of opts or refused. 0 or -errno with a message; nothing
+ * is left behind on failure.
+ *
+ * What `-qmp unix:PATH,server=on,wait=off` means: backend=socket, path=PATH, server=on, wait=off.
+ * What `-qmp stdio` means: backend=stdio. With -chardev and -mon: the options of the first (but for
+ * its id) and those of the second (but for chardev) together.
+ *
+ *	backend=socket|stdio    socket
+ *	path=PATH               listen there; a stale socket is replaced, as servers do it
+ *	fd=N                    an inherited UNIX stream socket, connected or listening. A connected
+ *	                        one is a monitor until it is closed. Taken over on success only.
+ *	server=on|off           needed with path=; with fd=, has to agree with what the socket is
+ *	wait=off                needed with path=, as QEMU's default is to wait for a client before
+ *	                        anything else is done, and that is not offered (also: nowait)
+ *	mode=control            QMP; the only one there is
+ *	pretty=on|off           replies for people to read: off
+ *	id=ID                   for messages
+ */
+int monitors_add(struct monitors *monitors, struct opts *opts, struct ob_error *err);
+
+/* How many were added. A process without any, and without a server, can be reached by nobody. */
+unsigned monitors_count(const struct monitors *monitors);
+
+/*
+ * The process is about to end: tells all clients with the event SHUTDOWN, once for each set, and
+ * sends what can be sent at once. guest: a client made it end (QEMU's field of that name). reason
+ * as QEMU's ShutdownCause has it: "host-signal", "host-qmp-quit", "guest-shutdown", "host-error".
+ * A call after quit was asked for says host-qmp-quit whatever reason is.
+ */
+void monitors_shutdown(struct monitors *monitors, bool guest, const char *reason);
+
+#endif
