@@ -299,6 +299,61 @@ int ob_client_reset(struct ob_client *client);
 int ob_client_feature(struct ob_client *client, uint32_t flags, const void *data, size_t length,
                       void *reply, size_t *reply_size);
 
+/*
+ * Whether the device has a feature by its index with these methods. 0, or -ENOTTY if it has no
+ * such feature, -EINVAL if not that method.
+ */
+int ob_client_feature_probe(struct ob_client *client, unsigned feature, bool get, bool set);
+
+/* Section VFIO_DEVICE_FEATURE_MIGRATION. -ENOTTY: the device does not migrate. */
+struct ob_client_migration {
+	bool stop_copy, p2p, pre_copy;
+};
+int ob_client_migration(struct ob_client *client, struct ob_client_migration *out);
+
+/* Section VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE. */
+enum ob_client_state {
+	OB_CLIENT_STATE_ERROR,
+	OB_CLIENT_STATE_STOP,
+	OB_CLIENT_STATE_RUNNING,
+	OB_CLIENT_STATE_STOP_COPY,
+	OB_CLIENT_STATE_RESUMING,
+	OB_CLIENT_STATE_RUNNING_P2P,
+	OB_CLIENT_STATE_PRE_COPY,
+	OB_CLIENT_STATE_PRE_COPY_P2P,
+};
+int ob_client_state(struct ob_client *client, enum ob_client_state *out);
+
+/*
+ * When it returns 0, the device is in that state. After an error it may be in another one: its own
+ * before, one on the way, or ERROR; ob_client_state() tells. ob_client_reset() leads out of ERROR.
+ */
+int ob_client_set_state(struct ob_client *client, enum ob_client_state state);
+
+/* "RUNNING" and so on; "unknown". */
+const char *ob_client_state_name(enum ob_client_state state);
+
+/*
+ * Sections VFIO_DEVICE_FEATURE_DMA_LOGGING_*. Has the device note which pages it writes in these
+ * ranges of DMA addresses (count 0: in all). *page_size is the wish, and becomes what the device
+ * chose.
+ */
+struct ob_client_range {
+	uint64_t address, length;
+};
+int ob_client_dirty_start(struct ob_client *client, uint64_t *page_size,
+                          const struct ob_client_range *ranges, unsigned count);
+int ob_client_dirty_stop(struct ob_client *client);
+
+/*
+ * Adds to bitmap what was written since the last report in a range, and has the device forget it:
+ * bit n of word n / 64 stands for the nth page_size bytes of the range. bitmap has a bit for each,
+ * in whole words. page_size: a power of two; the range is made of such pages. In several messages
+ * if it is long; if one fails, what the others said is in the bitmap.
+ */
+int ob_client_dirty_report(struct ob_client *client, struct ob_client_range range,
+                           uint64_t page_size, uint64_t *bitmap);
+
 /* Sections MIG_DATA_READ, MIG_DATA_WRITE. *got less than length: that was the last. */
 int ob_client_mig_read(struct ob_client *client, void *data, uint32_t length, uint32_t *got);
 int ob_client_mig_write(struct ob_client *client, const void *data, uint32_t length);

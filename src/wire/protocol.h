@@ -255,6 +255,59 @@ struct wire_device_feature {
 };
 _Static_assert(sizeof(struct wire_device_feature) == 8, "DEVICE_FEATURE");
 
+/* FEATURE_MIGRATION: VFIO_MIGRATION_* */
+enum {
+	WIRE_MIGRATION_STOP_COPY = 1u << 0,
+	WIRE_MIGRATION_P2P = 1u << 1,
+	WIRE_MIGRATION_PRE_COPY = 1u << 2,
+};
+
+struct wire_migration {
+	uint64_t flags;
+};
+_Static_assert(sizeof(struct wire_migration) == 8, "FEATURE_MIGRATION");
+
+/* VFIO_DEVICE_STATE_*; those with P2P are not used. */
+enum wire_mig_state {
+	WIRE_STATE_ERROR = 0,
+	WIRE_STATE_STOP = 1,
+	WIRE_STATE_RUNNING = 2,
+	WIRE_STATE_STOP_COPY = 3,
+	WIRE_STATE_RESUMING = 4,
+	WIRE_STATE_RUNNING_P2P = 5,
+	WIRE_STATE_PRE_COPY = 6,
+	WIRE_STATE_PRE_COPY_P2P = 7,
+	WIRE_STATES,
+};
+
+struct wire_mig_device_state {
+	uint32_t device_state;
+	uint32_t data_fd; /* not used */
+};
+_Static_assert(sizeof(struct wire_mig_device_state) == 8, "FEATURE_MIG_DEVICE_STATE");
+
+/* FEATURE_DMA_LOGGING_START, followed by num_ranges of the next. */
+struct wire_dma_logging {
+	uint64_t page_size;
+	uint32_t num_ranges;
+	uint32_t reserved;
+};
+_Static_assert(sizeof(struct wire_dma_logging) == 16, "FEATURE_DMA_LOGGING_START");
+
+struct wire_dma_range {
+	uint64_t iova;
+	uint64_t length;
+};
+_Static_assert(sizeof(struct wire_dma_range) == 16, "range of FEATURE_DMA_LOGGING_START");
+
+/* FEATURE_DMA_LOGGING_REPORT; in the reply a bitmap of 64-bit words follows. */
+struct wire_dma_report {
+	uint64_t iova;
+	uint64_t length;
+	uint64_t page_size;
+};
+_Static_assert(sizeof(struct wire_dma_report) == 24, "FEATURE_DMA_LOGGING_REPORT");
+
 /* MIG_DATA_READ and MIG_DATA_WRITE; data follows in the reply of one, the request of the other. */
 struct wire_mig_data {
 	uint32_t argsz;
