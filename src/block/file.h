@@ -3,7 +3,8 @@
  * The file driver's own: the node, what all nodes of a loop share, and a request under way.
  *
  * file.c opens and closes, file_open.c looks at what is opened, file_queue.c says when a request
- * may begin, file_io.c carries it out, file_shared.c has the engines and the places.
+ * may begin, file_inline.c carries it out on the spot where that can be, file_io.c by an engine
+ * where not, file_shared.c has the engines and the places.
  */
 #ifndef BLOCK_FILE_H
 #define BLOCK_FILE_H
@@ -50,6 +51,13 @@ struct file_shared {
 	struct file_queue waiting; /* for a place, or for a bounce buffer */
 };
 
+/* Asking the kernel for what it has at hand: see file_inline.c. */
+struct file_asked {
+	bool never; /* the file system doesn't know the question */
+	uint8_t misses;
+	uint8_t skip; /* so many requests go without */
+};
+
 struct file_node {
 	struct ob_block block;
 	struct file_shared *shared;
@@ -57,12 +65,14 @@ struct file_node {
 	int file; /* as the engine knows fd, or -1 */
 	bool file_tried;
 	bool is_device; /* a block device */
+	bool in_memory; /* tmpfs: nothing waits for a disk */
 	bool locked, direct;
-	bool can_punch, can_zero; /* until the file system says otherwise */
-	uint32_t io_align;        /* of offset and length; 1 without O_DIRECT */
-	uint32_t mem_align;       /* of memory */
-	uint32_t sector;          /* of a block device, for discard */
-	int lost;                 /* what a failed flush said; 0 */
+	bool can_punch, can_zero;   /* until the file system says otherwise */
+	uint32_t io_align;          /* of offset and length; 1 without O_DIRECT */
+	uint32_t mem_align;         /* of memory */
+	uint32_t sector;            /* of a block device, for discard */
+	int lost;                   /* what a failed flush said; 0 */
+	struct file_asked asked[2]; /* reads, writes */
 
 	/* Read-modify-write keeps other writers out; see file_queue.c. */
 	unsigned writers;
@@ -125,6 +135,15 @@ static inline bool file_misaligned(const struct file_node *node,
 /* file_io.c. Gets what the request needs and starts it: -EINPROGRESS, or why it can't be. */
 int file_io_begin(struct file_node *node, struct ob_block_request *request);
 bool file_io_needs_bounce(const struct file_node *node, const struct ob_block_request *request);
+
+/* Cuts length bytes off the front of the iovecs. */
+void file_io_consume(struct ob_block_request *request, uint64_t length);
+
+/*
+ * file_inline.c. Carries the request out now if nothing has to be waited for: true when it is done.
+ * Otherwise an engine does the rest, after request->progress.
+ */
+bool file_inline(struct file_node *node, struct ob_block_request *request);
 
 /* file_queue.c */
 void file_queue_init(struct file_queue *queue);

@@ -77,8 +77,8 @@ static void copy(const struct ob_block_request *request, uint64_t skip, uint8_t 
 	}
 }
 
-/* Cuts length bytes off the front of the iovecs. Empty ones stay, which the kernel doesn't mind. */
-static void consume(struct ob_block_request *request, uint64_t length)
+/* Empty ones stay, which the kernel doesn't mind. */
+void file_io_consume(struct ob_block_request *request, uint64_t length)
 {
 	for (unsigned i = 0; length && i < request->iovcnt; i++) {
 		struct iovec *iov = &request->iov[i];
@@ -331,7 +331,7 @@ static void whole_done(struct file_io *io, ssize_t result)
 		data_done(io, true);
 		return;
 	}
-	consume(request, (uint64_t)result);
+	file_io_consume(request, (uint64_t)result);
 	start_whole(io);
 }
 

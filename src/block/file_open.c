@@ -192,8 +192,9 @@ static int choose_cache(struct file_node *node, struct ob_error *err)
 	const char *why_not = NULL;
 
 	node->io_align = node->mem_align = 1;
+	node->in_memory = in_memory(node->fd);
 	fcntl(node->fd, F_SETFL, flags);
-	if (props->direct == FILE_OFF || (props->direct == FILE_AUTO && in_memory(node->fd)))
+	if (props->direct == FILE_OFF || (props->direct == FILE_AUTO && node->in_memory))
 		return 0;
 	why_not = try_direct(node, flags);
 	node->direct = !why_not;

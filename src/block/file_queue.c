@@ -148,9 +148,9 @@ int file_submit(struct ob_block *block, struct ob_block_request *request)
 	if (request->op == OB_BLOCK_DISCARD && discards_nothing(node, request))
 		return 0;
 	if (!file_modifies(request))
-		return launch_or_wait(node, request);
+		return file_inline(node, request) ? 0 : launch_or_wait(node, request);
 	if (!node->held.first && may_write(node, wants_exclusive(node, request)))
-		return enter_writer(node, request);
+		return file_inline(node, request) ? 0 : enter_writer(node, request);
 	append(&node->held, request);
 	return -EINPROGRESS;
 }

@@ -136,6 +136,9 @@ static void set_up(struct setup *setup, const char *options)
 	                          setup->fd, options);
 	setup->node = container_of(setup->block, struct file_node, block);
 	setup->node->shared->uring = &faulty->engine;
+	/* Everything is the engine's. */
+	setup->node->in_memory = false;
+	setup->node->asked[0].never = setup->node->asked[1].never = true;
 }
 
 static void tear_down(struct setup *setup)
