@@ -27,6 +27,7 @@
 #include "outboard/dma.h"
 #include "outboard/endian.h"
 #include "outboard/error.h"
+#include "outboard/field.h"
 #include "outboard/loop.h"
 #include "outboard/prop.h"
 
@@ -176,6 +177,9 @@ struct ob_model {
 	 * has ended, whether or not the device was reset in between.
 	 */
 	void (*resume)(struct ob_dev *dev);
+
+	/* Optional: how the device moves to another process. Without it, it does not. */
+	const struct ob_migration *migration;
 
 	/* A doorbell of the layout rang. Not while the device is quiet: after resume instead. */
 	void (*rang)(struct ob_dev *dev, const struct ob_doorbell *doorbell);

@@ -65,6 +65,7 @@ struct edu_runtime {
 	struct ob_task compute;
 	struct ob_dma_op dma;
 	bool dma_running;
+	bool quiet; /* what is started waits for edu_resume() */
 };
 
 static void set_irq(struct ob_dev *dev, uint32_t bits)
@@ -183,6 +184,7 @@ static uint64_t edu_read(struct ob_dev *dev, uint64_t offset, unsigned size)
 static void write_dma_register(struct ob_dev *dev, uint64_t offset, uint64_t value)
 {
 	struct edu_state *s = ob_dev_state(dev);
+	const struct edu_runtime *rt = ob_dev_runtime(dev);
 
 	if (s->dma_command & DMA_START)
 		return;
@@ -194,7 +196,7 @@ static void write_dma_register(struct ob_dev *dev, uint64_t offset, uint64_t val
 		s->dma_count = value;
 	else if (offset == REG_DMA_COMMAND)
 		s->dma_command = value & (DMA_START | DMA_TO_GUEST | DMA_IRQ);
-	if (s->dma_command & DMA_START)
+	if (s->dma_command & DMA_START && !rt->quiet)
 		start_dma(dev);
 }
 
@@ -218,7 +220,8 @@ static void edu_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsig
 			break;
 		s->factorial = (uint32_t)value;
 		s->status |= STATUS_COMPUTING;
-		ob_task_schedule(ob_dev_loop(dev), &rt->compute);
+		if (!rt->quiet)
+			ob_task_schedule(ob_dev_loop(dev), &rt->compute);
 		break;
 	case REG_STATUS:
 		s->status &= ~(uint32_t)STATUS_IRQ_FACTORIAL;
@@ -258,6 +261,7 @@ static void edu_quiesce(struct ob_dev *dev)
 {
 	struct edu_runtime *rt = ob_dev_runtime(dev);
 
+	rt->quiet = true;
 	ob_task_cancel(&rt->compute);
 	if (rt->dma_running) {
 		ob_dma_cancel(dev, &rt->dma);
@@ -271,6 +275,7 @@ static void edu_resume(struct ob_dev *dev)
 	struct edu_state *s = ob_dev_state(dev);
 	struct edu_runtime *rt = ob_dev_runtime(dev);
 
+	rt->quiet = false;
 	if (s->status & STATUS_COMPUTING)
 		ob_task_schedule(ob_dev_loop(dev), &rt->compute);
 	if (s->dma_command & DMA_START)
@@ -281,6 +286,38 @@ static const struct ob_prop edu_props[] = {
 	{"dma-mask", OB_PROP_SIZE, offsetof(struct edu_props, dma_mask), .preset = "0xfffffff",
          .help = "address bits that the device can reach by DMA"},
 	{NULL},
+};
+
+/* All of the state; the mask is the user's, and has to be the same where the device goes to. */
+static const struct ob_field edu_fields[] = {
+	OB_FIELD(U32, struct edu_state, liveness),
+	OB_FIELD(U32, struct edu_state, factorial),
+	OB_FIELD(U32, struct edu_state, status, .max = STATUS_COMPUTING | STATUS_IRQ_FACTORIAL),
+	OB_FIELD(U32, struct edu_state, irq_status),
+	OB_FIELD(U64, struct edu_state, dma_source),
+	OB_FIELD(U64, struct edu_state, dma_destination),
+	OB_FIELD(U64, struct edu_state, dma_count),
+	OB_FIELD(U64, struct edu_state, dma_command, .max = DMA_START | DMA_TO_GUEST | DMA_IRQ),
+	OB_FIELD_BLOB(struct edu_state, buffer),
+	OB_FIELDS_END,
+};
+
+static const struct ob_field edu_props_fields[] = {
+	OB_FIELD(U64, struct edu_props, dma_mask),
+	OB_FIELDS_END,
+};
+
+static void edu_configuration(struct ob_dev *dev, void *configuration)
+{
+	*(struct edu_props *)configuration = *(const struct edu_props *)ob_dev_props(dev);
+}
+
+static const struct ob_migration edu_migration = {
+	.version = 1,
+	.fields = edu_fields,
+	.configuration_fields = edu_props_fields,
+	.configuration_size = sizeof(struct edu_props),
+	.configuration = edu_configuration,
 };
 
 const struct ob_model edu_model = {
@@ -307,4 +344,5 @@ const struct ob_model edu_model = {
 	.reset = edu_reset,
 	.quiesce = edu_quiesce,
 	.resume = edu_resume,
+	.migration = &edu_migration,
 };
