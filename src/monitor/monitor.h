@@ -10,8 +10,6 @@
 #ifndef MONITOR_MONITOR_H
 #define MONITOR_MONITOR_H
 
-#include <stdbool.h>
-
 #include "base/log.h"
 #include "base/opts.h"
 #include "loop/loop.h"
@@ -26,20 +24,19 @@ struct monitors_env {
 	const struct log *log;
 	struct machine *machine;
 	const char *name; /* of the process, as query-name says it (-name); NULL: none was given */
-	/*
-	 * The command quit: whoever runs the process is to end it. Called from the loop, perhaps
-	 * more than once, with the reply on its way; must not free the set before it returns.
-	 */
-	void (*quit)(void *context);
-	void *context;
 };
 
-/* An empty set. env's name, machine, loop and log outlive it. NULL on ENOMEM. */
+/*
+ * An empty set, which listens to the machine's events. env's name, machine, loop and log outlive
+ * it. The command quit is machine_shutdown(): whoever runs the process hears of it by
+ * machine_on_shutdown(). NULL on ENOMEM.
+ */
 struct monitors *monitors_new(const struct monitors_env *env);
 
 /*
- * Closes all connections, after one attempt to send what is unsent, and removes the sockets that
- * were made here. Not from within quit. May be NULL.
+ * Closes all connections, after one attempt to send what is unsent (the event SHUTDOWN among it),
+ * and removes the sockets that were made here. From the loop or outside of it, but not from within
+ * a callback of the machine. May be NULL.
  */
 void monitors_free(struct monitors *monitors);
 
@@ -66,13 +63,5 @@ int monitors_add(struct monitors *monitors, struct opts *opts, struct ob_error *
 
 /* How many were added. A process without any, and without a server, can be reached by nobody. */
 unsigned monitors_count(const struct monitors *monitors);
-
-/*
- * The process is about to end: tells all clients with the event SHUTDOWN, once for each set, and
- * sends what can be sent at once. guest: a client made it end (QEMU's field of that name). reason
- * as QEMU's ShutdownCause has it: "host-signal", "host-qmp-quit", "guest-shutdown", "host-error".
- * A call after quit was asked for says host-qmp-quit whatever reason is.
- */
-void monitors_shutdown(struct monitors *monitors, bool guest, const char *reason);
 
 #endif
