@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The io_uring engine: one ring for all files of a loop.
+ * The io_uring engine: one ring for all files of a loop (and one more for those that ask for
+ * sqpoll or iopoll, each).
  *
  * Jobs only fill submission entries; a task hands all of them to the kernel at the end of the
- * loop's turn, so that a burst of commands costs one system call. What the kernel could finish on
- * the spot is collected by the same call, the rest when the loop sees the ring become readable.
- * Where the kernel knows how, it defers its own completion work to the calls that we make anyway.
+ * loop's turn, so that a burst of commands costs one system call, which collects what has ended as
+ * well. Where the kernel knows how, it defers its own completion work to the calls that we make
+ * anyway.
+ *
+ * While jobs are under way, a poller looks at the completion queue on every turn, which is a load
+ * from memory. By itself it keeps the loop awake only if jobs have lately ended within the few
+ * microseconds that a wake-up costs. Otherwise it turns the ring's eventfd on, looks once more, and
+ * lets the loop sleep; awake, the eventfd is off, so that the kernel does not tell what is seen.
  *
  * The caller bounds the jobs under way (see file.h): the completion queue has room for all of them.
  */
@@ -26,6 +32,8 @@ enum {
 	FILES = 256, /* registered files; those beyond are used by descriptor */
 	BATCH = 64,
 	MAX_LENGTH = 0x7ffff000, /* of one read or write: Linux' MAX_RW_COUNT */
+	WAKE_NS = 8000,          /* what it takes to sleep and to be woken */
+	WAIT_MAX_NS = 16 * WAKE_NS,
 };
 
 struct uring {
@@ -33,7 +41,12 @@ struct uring {
 	struct ob_loop *loop;
 	struct io_uring ring;
 	struct loop_fd watch; /* the eventfd */
+	bool armed;           /* it tells of completions */
 	struct ob_task submit;
+	struct ob_poller poller; /* added while jobs are under way */
+	unsigned under_way;
+	uint64_t since;                            /* when waiting began, in ns; 0: it has not */
+	uint64_t usual;                            /* how long it takes lately, in ns */
 	struct engine_job *waiting, **waiting_end; /* for submission entries */
 	bool reaping, freed;
 	bool files_tried, files_known;
@@ -105,6 +118,7 @@ static void uring_start(struct engine *engine, struct engine_job *job)
 {
 	struct uring *uring = container_of(engine, struct uring, engine);
 
+	uring->under_way++;
 	if (uring->waiting || !queue(uring, job))
 		hold_back(uring, job);
 	ob_task_schedule(uring->loop, &uring->submit);
@@ -124,37 +138,79 @@ static void finish(struct uring *uring, struct engine_job *job, int result)
 		hold_back(uring, job);
 		ob_task_schedule(uring->loop, &uring->submit);
 	} else {
+		uring->under_way--;
 		job->done(job, result);
 	}
 }
 
-/* Bounded by the completion queue, so that fast files don't keep the loop from everything else. */
-static void reap(struct uring *uring)
+/* Whether the ring's eventfd is to tell of completions. */
+static void arm(struct uring *uring, bool on)
 {
-	unsigned budget = *uring->ring.cq.kring_entries;
+	if (uring->armed == on)
+		return;
+	uring->armed = on;
+	io_uring_cq_eventfd_toggle(&uring->ring, on);
+	/* What ended before the eventfd was on must be seen by the look that follows. */
+	if (on)
+		__sync_synchronize();
+}
+
+/* How long this wait took says how long the next one may. */
+static void learn(struct uring *uring)
+{
+	uint64_t took;
+
+	if (!uring->since)
+		return;
+	took = ob_loop_now() - uring->since;
+	if (took > WAIT_MAX_NS)
+		took = WAIT_MAX_NS;
+	uring->usual = (uring->usual * 7 + took) / 8;
+	uring->since = 0;
+}
+
+static unsigned reap_some(struct uring *uring)
+{
 	struct io_uring_cqe *cqes[BATCH];
 	struct engine_job *jobs[BATCH];
 	int results[BATCH];
-	unsigned n;
+	unsigned n = io_uring_peek_batch_cqe(&uring->ring, cqes, BATCH);
+
+	for (unsigned i = 0; i < n; i++) {
+		jobs[i] = io_uring_cqe_get_data(cqes[i]);
+		results[i] = cqes[i]->res;
+	}
+	io_uring_cq_advance(&uring->ring, n);
+	if (n) {
+		arm(uring, false);
+		learn(uring);
+	}
+	for (unsigned i = 0; i < n; i++)
+		finish(uring, jobs[i], results[i]);
+	return n;
+}
+
+/*
+ * Finishes what has ended, and says whether anything has: then the ring may be gone. Bounded by the
+ * completion queue, so that fast files don't keep the loop from everything else.
+ */
+static bool reap(struct uring *uring)
+{
+	unsigned budget = *uring->ring.cq.kring_entries, found = 0, n;
 
 	uring->reaping = true;
 	do {
-		n = io_uring_peek_batch_cqe(&uring->ring, cqes, BATCH);
-		for (unsigned i = 0; i < n; i++) {
-			jobs[i] = io_uring_cqe_get_data(cqes[i]);
-			results[i] = cqes[i]->res;
-		}
-		io_uring_cq_advance(&uring->ring, n);
-		for (unsigned i = 0; i < n; i++)
-			finish(uring, jobs[i], results[i]);
-		budget -= n < budget ? n : budget;
-	} while (n &&
-	         budget); /* a look that finds nothing has also done the kernel's deferred work */
+		n = reap_some(uring);
+		found += n;
+	} while (n == BATCH && found < budget);
 	uring->reaping = false;
-	if (n && !uring->freed)
-		ob_task_schedule(uring->loop, &uring->submit);
-	if (uring->freed)
+	if (uring->freed) {
 		destroy(uring);
+		return true;
+	}
+	if (!uring->under_way)
+		ob_poller_remove(uring->loop, &uring->poller);
+	return found;
 }
 
 static void submit_all(struct ob_task *task)
@@ -167,20 +223,45 @@ static void submit_all(struct ob_task *task)
 		if (!uring->waiting)
 			uring->waiting_end = &uring->waiting;
 	}
-	io_uring_cq_eventfd_toggle(&uring->ring, false);
-	io_uring_submit(&uring->ring);
+	arm(uring, false);
+	io_uring_submit_and_get_events(&uring->ring);
 	/* Short of memory, the kernel takes less than it was given. */
 	if (uring->waiting || io_uring_sq_ready(&uring->ring))
 		ob_task_schedule(uring->loop, &uring->submit);
-	io_uring_cq_eventfd_toggle(&uring->ring, true);
-	/* What ended before the eventfd was on again must be seen now: on first, then look. */
-	__sync_synchronize();
-	reap(uring);
+	ob_poller_add(uring->loop, &uring->poller);
+}
+
+/* Nothing has ended. Whether to look again at once; otherwise the eventfd is on. */
+static bool stay_awake(struct uring *uring)
+{
+	uint64_t now = ob_loop_now();
+
+	if (!uring->since)
+		uring->since = now;
+	if (uring->usual < WAKE_NS && now - uring->since < 2 * WAKE_NS)
+		return true;
+	arm(uring, true);
+	return false;
+}
+
+/* Whatever is found makes for another turn: callers have likely begun something new. */
+static bool poll_ring(struct ob_poller *poller)
+{
+	struct uring *uring = container_of(poller, struct uring, poller);
+
+	if (reap(uring))
+		return true;
+	if (uring->armed)
+		return false;
+	return stay_awake(uring) || reap(uring);
 }
 
 static void ready(struct loop_fd *watch, uint32_t events)
 {
-	reap(container_of(watch, struct uring, watch));
+	struct uring *uring = container_of(watch, struct uring, watch);
+
+	arm(uring, false);
+	reap(uring);
 }
 
 static int uring_add_file(struct engine *engine, int fd)
@@ -216,6 +297,7 @@ static void uring_free(struct engine *engine)
 	struct uring *uring = container_of(engine, struct uring, engine);
 
 	ob_task_cancel(&uring->submit);
+	ob_poller_remove(uring->loop, &uring->poller);
 	loop_fd_remove(uring->loop, &uring->watch);
 	if (uring->reaping)
 		uring->freed = true;
@@ -271,6 +353,7 @@ static int watch_ring(struct uring *uring)
 	if (uring->watch.fd < 0)
 		return -errno;
 	rc = io_uring_register_eventfd(&uring->ring, uring->watch.fd);
+	io_uring_cq_eventfd_toggle(&uring->ring, false);
 	if (!rc)
 		rc = loop_fd_add(uring->loop, &uring->watch);
 	if (rc)
@@ -293,6 +376,7 @@ int uring_new(struct ob_loop *loop, struct engine **engine)
 	};
 	uring->loop = loop;
 	uring->submit.run = submit_all;
+	uring->poller.poll = poll_ring;
 	uring->waiting_end = &uring->waiting;
 	rc = set_up(&uring->ring, SUBMIT_ENTRIES);
 	if (rc)
