@@ -139,6 +139,8 @@ void device_free(struct ob_dev *dev)
 {
 	if (!dev)
 		return;
+	if (dev->attached)
+		dev->attached_free(dev->attached);
 	if (dev->model->stop)
 		dev->model->stop(dev);
 	dispose(dev);
@@ -251,4 +253,30 @@ struct dma_space *device_dma(struct ob_dev *dev)
 struct log *device_log(struct ob_dev *dev)
 {
 	return &dev->log;
+}
+
+struct ob_block *device_drive(const struct ob_dev *dev, unsigned number)
+{
+	for (const struct ob_prop *prop = dev->model->props; prop && prop->name; prop++) {
+		const struct ob_block_list *list =
+			(const void *)((const char *)dev->props + prop->offset);
+
+		if (prop->type != OB_PROP_BLOCKS)
+			continue;
+		if (number < list->count)
+			return list->nodes[number];
+		number -= list->count;
+	}
+	return NULL;
+}
+
+void device_attach(struct ob_dev *dev, void *object, void (*free_object)(void *object))
+{
+	dev->attached = object;
+	dev->attached_free = free_object;
+}
+
+void *device_attached(const struct ob_dev *dev)
+{
+	return dev->attached;
 }

@@ -53,6 +53,19 @@ struct pci *device_pci(struct ob_dev *dev);
 struct dma_space *device_dma(struct ob_dev *dev);
 struct log *device_log(struct ob_dev *dev);
 
+/* The block nodes behind the device, in the order of its properties; NULL past the last. */
+struct ob_block *device_drive(const struct ob_dev *dev, unsigned number);
+
+/*
+ * The memory of a BAR that the device itself owns (all of a RAM BAR, or a shared area): where it
+ * is, and *size bytes long; NULL if there is none.
+ */
+uint8_t *device_own_memory(struct ob_dev *dev, unsigned bar, uint64_t *size);
+
+/* One object of a folder above, for as long as the device lives; free is called before it goes. */
+void device_attach(struct ob_dev *dev, void *object, void (*free)(void *object));
+void *device_attached(const struct ob_dev *dev);
+
 /*
  * Quiesce: one path for reset, a client's departure, unplug and migration. The device begins no new
  * work, and waiter->done is called once nothing is in flight. Returns 0 if that is so at once (done

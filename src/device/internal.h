@@ -27,6 +27,9 @@ struct ob_dev {
 	struct device_memory memory[PCI_BARS]; /* of BARs with OB_BAR_RAM or a shared area */
 	struct device_doorbell *doorbells;     /* one for each of the layout's */
 
+	void *attached; /* see device_attach() */
+	void (*attached_free)(void *attached);
+
 	/* Quiesce: see device_quiesce(). */
 	unsigned holds; /* quiesces that were not resumed yet */
 	bool quieting;  /* the model was told, and has not said that it is quiet */

@@ -192,3 +192,18 @@ void *ob_bar_shared(struct ob_dev *dev, unsigned bar)
 {
 	return (uint8_t *)dev->memory[bar].bytes + pci_layout(dev->pci)->bars[bar].shared.offset;
 }
+
+uint8_t *device_own_memory(struct ob_dev *dev, unsigned bar, uint64_t *size)
+{
+	const struct ob_bar *layout = &pci_layout(dev->pci)->bars[bar];
+	uint8_t *bytes = dev->memory[bar].bytes;
+
+	if (!bytes)
+		return NULL;
+	if (layout->flags & OB_BAR_RAM) {
+		*size = dev->memory[bar].size;
+		return bytes;
+	}
+	*size = layout->shared.size;
+	return bytes + layout->shared.offset;
+}

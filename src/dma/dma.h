@@ -169,6 +169,30 @@ void dma_op_finish(struct dma_space *space, struct ob_dma_op *op, int status);
 int dma_pin(struct dma_space *space, uint64_t address, uint64_t length, enum ob_dma_dir dir,
             struct iovec *iov, unsigned *count, unsigned max);
 
+/*
+ * The log of what the device writes. page_size is a hint, and becomes what is used: a power of 2
+ * from 4096 on. ranges are sorted by this, in place; none of them means all that is mapped, now or
+ * later. 0, -EBUSY (logging already), -EINVAL (not in whole pages, or overlapping), -EOVERFLOW,
+ * -E2BIG (more than DMA_LOG_RANGES), -ENOSPC (more than DMA_LOG_BYTES of bitmaps), -ENOMEM.
+ */
+enum { DMA_LOG_RANGES = 65536, DMA_LOG_BYTES = 64 << 20 };
+
+struct dma_log_range {
+	uint64_t address, length;
+};
+int dma_log_start(struct dma_space *space, uint64_t *page_size, struct dma_log_range *ranges,
+                  unsigned count);
+void dma_log_stop(struct dma_space *space); /* also if it is not on */
+bool dma_log_active(const struct dma_space *space);
+
+/*
+ * Sets the bits of pages (of page_size, a power of 2, counted from address) that were written since
+ * they were last reported, and forgets them. length is not 0, and address + length at most 2^64.
+ * bits is as long as they need, in whole words, and zeroed. 0, or -EINVAL: not logging.
+ */
+int dma_log_report(struct dma_space *space, uint64_t address, uint64_t length, uint64_t page_size,
+                   uint64_t *bits);
+
 /* Undoes one dma_pin() of exactly this range. May call waiters: see struct dma_waiter. */
 void dma_unpin(struct dma_space *space, uint64_t address, uint64_t length, enum ob_dma_dir dir);
 

@@ -35,6 +35,8 @@ struct dma_map {
 /* Of an operation. In the two last ones, done is about to be called. */
 enum dma_op_state { DMA_OP_IDLE, DMA_OP_UNDER_WAY, DMA_OP_FAULTED, DMA_OP_CANCELED };
 
+struct dma_log;
+
 struct dma_space {
 	struct dma_map *last; /* the last hit */
 	struct dma_remote *remote;
@@ -48,6 +50,8 @@ struct dma_space {
 	unsigned count, room, max_maps, dying;
 	unsigned fds, max_fds; /* of maps that keep theirs */
 
+	struct dma_log *log; /* NULL: not logging */
+
 	struct ob_dma_op under_way, ending;     /* heads of rings */
 	struct dma_waiter *all_waiters, *woken; /* woken: done is about to be called */
 	struct dma_map none;                    /* what last is when there was no hit */
@@ -56,6 +60,10 @@ struct dma_space {
 	bool lost; /* a map was, and the watcher has not been told */
 	struct dma_space *guard_next, **guard_link;
 };
+
+/* log.c: notes a write, and a map that is new. */
+void dma_log_wrote(struct dma_log *log, uint64_t address, uint64_t length);
+void dma_log_mapped(struct dma_log *log, uint64_t address, uint64_t size);
 
 /* The place of the last map that begins at or before address; count if there is none. */
 unsigned dma_search(const struct dma_space *space, uint64_t address);
@@ -104,14 +112,13 @@ static inline unsigned dma_prot_for(enum ob_dma_dir dir)
 
 /*
  * Every write into the client's memory passes here, whichever way it takes: copies, files, messages
- * when they have arrived, pointers that were given out, pins when they are given back. So this is
- * where a log of dirty pages belongs.
+ * when they have arrived, pointers that were given out, pins when they are given back. log.c says
+ * why that is soon enough. length is not 0.
  */
 static inline void dma_wrote(struct dma_space *space, uint64_t address, uint64_t length)
 {
-	(void)space;
-	(void)address;
-	(void)length;
+	if (__builtin_expect(space->log != NULL, 0))
+		dma_log_wrote(space->log, address, length);
 }
 
 /*

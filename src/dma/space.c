@@ -44,6 +44,7 @@ void dma_space_free(struct dma_space *space)
 	assert(space->count == 0);
 	assert(space->under_way.next == &space->under_way);
 	dma_guard_drop(space);
+	dma_log_stop(space);
 	free(space->starts);
 	free(space->maps);
 	free(space);
@@ -169,6 +170,8 @@ int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned p
 	}
 	space->fds += map->fd >= 0;
 	insert(space, place, map);
+	if (space->log)
+		dma_log_mapped(space->log, address, size);
 	return 0;
 }
 

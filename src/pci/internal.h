@@ -99,6 +99,9 @@ uint32_t pci_layout_rom_size(const struct ob_layout *layout); /* of the BAR; 0: 
 uint32_t pci_layout_table_size(const struct ob_layout *layout);
 uint32_t pci_layout_pba_size(const struct ob_layout *layout);
 
+/* msix.c: bits of byte number n of a table entry that can be set. */
+uint8_t pci_msix_entry_mask(unsigned n);
+
 /* config.c and caps.c: everything to its value at reset, with its masks. */
 void pci_config_reset(struct pci *pci);
 void pci_caps_reset(struct pci *pci);

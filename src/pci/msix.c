@@ -86,7 +86,7 @@ void pci_msix_read(struct pci *pci, unsigned bar, uint64_t offset, void *buffer,
 }
 
 /* The bits of byte number n of an entry that hold something: 6.8.2.4 to 6.8.2.7. */
-static uint8_t entry_mask(unsigned n)
+uint8_t pci_msix_entry_mask(unsigned n)
 {
 	if (n == PCI_MSIX_ENTRY_LOWER_ADDR)
 		return 0xfc; /* messages are aligned to 4 bytes */
@@ -106,7 +106,8 @@ void pci_msix_write(struct pci *pci, unsigned bar, uint64_t offset, const void *
 		return; /* the pending bits are read-only */
 	at = (unsigned)(offset - table.begin);
 	for (i = 0; i < length; i++)
-		pci->state.msix_table[at + i] = from[i] & entry_mask((at + i) % MSIX_ENTRY_SIZE);
+		pci->state.msix_table[at + i] =
+			from[i] & pci_msix_entry_mask((at + i) % MSIX_ENTRY_SIZE);
 	for (vector = at / MSIX_ENTRY_SIZE; vector * MSIX_ENTRY_SIZE < at + length; vector++) {
 		bit_assign(pci->state.msix_written, vector, true);
 		pci_irq_update_msix(pci, vector);

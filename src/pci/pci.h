@@ -53,6 +53,17 @@ uint32_t pci_rom_size(const struct pci *pci);
 void pci_reset(struct pci *pci);
 
 /*
+ * What moves when the device does: pci_state() is pci_state_size bytes of plain data as
+ * pci_state_fields describes them. Load checks that the state is one that this function can have,
+ * which was reset before, and makes it its own; interrupts follow. 0, or -EINVAL with a message,
+ * and nothing changed.
+ */
+extern const struct ob_field pci_state_fields[];
+extern const size_t pci_state_size;
+const void *pci_state(const struct pci *pci);
+int pci_state_load(struct pci *pci, const void *state, struct ob_error *err);
+
+/*
  * Configuration space, any size and alignment within pci_config_size(). What the masks do not let
  * through is dropped silently, as hardware does. Beyond the size there are zeroes.
  */
