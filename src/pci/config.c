@@ -18,6 +18,7 @@ enum {
 	             PCI_STATUS_REC_MASTER_ABORT | PCI_STATUS_SIG_SYSTEM_ERROR |
 	             PCI_STATUS_DETECTED_PARITY,
 	PIN_INTA = 1,
+	HEADER_MULTIFUNCTION = 0x80, /* of the header type (6.2.1) */
 };
 
 static unsigned bar_register(unsigned bar)
@@ -84,11 +85,18 @@ static void reset_header(struct pci *pci)
 	pci->state.config[PCI_INTERRUPT_PIN] = layout->irqs.intx ? PIN_INTA : 0;
 }
 
+void pci_set_multifunction(struct pci *pci, bool on)
+{
+	pci->multifunction = on;
+	pci->state.config[PCI_HEADER_TYPE] = on ? HEADER_MULTIFUNCTION : 0;
+}
+
 void pci_config_reset(struct pci *pci)
 {
 	/* The rest of the 4 KiB stays zero from the beginning: no page of it is touched. */
 	memset(pci->state.config, 0, PCI_CONFIG_SIZE);
 	reset_header(pci);
+	pci_set_multifunction(pci, pci->multifunction);
 	pci_caps_reset(pci);
 }
 

@@ -45,6 +45,7 @@ struct pci {
 	struct ob_layout layout;
 	uint8_t wmask[PCIE_CONFIG_SIZE];   /* bits that writes change */
 	uint8_t w1cmask[PCIE_CONFIG_SIZE]; /* bits that writing 1 clears */
+	bool multifunction;                /* there are others in the slot */
 
 	struct pci_irq_sink *sink;
 	uint64_t wired[PCI_IRQ_KINDS][VECTOR_WORDS];

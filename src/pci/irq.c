@@ -211,6 +211,11 @@ void pci_irq_reset(struct pci *pci)
 	pci_irq_update(pci);
 }
 
+unsigned pci_irq_wired(const struct pci *pci, enum pci_irq kind)
+{
+	return pci->wired_count[kind];
+}
+
 unsigned pci_irq_count(const struct pci *pci, enum pci_irq kind)
 {
 	switch (kind) {

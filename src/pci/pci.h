@@ -49,6 +49,9 @@ const struct ob_layout *pci_layout(const struct pci *pci);
 /* Bytes of the expansion ROM's BAR: a power of 2, 2 KiB at least (6.2.5.2); 0: no ROM. */
 uint32_t pci_rom_size(const struct pci *pci);
 
+/* Whether the header says that there are other functions in the same slot. */
+void pci_set_multifunction(struct pci *pci, bool on);
+
 /* Power-on state of everything but the wiring and the client's masks. Lowers all interrupts. */
 void pci_reset(struct pci *pci);
 
@@ -91,6 +94,9 @@ uint64_t pci_msix_end(const struct pci *pci, unsigned bar, uint64_t offset);
 void pci_msix_read(struct pci *pci, unsigned bar, uint64_t offset, void *buffer, unsigned length);
 void pci_msix_write(struct pci *pci, unsigned bar, uint64_t offset, const void *buffer,
                     unsigned length);
+
+/* How many vectors of a kind are wired: see pci_irq_wire(). */
+unsigned pci_irq_wired(const struct pci *pci, enum pci_irq kind);
 
 /* Vectors of a kind: 0 or 1 for INTx, 1 for ERR and REQ. */
 unsigned pci_irq_count(const struct pci *pci, enum pci_irq kind);

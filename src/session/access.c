@@ -47,6 +47,7 @@ static int read_at_once(struct session *session, struct request *request,
 	                   message + sizeof(struct wire_header) + sizeof(*access), access->count);
 	if (request->header.flags & WIRE_NO_REPLY)
 		return 0;
+	session_stats_of(session, WIRE_REGION_READ)->bytes += size;
 	wire_encode_reply(message, &request->header, (uint32_t)size);
 	memcpy(message + sizeof(struct wire_header), access, sizeof(*access));
 	session->link->commit(session->link, size, NULL, 0);

@@ -7,6 +7,7 @@
 #include "loop/loop.h"
 #include "notify.h"
 #include "session.h"
+#include "stats.h"
 #include "wire/version.h"
 #include "wire/wire.h"
 
@@ -76,6 +77,7 @@ struct session {
 	struct session_limits limits;
 	enum session_state state;
 	struct wire_capabilities client; /* from VERSION */
+	int minor;                       /* of the version agreed on; -1: none yet */
 	bool busy; /* a message is being handled: a reply may be half written */
 
 	/* The command that waits. */
@@ -93,6 +95,10 @@ struct session {
 
 	void (*ended)(void *context);
 	void *ended_context;
+
+	struct session_stats stats;
+	struct session_command_stats *timed; /* of the command at hand; NULL: not timed */
+	uint64_t timed_from;
 };
 
 struct request {
@@ -138,6 +144,29 @@ int session_unmapping(struct session *session, int rc);
 /* access.c: the next slice, and when it was the last, the reply. Whether it was. */
 bool session_access_step(struct session *session);
 void session_access_end(struct session *session);
+
+/* stats.c: the command at hand has been dealt with. */
+void session_stats_end(struct session *session);
+
+static inline struct session_command_stats *session_stats_of(struct session *session,
+                                                             unsigned command)
+{
+	return &session->stats.command[command < SESSION_STAT_COMMANDS ? command : 0];
+}
+
+/* A command has come. */
+static inline void session_stats_begin(struct session *session, unsigned command, size_t length)
+{
+	struct session_command_stats *stats = session_stats_of(session, command);
+	bool many = command == WIRE_REGION_READ || command == WIRE_REGION_WRITE ||
+	            command == WIRE_REGION_WRITE_MULTI;
+
+	stats->bytes += length;
+	if (stats->messages++ % SESSION_TIMED_EVERY && many)
+		return;
+	session->timed = stats;
+	session->timed_from = ob_loop_now();
+}
 
 /* Logs a violation of the protocol that cannot be answered, and gives the client up. */
 void session_violation(struct session *session, const char *format, ...)

@@ -53,6 +53,7 @@ static void signal_irq(struct pci_irq_sink *sink, enum pci_irq kind, unsigned ve
 {
 	struct session *session = container_of(sink, struct session, irqs.sink);
 
+	session->stats.irqs[kind]++;
 	notify(session, kind, vector, IRQ_ON_TRIGGER);
 	if (kind == PCI_IRQ_INTX)
 		notify(session, kind, vector, IRQ_ON_MASK);

@@ -90,6 +90,13 @@ static bool send_slot(struct session *session, uint32_t index)
 		memcpy(message + sizeof(struct wire_header) + sizeof(access), data, slot->count);
 	}
 	link->commit(link, size, NULL, 0);
+	if (slot->write) {
+		session->stats.dma.writes++;
+		session->stats.dma.write_bytes += slot->count;
+	} else {
+		session->stats.dma.reads++;
+		session->stats.dma.read_bytes += slot->count;
+	}
 	return true;
 }
 
@@ -218,6 +225,7 @@ void session_remote_reply(struct session *session, const struct request *reply)
 	remote->sent_count--;
 	remote->sent_bytes -= slot.count;
 	rc = check_reply(&slot, reply, &data, &why);
+	session->stats.dma.errors += rc != 0;
 	if (rc == -EIO)
 		log_warn(session->log,
 		         "%s: the client failed to serve %u bytes at 0x%llx (error %u)",

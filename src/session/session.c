@@ -73,6 +73,8 @@ void session_move(struct session *session, enum session_state to)
 
 	assert(moves[session->state] & (1u << to));
 	session->state = to;
+	if (waited && !is_waiting(to))
+		session_stats_end(session);
 	if (session->link && waited != is_waiting(to))
 		session->link->pause(session->link, is_waiting(to));
 }
@@ -81,13 +83,16 @@ void session_move(struct session *session, enum session_state to)
 
 void session_reply_error(struct session *session, const struct wire_header *request, int error)
 {
+	struct session_command_stats *stats = session_stats_of(session, request->command);
 	uint8_t *message;
 
+	stats->errors++;
 	if (request->flags & WIRE_NO_REPLY)
 		return;
 	message = session->link->reserve(session->link, sizeof(*request));
 	if (!message)
 		return;
+	stats->bytes += sizeof(*request);
 	wire_encode_error(message, request, error);
 	session->link->commit(session->link, sizeof(*request), NULL, 0);
 }
@@ -103,6 +108,7 @@ int session_reply_fds(struct session *session, const struct wire_header *request
 	message = session->link->reserve(session->link, whole);
 	if (!message)
 		return 0;
+	session_stats_of(session, request->command)->bytes += whole;
 	wire_encode_reply(message, request, (uint32_t)whole);
 	if (size)
 		memcpy(message + sizeof(*request), payload, size);
@@ -186,6 +192,7 @@ static int negotiate(struct session *session, struct request *request)
 	twin = make_twin(session, client);
 	if (version.minor > WIRE_MINOR)
 		version.minor = WIRE_MINOR;
+	session->minor = version.minor;
 	/* Maps may have any size from the smallest page size on. */
 	pgsizes = client->pgsizes & ~(uint64_t)(WIRE_DEFAULT_PGSIZES - 1);
 	version.capabilities = (struct wire_capabilities){
@@ -237,7 +244,13 @@ static int handle(struct session *session, struct request *request)
 static void take_command(struct session *session, struct request *request)
 {
 	bool negotiating = session->state == SESSION_NEGOTIATING;
-	int rc = handle(session, request);
+	int rc;
+
+	session_stats_begin(session, request->header.command,
+	                    sizeof(struct wire_header) + request->length);
+	rc = handle(session, request);
+	if (!is_waiting(session->state))
+		session_stats_end(session);
 
 	if (!rc || rc == -EINPROGRESS)
 		return;
@@ -438,6 +451,7 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 	session->link = link;
 	session->log = log;
 	session->limits = *limits;
+	session->minor = -1;
 	session->step.run = run_step;
 	session->unmap_waiter.done = unmapped;
 	session->quiesce_waiter.done = quiet;

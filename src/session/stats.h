@@ -37,12 +37,12 @@ struct session_stats {
 };
 
 struct session_info {
-	/* What was agreed on; all 0 before VERSION. */
+	/* The version agreed on, and what the client said that it can; all 0 before VERSION. */
 	bool negotiated;
 	uint16_t major, minor;
 	uint32_t max_msg_fds, max_dma_maps;
 	uint64_t max_data_xfer_size, pgsizes;
-	bool write_multiple, twin_socket;
+	bool write_multiple, twin_socket, migration;
 
 	unsigned maps, map_fds; /* ranges of memory mapped now; that keep a descriptor */
 	unsigned irqs_wired[SESSION_STAT_IRQS]; /* vectors with an eventfd, by enum pci_irq */
@@ -51,5 +51,10 @@ struct session_info {
 
 /* "VERSION", "DMA_MAP", ...; NULL for a number that is no command. */
 const char *session_command_name(unsigned command);
+
+struct session;
+
+/* What is known of a session's client; info's pointers are the session's. */
+void session_describe(const struct session *session, struct session_info *info);
 
 #endif
