@@ -181,6 +181,15 @@ struct ob_model {
 	/* Optional: how the device moves to another process. Without it, it does not. */
 	const struct ob_migration *migration;
 
+	/*
+	 * Optional. A block node that the device uses is about to have another size, in bytes:
+	 * takes it over and tells the guest, or refuses with -errno and a message. Called again
+	 * with the old size where the node then cannot be resized. Without it, nodes of the model's
+	 * devices keep their size.
+	 */
+	int (*resize)(struct ob_dev *dev, struct ob_block *block, uint64_t size,
+	              struct ob_error *err);
+
 	/* A doorbell of the layout rang. Not while the device is quiet: after resume instead. */
 	void (*rang)(struct ob_dev *dev, const struct ob_doorbell *doorbell);
 };
@@ -231,6 +240,18 @@ bool ob_irq_is_pin(struct ob_dev *dev);
  */
 void ob_dev_guest_error(struct ob_dev *dev, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/*
+ * The device has failed: it goes on only after a reset, as its hardware would (a fatal status, a
+ * backend that is lost). Whoever runs the device is told once, by a line in the log and by
+ * monitors' DEVICE_ERROR; further calls before the next reset change nothing. The text, at most 127
+ * characters of it, says what went wrong, without the device's id.
+ */
+void ob_dev_failed(struct ob_dev *dev, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* It works again, without having been reset by the core: its driver reset it by a register. */
+void ob_dev_recovered(struct ob_dev *dev);
 
 /* Logs something that whoever runs the device should know: a backend's error, a fatal state. */
 void ob_dev_warn(struct ob_dev *dev, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -234,3 +234,34 @@ void block_close(struct ob_block *block)
 	block->driver->close(block);
 	free_node(block);
 }
+
+static int resize(struct ob_block *block, uint64_t size, struct ob_error *err)
+{
+	int rc;
+
+	if (!block->driver->resize)
+		return ob_error_set(err, -ENOTSUP, "driver '%s' can't change its size",
+		                    block->driver->name);
+	if (block->info.read_only)
+		return ob_error_set(err, -EROFS, "it is read-only");
+	rc = block_check_size(size, err);
+	if (rc || size == block->info.size)
+		return rc;
+	/* A write on its way would make the storage longer again behind our back. */
+	if (size < block->info.size && block->in_flight)
+		return ob_error_set(err, -EBUSY,
+		                    "it can't shrink with %u requests in flight: stop the machine "
+		                    "first",
+		                    block->in_flight);
+	rc = block->driver->resize(block, size, err);
+	if (!rc)
+		block->info.size = size;
+	return rc;
+}
+
+int block_resize(struct ob_block *block, uint64_t size, struct ob_error *err)
+{
+	int rc = resize(block, size, err);
+
+	return rc ? ob_error_prefix(err, rc, "block node '%s'", block->name) : 0;
+}

@@ -40,6 +40,8 @@ struct block_driver {
 	int (*open)(struct ob_block *block, struct ob_error *err);
 	void (*close)(struct ob_block *block); /* nothing is in flight */
 	int (*submit)(struct ob_block *block, struct ob_block_request *request);
+	/* Optional. As block_resize(), which has checked size and sets info.size afterwards. */
+	int (*resize)(struct ob_block *block, uint64_t size, struct ob_error *err);
 };
 
 /* Built in: "mem", "null", "file"; ended by NULL. */
@@ -54,6 +56,14 @@ struct ob_block *block_open(struct ob_loop *loop, const struct log *log, struct 
 
 /* Nothing is in flight. Flushes nothing by itself. */
 void block_close(struct ob_block *block);
+
+/*
+ * Grows or shrinks the storage to size bytes; what is new reads as zeroes. Whoever uses the node is
+ * told by the caller. 0, -ENOTSUP, -EROFS, -EINVAL (no multiple of 512, or of what direct I/O
+ * needs), -EBUSY (shrinks while requests are in flight), or the storage's own error; with a
+ * message. Nothing has changed then.
+ */
+int block_resize(struct ob_block *block, uint64_t size, struct ob_error *err);
 
 /* For drivers: the request is done; calls request->done. Only for one that is under way. */
 void block_complete(struct ob_block_request *request, int status);

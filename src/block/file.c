@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The file driver: a disk in a regular file or on a block device, through io_uring or a pool of
- * threads, with direct I/O where the file system has it. The file keeps the size that it has.
+ * threads, with direct I/O where the file system has it. Only block_resize() changes its size.
  *
  * Semantics are those of a disk with a volatile write cache: a write is done when the kernel has
  * taken it, a flush is fdatasync, FUA is a write with RWF_DSYNC.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -79,6 +80,23 @@ static void file_close(struct ob_block *block)
 	file_shared_put(shared);
 }
 
+static int file_resize(struct ob_block *block, uint64_t size, struct ob_error *err)
+{
+	struct file_node *node = container_of(block, struct file_node, block);
+
+	if (node->is_device)
+		return ob_error_set(err, -ENOTSUP, "a block device has the size that it has");
+	if (size % node->io_align)
+		return ob_error_set(err, -EINVAL,
+		                    "size=%" PRIu64 ": direct I/O needs a multiple of %u; "
+		                    "direct=off does not",
+		                    size, node->io_align);
+	if (size > INT64_MAX || ftruncate(node->fd, (off_t)size))
+		return ob_error_set(err, size > INT64_MAX ? -EFBIG : -errno, "size=%" PRIu64 ": %s",
+		                    size, strerror(size > INT64_MAX ? EFBIG : errno));
+	return 0;
+}
+
 static const char *const on_off_auto[] = {
 	[FILE_AUTO] = "auto", [FILE_ON] = "on", [FILE_OFF] = "off", NULL};
 static const char *const aio_choices[] = {[FILE_AIO_AUTO] = "auto",
@@ -115,4 +133,5 @@ const struct block_driver block_file = {
 	.open = file_open,
 	.close = file_close,
 	.submit = file_submit,
+	.resize = file_resize,
 };

@@ -182,15 +182,19 @@ static int check_memory(uint64_t size, struct ob_error *err)
 		size, have >> 20);
 }
 
+static uint64_t map_words(uint64_t size)
+{
+	return (((size + MEM_PAGE - 1) >> PAGE_SHIFT) + MAP_BITS - 1) / MAP_BITS;
+}
+
 static int map_memory(struct mem_node *mem, uint64_t size)
 {
 	cleanup_fd int fd = memfd_create("outboard-disk", MFD_CLOEXEC);
-	uint64_t pages = (size + MEM_PAGE - 1) >> PAGE_SHIFT;
 	void *data;
 
 	if (fd < 0 || ftruncate(fd, (off_t)size))
 		return -errno;
-	mem->written = calloc((pages + MAP_BITS - 1) / MAP_BITS, sizeof(*mem->written));
+	mem->written = calloc(map_words(size), sizeof(*mem->written));
 	if (!mem->written)
 		return -ENOMEM;
 	data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
@@ -201,6 +205,12 @@ static int map_memory(struct mem_node *mem, uint64_t size)
 	mem->data = data;
 	mem->fd = take_fd(&fd);
 	return 0;
+}
+
+static int refuse_size(uint64_t size, int error, struct ob_error *err)
+{
+	return ob_error_set(err, -error, "size=%" PRIu64 ": so much memory can't be had: %s", size,
+	                    strerror(error));
 }
 
 static int mem_open(struct ob_block *block, struct ob_error *err)
@@ -216,8 +226,7 @@ static int mem_open(struct ob_block *block, struct ob_error *err)
 		return rc;
 	rc = map_memory(mem, props->size);
 	if (rc)
-		return ob_error_set(err, rc, "size=%" PRIu64 ": so much memory can't be had: %s",
-		                    props->size, strerror(-rc));
+		return refuse_size(props->size, -rc, err);
 	block->info = (struct ob_block_info){
 		.size = props->size,
 		.block_size = BLOCK_SECTOR,
@@ -225,6 +234,47 @@ static int mem_open(struct ob_block *block, struct ob_error *err)
 		.discard = true,
 		.discard_zeroes = true,
 	};
+	return 0;
+}
+
+/* What lies behind the new end is gone, and not to come back when it grows again. */
+static void forget_tail(struct mem_node *mem, uint64_t from, uint64_t to)
+{
+	uint64_t page = (from + MEM_PAGE - 1) & ~(uint64_t)(MEM_PAGE - 1);
+
+	clear(mem, from, (page < to ? page : to) - from);
+	for (page >>= PAGE_SHIFT; page < (to + MEM_PAGE - 1) >> PAGE_SHIFT; page++)
+		mem->written[page / MAP_BITS] &= ~(UINT64_C(1) << (page % MAP_BITS));
+}
+
+static int mem_resize(struct ob_block *block, uint64_t size, struct ob_error *err)
+{
+	struct mem_node *mem = (struct mem_node *)block;
+	uint64_t before = block->info.size;
+	uint64_t *written = mem->written;
+	void *data;
+	int rc = check_memory(size, err);
+
+	if (rc)
+		return rc;
+	if (size > before) {
+		written = reallocarray(mem->written, map_words(size), sizeof(*written));
+		if (!written)
+			return ob_error_set(err, -ENOMEM, "out of memory");
+		memset(written + map_words(before), 0,
+		       (map_words(size) - map_words(before)) * sizeof(*written));
+		mem->written = written;
+	} else {
+		forget_tail(mem, size, before);
+	}
+	if (ftruncate(mem->fd, (off_t)size))
+		return refuse_size(size, errno, err);
+	data = mremap(mem->data, before, size, MREMAP_MAYMOVE);
+	if (data == MAP_FAILED) {
+		rc = refuse_size(size, errno, err);
+		return ftruncate(mem->fd, (off_t)before) ? -EIO : rc;
+	}
+	mem->data = data;
 	return 0;
 }
 
@@ -252,4 +302,5 @@ const struct block_driver block_mem = {
 	.open = mem_open,
 	.close = mem_close,
 	.submit = mem_submit,
+	.resize = mem_resize,
 };

@@ -45,6 +45,11 @@ static int null_submit(struct ob_block *block, struct ob_block_request *request)
 	return 0;
 }
 
+static int null_resize(struct ob_block *block, uint64_t size, struct ob_error *err)
+{
+	return 0;
+}
+
 static const struct ob_prop null_table[] = {
 	{"size", OB_PROP_SIZE, offsetof(struct null_props, size), .min = BLOCK_SECTOR,
          .max = INT64_MAX, .preset = "1G", .help = "size in bytes, a multiple of 512"},
@@ -62,4 +67,5 @@ const struct block_driver block_null = {
 	.open = null_open,
 	.close = null_close,
 	.submit = null_submit,
+	.resize = null_resize,
 };

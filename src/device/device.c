@@ -224,6 +224,7 @@ void device_reset(struct ob_dev *dev)
 	pci_reset(dev->pci);
 	device_memory_reset(dev);
 	device_doorbells_reset(dev);
+	dev->failure[0] = '\0';
 	dev->model->reset(dev);
 }
 
@@ -233,6 +234,22 @@ void device_revoke(struct ob_dev *dev)
 {
 	device_doorbells_revoke(dev);
 	device_memory_revoke(dev);
+}
+
+int device_resize_block(struct ob_dev *dev, struct ob_block *block, uint64_t size,
+                        struct ob_error *err)
+{
+	if (!dev->model->resize)
+		return ob_error_set(err, -ENOTSUP,
+		                    "device '%s': a %s can't be told that its drive changes its "
+		                    "size",
+		                    dev->id, dev->model->name);
+	return dev->model->resize(dev, block, size, err);
+}
+
+const char *device_failure(const struct ob_dev *dev)
+{
+	return dev->failure[0] ? dev->failure : NULL;
 }
 
 const struct ob_model *device_model(const struct ob_dev *dev)

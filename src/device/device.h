@@ -35,6 +35,8 @@ struct device_env {
 	struct ob_block *(*claim_block)(void *context, const char *node_name, const char *user,
 	                                struct ob_error *err);
 	void (*release_block)(void *context, struct ob_block *block, const char *user);
+	/* The model said that it failed: see ob_dev_failed(). May be NULL. */
+	void (*failed)(void *context, struct ob_dev *dev, const char *message);
 	void *context;
 };
 
@@ -85,6 +87,13 @@ void device_resume(struct ob_dev *dev);
 
 /* Power-on state of function and model. Only between a quiesce and its resume. */
 void device_reset(struct ob_dev *dev);
+
+/* As the model's resize says. -ENOTSUP with a message if it has none. */
+int device_resize_block(struct ob_dev *dev, struct ob_block *block, uint64_t size,
+                        struct ob_error *err);
+
+/* What the model said when it failed; NULL: it has not since the last reset. */
+const char *device_failure(const struct ob_dev *dev);
 
 /* How many regions there are, those of PCI first. */
 unsigned device_regions(const struct ob_dev *dev);

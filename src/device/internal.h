@@ -29,6 +29,7 @@ struct ob_dev {
 
 	void *attached; /* see device_attach() */
 	void (*attached_free)(void *attached);
+	char failure[128]; /* what the model said: see ob_dev_failed() */
 
 	/* Quiesce: see device_quiesce(). */
 	unsigned holds; /* quiesces that were not resumed yet */

@@ -2,6 +2,7 @@
 /* What a model may ask of the core (outboard/device.h, outboard/dma.h), but for transfers: xfer.c.
  */
 #include <stdarg.h>
+#include <stdio.h>
 
 #include "internal.h"
 
@@ -79,6 +80,25 @@ void ob_dev_guest_error(struct ob_dev *dev, const char *format, ...)
 	va_start(args, format);
 	log_vline(&dev->guest_log, LOG_WARN, format, args);
 	va_end(args);
+}
+
+void ob_dev_failed(struct ob_dev *dev, const char *format, ...)
+{
+	va_list args;
+
+	if (dev->failure[0])
+		return;
+	va_start(args, format);
+	vsnprintf(dev->failure, sizeof(dev->failure), format, args);
+	va_end(args);
+	log_error(&dev->guest_log, "failed: %s", dev->failure);
+	if (dev->env.failed)
+		dev->env.failed(dev->env.context, dev, dev->failure);
+}
+
+void ob_dev_recovered(struct ob_dev *dev)
+{
+	dev->failure[0] = '\0';
 }
 
 void ob_dev_warn(struct ob_dev *dev, const char *format, ...)

@@ -18,8 +18,8 @@ void nvme_fatal(struct nvme *n, const char *what, uint64_t where)
 	n->state->csts |= NVME_CSTS_CFS;
 	/* No turn comes any more: completions that were posted are told of now. */
 	nvme_poll_stop(n, true);
-	ob_dev_warn(n->dev, "controller fatal status: %s (0x%llx)", what,
-	            (unsigned long long)where);
+	ob_dev_failed(n->dev, "controller fatal status: %s (0x%llx)", what,
+	              (unsigned long long)where);
 }
 
 /* Enable */
@@ -71,6 +71,7 @@ static void disabled(struct nvme *n)
 	struct nvme_state *s = n->state;
 
 	n->disabling = false;
+	ob_dev_recovered(n->dev);
 	/* A shutdown that was asked for together with the reset goes on. */
 	s->csts = s->cc & NVME_CC_SHN ? s->csts & NVME_CSTS_SHST : 0;
 	if (s->cc & NVME_CC_EN)

@@ -45,10 +45,8 @@ static void choose_interrupts(const struct nvme_props *props, struct ob_irqs *ir
 }
 
 /* Each namespace is an equal part of its drive, in whole pages if there are several. */
-static uint64_t namespace_size(const struct nvme_props *props, const struct ob_block *block)
+static uint64_t namespace_size(const struct nvme_props *props, uint64_t size)
 {
-	uint64_t size = ob_block_info(block)->size;
-
 	if (props->namespaces == 1)
 		return size / SECTOR * SECTOR;
 	return size / props->namespaces / NVME_PAGE * NVME_PAGE;
@@ -66,7 +64,7 @@ static int check_drives(const struct nvme_props *props, struct ob_error *err)
 		                    "%u drives with namespaces=%u are more than %u namespaces",
 		                    drives->count, props->namespaces, NVME_MAX_NAMESPACES);
 	for (unsigned i = 0; i < drives->count; i++) {
-		if (namespace_size(props, drives->nodes[i]) >= NVME_PAGE)
+		if (namespace_size(props, ob_block_info(drives->nodes[i])->size) >= NVME_PAGE)
 			continue;
 		return ob_error_set(err, -EINVAL,
 		                    "drive %s is too small: each namespace needs %u bytes",
@@ -136,7 +134,7 @@ static int make_namespaces(struct nvme *n, struct ob_error *err)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < n->ns_count; i++) {
 		struct ob_block *block = props->drives.nodes[i / props->namespaces];
-		uint64_t size = namespace_size(props, block);
+		uint64_t size = namespace_size(props, ob_block_info(block)->size);
 
 		n->ns[i] = (struct nvme_namespace){.block = block,
 		                                   .offset = i % props->namespaces * size,
@@ -221,6 +219,31 @@ static void nvme_resume(struct ob_dev *dev)
 }
 
 static const char *const interrupt_kinds[] = {"msix", "msi", "intx", NULL};
+/*
+ * Where a drive is divided, a new size would move all namespaces but the first. Commands in flight
+ * were checked against the old size; the drive refuses those that are too far now.
+ */
+static int nvme_resize(struct ob_dev *dev, struct ob_block *block, uint64_t size,
+                       struct ob_error *err)
+{
+	struct nvme *n = ob_dev_runtime(dev);
+
+	if (n->props->namespaces > 1)
+		return ob_error_set(err, -ENOTSUP,
+		                    "device '%s' divides its drive into %u namespaces: it can't "
+		                    "change its size",
+		                    ob_dev_id(dev), n->props->namespaces);
+	if (namespace_size(n->props, size) < NVME_PAGE)
+		return ob_error_set(err, -EINVAL, "a namespace needs %u bytes", NVME_PAGE);
+	for (unsigned i = 0; i < n->ns_count; i++) {
+		if (n->ns[i].block != block)
+			continue;
+		n->ns[i].size = namespace_size(n->props, size);
+		nvme_namespace_changed(n, n->ns[i].nsid);
+	}
+	return 0;
+}
+
 static const char *const block_sizes[] = {"512", "4096", NULL};
 
 static const struct ob_prop nvme_prop_table[] = {
@@ -284,5 +307,6 @@ const struct ob_model nvme_model = {
 	.reset = nvme_reset,
 	.quiesce = nvme_quiesce,
 	.resume = nvme_resume,
+	.resize = nvme_resize,
 	.rang = nvme_rang,
 };
