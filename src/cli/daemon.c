@@ -50,6 +50,14 @@ static void stop(struct daemon *daemon)
 	machine_stop(daemon->machine, on_stopped, daemon);
 }
 
+static void on_shutdown(void *context, enum machine_shutdown reason)
+{
+	struct daemon *daemon = context;
+
+	(void)reason;
+	stop(daemon);
+}
+
 static void command_ended(struct daemon *daemon)
 {
 	int wait_status;
@@ -58,7 +66,7 @@ static void command_ended(struct daemon *daemon)
 		return;
 	daemon->command = 0;
 	daemon->status = process_exit_status(wait_status);
-	stop(daemon);
+	machine_shutdown(daemon->machine, MACHINE_SHUTDOWN_COMMAND);
 }
 
 /*
@@ -80,7 +88,7 @@ static void told_to_end(struct daemon *daemon, const struct signalfd_siginfo *in
 	if (daemon->command)
 		daemon->status = 128 + number;
 	process_signals_default();
-	stop(daemon);
+	machine_shutdown(daemon->machine, MACHINE_SHUTDOWN_SIGNAL);
 }
 
 static void on_signal(struct loop_fd *watch, uint32_t events)
@@ -106,6 +114,7 @@ static int begin(struct daemon *daemon, struct ob_error *err)
 		daemon->machine = machine_new(daemon->loop, daemon->log);
 	if (!daemon->machine)
 		return ob_error_set(err, -ENOMEM, "cannot begin: %s", strerror(errno));
+	machine_on_shutdown(daemon->machine, on_shutdown, daemon);
 	rc = process_signals();
 	if (rc >= 0) {
 		daemon->signals.fd = rc;

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -26,6 +27,7 @@ struct client {
 	struct client_socket main, twin;
 	struct session *session;
 	struct ucred peer;
+	uint64_t since;
 	int fd; /* the main transport's; only looked at */
 };
 
@@ -40,7 +42,7 @@ static void session_ended(void *context)
 }
 
 /* From here on nothing more reaches the client; the session may need some time to end. */
-void client_drop(struct client *client)
+static void leave(struct client *client, int reason)
 {
 	const struct client_config *config = client->config;
 
@@ -49,8 +51,13 @@ void client_drop(struct client *client)
 	transport_free(take_ptr(&client->main.transport));
 	if (client->twin.transport)
 		transport_free(take_ptr(&client->twin.transport));
-	config->left(config->context);
+	config->left(config->context, reason);
 	session_end(client->session, session_ended, client);
+}
+
+void client_drop(struct client *client)
+{
+	leave(client, 0);
 }
 
 static void on_message(void *context, uint8_t *message, size_t length, int *fds, unsigned fd_count)
@@ -68,7 +75,7 @@ static void on_closed(void *context, int reason)
 		log_warn(client->config->log, "client disconnected: %s", strerror(-reason));
 	else
 		log_info(client->config->log, "client disconnected");
-	client_drop(client);
+	leave(client, reason);
 }
 
 static const struct transport_ops main_ops = {.message = on_message, .closed = on_closed};
@@ -175,6 +182,7 @@ struct client *client_new(const struct client_config *config, int fd)
 {
 	struct client *client = calloc(1, sizeof(*client));
 	socklen_t length = sizeof(client->peer);
+	struct timespec now;
 
 	if (!client) {
 		close(fd);
@@ -184,6 +192,8 @@ struct client *client_new(const struct client_config *config, int fd)
 	client->main = (struct client_socket){.link = link_ops, .client = client};
 	client->twin = (struct client_socket){.link = link_ops, .client = client};
 	client->fd = fd;
+	clock_gettime(CLOCK_REALTIME, &now);
+	client->since = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &client->peer, &length);
 	client->main.transport = start_transport(client, fd, &main_ops);
 	if (!client->main.transport)
@@ -213,7 +223,17 @@ bool client_has_hung_up(const struct client *client)
 	return poll(&pollfd, 1, 0) == 1 && pollfd.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
-pid_t client_pid(const struct client *client)
+const struct ucred *client_peer(const struct client *client)
 {
-	return client->peer.pid;
+	return &client->peer;
+}
+
+uint64_t client_since(const struct client *client)
+{
+	return client->since;
+}
+
+const struct session *client_session(const struct client *client)
+{
+	return client->session;
 }

@@ -28,8 +28,8 @@ struct client_config {
 	struct ob_dev *dev;
 	struct log *log; /* what clients cause: one for all of them, as they come and go */
 	struct session_limits limits;
-	size_t max_unsent;            /* bytes of replies; past that no more is read */
-	void (*left)(void *context);  /* the connection is over */
+	size_t max_unsent;                       /* bytes of replies; past that no more is read */
+	void (*left)(void *context, int reason); /* the connection is over; -errno, or 0 */
 	void (*ended)(void *context); /* the last thing that happens: the client is freed then */
 	void *context;
 };
@@ -49,6 +49,10 @@ bool client_has_left(const struct client *client);
 /* Whether the peer has hung up, though we may not have read to the end yet. */
 bool client_has_hung_up(const struct client *client);
 
-pid_t client_pid(const struct client *client);
+/* Who it is, and since when it is connected, in ns of CLOCK_REALTIME. */
+const struct ucred *client_peer(const struct client *client);
+uint64_t client_since(const struct client *client);
+
+const struct session *client_session(const struct client *client);
 
 #endif

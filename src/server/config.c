@@ -16,7 +16,8 @@
 
 #define FIELD(member) offsetof(struct server_config, member)
 
-static const char *const socket_types[] = {"unix", NULL};
+static const char *const socket_types[] = {"unix", "fd", NULL};
+enum { SOCKET_UNIX, SOCKET_FD };
 
 const struct ob_prop server_props[] = {
 	{.name = "type",
@@ -24,7 +25,7 @@ const struct ob_prop server_props[] = {
          .offset = FIELD(type),
          .preset = "unix",
          .choices = socket_types,
-         .help = "kind of socket"},
+         .help = "kind of socket; unix takes path or fd"},
 	{.name = "path",
          .type = OB_PROP_STRING,
          .offset = FIELD(path),
@@ -148,6 +149,11 @@ static int parse_id(const char *key, const char *text, find_id *find, uint32_t *
 	return 0;
 }
 
+bool server_config_has_socket(const struct server_config *config)
+{
+	return config->path || config->fd;
+}
+
 int server_config_listener(const struct server_config *config, const char *id,
                            struct listener_config *to, struct ob_error *err)
 {
@@ -158,6 +164,8 @@ int server_config_listener(const struct server_config *config, const char *id,
 	if (!config->path == !config->fd)
 		return ob_error_set(err, -EINVAL, "server %s needs path= or fd=, one of the two",
 		                    id);
+	if (config->type == SOCKET_FD && !config->fd)
+		return ob_error_set(err, -EINVAL, "server %s: type=fd needs fd=", id);
 	rc = parse_mode(config->mode, &to->mode, err);
 	if (!rc && config->group)
 		rc = parse_id("socket-group", config->group, find_group, &to->group, err);

@@ -33,6 +33,8 @@ struct server_allowed {
 	struct server_ids users, groups;
 };
 
+bool server_config_has_socket(const struct server_config *config);
+
 /* 0, or -EINVAL with a message. to's strings are config's. id is for messages. */
 int server_config_listener(const struct server_config *config, const char *id,
                            struct listener_config *to, struct ob_error *err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The machine as a whole: its beginning, and its end in the right order. The objects themselves are
- * in machine_block.c, machine_device.c and machine_server.c.
+ * in machine_block.c, machine_device.c and machine_server.c; machine_run.c has what happens to all
+ * of them at once, machine_info.c and machine_props.c what others may see of them.
  */
 #include "machine.h"
 
@@ -31,6 +32,8 @@ struct machine *machine_new(struct ob_loop *loop, struct log *log)
 	list_init(&machine->roots);
 	list_init(&machine->devices);
 	list_init(&machine->servers);
+	list_init(&machine->listeners);
+	machine_run_init(machine);
 	return machine;
 }
 
@@ -64,19 +67,27 @@ void machine_free(struct machine *machine)
 		dma_guard_remove();
 	}
 	ob_task_cancel(&machine->stopped_task);
+	machine_run_end(machine);
+	names_free(&machine->block_names);
+	names_free(&machine->root_names);
+	names_free(&machine->device_names);
+	names_free(&machine->server_names);
 	free(machine);
 }
 
-void root_remove(struct root *root)
+void root_remove(struct machine *machine, struct root *root)
 {
-	list_remove(root_link(root));
+	names_remove(&machine->root_names, &root->name);
+	list_remove(&root->link);
 	root_free(root);
 }
 
 static void remove_roots(struct machine *machine)
 {
-	while (!list_empty(&machine->roots))
-		root_remove(root_of_link(machine->roots.next));
+	struct root *root;
+
+	list_for_each (root, &machine->roots, struct root, link)
+		root_remove(machine, root);
 }
 
 /* Servers let devices go, devices let block nodes go: each step waits for the one before. */
@@ -99,6 +110,7 @@ void machine_stop(struct machine *machine, void (*stopped)(void *context), void 
 	struct machine_server *server;
 	struct machine_device *device;
 
+	machine->shutting_down = true; /* whoever calls knows */
 	machine->stopped = stopped;
 	machine->context = context;
 	list_for_each (server, &machine->servers, struct machine_server, link)
@@ -115,7 +127,7 @@ struct server *machine_server_at(const struct machine *machine, unsigned index)
 	struct machine_server *server;
 
 	list_for_each (server, &machine->servers, struct machine_server, link) {
-		if (!server->closing && !index--)
+		if (server->server && !server->closing && !index--)
 			return server->server;
 	}
 	return NULL;

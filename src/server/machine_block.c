@@ -10,15 +10,11 @@
 
 #include "objects.h"
 
-static struct machine_block *block_find(const struct machine *machine, const char *node_name)
+struct machine_block *block_find(const struct machine *machine, const char *node_name)
 {
-	struct machine_block *block;
+	struct name *name = names_find(&machine->block_names, node_name);
 
-	list_for_each (block, &machine->blocks, struct machine_block, link) {
-		if (!strcmp(ob_block_name(block->block), node_name))
-			return block;
-	}
-	return NULL;
+	return name ? container_of(name, struct machine_block, name) : NULL;
 }
 
 static struct machine_block *block_find_or_refuse(const struct machine *machine,
@@ -80,6 +76,7 @@ static void run_close(struct ob_task *task)
 	struct machine_block *block = container_of(task, struct machine_block, close);
 	struct machine *machine = block->machine;
 
+	names_remove(&machine->block_names, &block->name);
 	list_remove(&block->link);
 	block_close(block->block);
 	free(block);
@@ -99,9 +96,13 @@ int machine_add_block(struct machine *machine, struct opts *opts, struct ob_erro
 	block->machine = machine;
 	block->close.run = run_close;
 	block->block = block_open(machine->loop, machine->log, opts, err);
-	if (!block->block) {
+	rc = block->block
+	             ? names_add(&machine->block_names, &block->name, ob_block_name(block->block))
+	             : -EINVAL;
+	if (rc) {
+		block_close(block->block);
 		free(block);
-		return -EINVAL;
+		return rc == -ENOMEM ? ob_error_set(err, rc, "out of memory") : rc;
 	}
 	list_append(&machine->blocks, &block->link);
 	return 0;
@@ -169,12 +170,34 @@ struct ob_block *blocks_claim(void *context, const char *node_name, const char *
 
 void blocks_release(void *context, struct ob_block *node, const char *user)
 {
-	struct machine *machine = context;
-	struct machine_block *block;
+	struct machine_block *block = block_find(context, ob_block_name(node));
 
 	(void)user;
-	list_for_each (block, &machine->blocks, struct machine_block, link) {
-		if (block->block == node)
-			block->user[0] = '\0';
+	block->user[0] = '\0';
+}
+
+/* The device first: it may refuse, and shrinking destroys. */
+static int resize(struct machine_block *block, uint64_t size, struct ob_error *err)
+{
+	struct machine_device *device = device_find(block->machine, block->user);
+	uint64_t before = ob_block_info(block->block)->size;
+	int rc;
+
+	if (device && device->dev) {
+		rc = device_resize_block(device->dev, block->block, size, err);
+		if (rc)
+			return rc;
 	}
+	rc = block_resize(block->block, size, err);
+	if (rc && device && device->dev)
+		(void)device_resize_block(device->dev, block->block, before, NULL);
+	return rc;
+}
+
+int machine_resize_block(struct machine *machine, const char *node_name, uint64_t size,
+                         struct ob_error *err)
+{
+	struct machine_block *block = block_find_or_refuse(machine, node_name, err);
+
+	return block ? resize(block, size, err) : -ENOENT;
 }

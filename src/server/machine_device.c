@@ -13,24 +13,18 @@
 
 static const char root_driver[] = "pci-root-bus";
 
-static struct root *root_find(const struct machine *machine, const char *id)
+struct root *root_find(const struct machine *machine, const char *id)
 {
-	for (struct list *link = machine->roots.next; link != &machine->roots; link = link->next) {
-		if (!strcmp(root_id(root_of_link(link)), id))
-			return root_of_link(link);
-	}
-	return NULL;
+	struct name *name = names_find(&machine->root_names, id);
+
+	return name ? container_of(name, struct root, name) : NULL;
 }
 
 struct machine_device *device_find(const struct machine *machine, const char *id)
 {
-	struct machine_device *device;
+	struct name *name = names_find(&machine->device_names, id);
 
-	list_for_each (device, &machine->devices, struct machine_device, link) {
-		if (!strcmp(device->id, id))
-			return device;
-	}
-	return NULL;
+	return name ? container_of(name, struct machine_device, name) : NULL;
 }
 
 int device_refuse_id(const struct machine *machine, const char *id, struct ob_error *err)
@@ -38,8 +32,10 @@ int device_refuse_id(const struct machine *machine, const char *id, struct ob_er
 	struct nearest nearest = nearest_to(id);
 	struct machine_device *device;
 
-	list_for_each (device, &machine->devices, struct machine_device, link)
-		nearest_try(&nearest, device->id);
+	list_for_each (device, &machine->devices, struct machine_device, link) {
+		if (!device->removing)
+			nearest_try(&nearest, device->id);
+	}
 	refuse_unknown(&nearest, "device", NULL, NULL, err);
 	return -ENOENT;
 }
@@ -75,9 +71,11 @@ static int root_add(struct machine *machine, const char *id, bool own, struct ro
 {
 	struct root *root = root_new(id, own);
 
-	if (!root)
+	if (!root || (!own && names_add(&machine->root_names, &root->name, root->id))) {
+		root_free(root);
 		return ob_error_set(err, -ENOMEM, "out of memory");
-	list_append(&machine->roots, root_link(root));
+	}
+	list_append(&machine->roots, &root->link);
 	*out = root;
 	return 0;
 }
@@ -95,37 +93,63 @@ static int add_root_device(struct machine *machine, struct opts *opts, struct ob
 	return rc ? rc : root_add(machine, id, false, &root, err);
 }
 
-/* The root that bus= names, or one of the device's own; and a slot on it. */
+static int refuse_bus(const struct machine *machine, const char *id, struct ob_error *err)
+{
+	struct nearest nearest = nearest_to(id);
+	struct root *root;
+
+	list_for_each (root, &machine->roots, struct root, link) {
+		if (!root->own)
+			nearest_try(&nearest, root->id);
+	}
+	if (nearest.best)
+		return ob_error_set(err, -ENOENT,
+		                    "bus=%s: there is no such bus: did you mean '%s'?", id,
+		                    nearest.best);
+	return ob_error_set(err, -ENOENT,
+	                    "bus=%s: there is no such bus: add it first, as device %s,id=%s", id,
+	                    root_driver, id);
+}
+
+/* A place on the root that bus= names, or on one of the device's own. */
 static int place(struct machine_device *device, struct opts *opts, struct ob_error *err)
 {
 	struct machine *machine = device->machine;
-	cleanup_free char *bus = opts_take(opts, "bus");
-	int rc;
+	cleanup_free char *bus = opts_take(opts, "bus"), *addr = opts_take(opts, "addr");
+	struct root *root = bus ? root_find(machine, bus) : NULL;
+	int rc = 0;
 
-	if (bus) {
-		struct root *root = root_find(machine, bus);
-
-		if (!root || root_is_own(root))
-			return ob_error_set(
-				err, -ENOENT,
-				"bus=%s: there is no such bus: add it with -device %s,id=%s", bus,
-				root_driver, bus);
-		device->root = root;
-	} else {
-		rc = root_add(machine, device->id, true, &device->root, err);
-		if (rc)
-			return rc;
-	}
-	device->slot = root_take_slot(device->root, err);
-	return device->slot < 0 ? device->slot : 0;
+	if (bus && !root)
+		return refuse_bus(machine, bus, err);
+	if (!bus)
+		rc = root_add(machine, device->id, true, &root, err);
+	if (!rc)
+		rc = root_place(root, &device->place, addr, err);
+	if (rc && root && !bus)
+		root_remove(machine, root);
+	return rc;
 }
 
 static void displace(struct machine_device *device)
 {
-	if (device->root && device->slot >= 0)
-		root_return_slot(device->root, device->slot);
-	if (device->root && root_is_own(device->root))
-		root_remove(device->root);
+	struct root *root = device->place.root;
+
+	root_leave(&device->place);
+	if (root && root->own)
+		root_remove(device->machine, root);
+}
+
+static void on_failed(void *context, struct ob_dev *dev, const char *message)
+{
+	char path[MACHINE_PATH_SIZE];
+	struct machine_event event = {
+		.kind = MACHINE_DEVICE_ERROR,
+		.id = ob_dev_id(dev),
+		.path = device_path(path, ob_dev_id(dev)),
+		.message = message,
+	};
+
+	machine_tell(context, &event);
 }
 
 static int start(struct machine_device *device, const struct ob_model *model, struct opts *opts,
@@ -136,6 +160,7 @@ static int start(struct machine_device *device, const struct ob_model *model, st
 		.log = device->machine->log,
 		.claim_block = blocks_claim,
 		.release_block = blocks_release,
+		.failed = on_failed,
 		.context = device->machine,
 	};
 
@@ -143,14 +168,28 @@ static int start(struct machine_device *device, const struct ob_model *model, st
 	return device->dev ? 0 : -EINVAL;
 }
 
+static void tell_deleted(const struct machine *machine, const char *id)
+{
+	char path[MACHINE_PATH_SIZE];
+	struct machine_event event = {
+		.kind = MACHINE_DEVICE_DELETED,
+		.id = id,
+		.path = device_path(path, id),
+	};
+
+	machine_tell(machine, &event);
+}
+
 static void run_free(struct ob_task *task)
 {
 	struct machine_device *device = container_of(task, struct machine_device, free);
 	struct machine *machine = device->machine;
 
-	device_free(device->dev);
 	displace(device);
+	device_free(device->dev);
+	names_remove(&machine->device_names, &device->name);
 	list_remove(&device->link);
+	tell_deleted(machine, device->id);
 	free(device);
 	machine_something_gone(machine);
 }
@@ -163,6 +202,23 @@ static void on_quiet(struct device_waiter *waiter)
 	ob_task_schedule(device->machine->loop, &device->free);
 }
 
+static int make(struct machine_device *device, const struct ob_model *model, struct opts *opts,
+                struct ob_error *err)
+{
+	struct machine *machine = device->machine;
+	int rc = take_id(machine, model->name, opts, device->id, err);
+
+	if (!rc)
+		rc = place(device, opts, err);
+	if (!rc && names_add(&machine->device_names, &device->name, device->id))
+		rc = ob_error_set(err, -ENOMEM, "out of memory");
+	if (!rc)
+		rc = start(device, model, opts, err);
+	if (!rc)
+		rc = opts_refuse_rest(opts, model->name, err);
+	return rc;
+}
+
 static int add_model_device(struct machine *machine, const struct ob_model *model,
                             struct opts *opts, struct ob_error *err)
 {
@@ -172,24 +228,19 @@ static int add_model_device(struct machine *machine, const struct ob_model *mode
 	if (!device)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	device->machine = machine;
-	device->slot = -1;
 	device->quiet.done = on_quiet;
 	device->free.run = run_free;
-	rc = take_id(machine, model->name, opts, device->id, err);
-	if (!rc)
-		rc = place(device, opts, err);
-	if (!rc)
-		rc = start(device, model, opts, err);
-	if (!rc)
-		rc = opts_refuse_rest(opts, model->name, err);
+	rc = make(device, model, opts, err);
 	if (rc) {
-		if (device->dev)
-			device_free(device->dev);
+		device_free(device->dev);
+		names_remove(&machine->device_names, &device->name);
 		displace(device);
 		free(device);
 		return rc;
 	}
+	root_attach(&device->place, device->dev);
 	list_append(&machine->devices, &device->link);
+	device_join_pause(device);
 	return 0;
 }
 
@@ -208,7 +259,7 @@ const struct ob_model *machine_find_model(const char *name, struct ob_error *err
 
 int machine_add_device(struct machine *machine, struct opts *opts, struct ob_error *err)
 {
-	static const char *const words[] = {"id", "bus", NULL};
+	static const char *const words[] = {"id", "bus", "addr", NULL};
 	cleanup_free char *driver = opts_take(opts, "driver");
 	const struct ob_model *model;
 	char hint[128];
@@ -241,12 +292,20 @@ void device_remove(struct machine_device *device)
 		ob_task_schedule(device->machine->loop, &device->free);
 }
 
-static int remove_root(struct root *root, struct ob_error *err)
+static int remove_root(struct machine *machine, struct root *root, struct ob_error *err)
 {
-	if (root_devices(root))
-		return ob_error_set(err, -EBUSY, "bus '%s' has %u devices: remove them first",
-		                    root_id(root), root_devices(root));
-	root_remove(root);
+	const struct root_member *first =
+		container_of(root->members.next, struct root_member, link);
+	char id[ID_MAX + 1];
+
+	if (root->count)
+		return ob_error_set(err, -EBUSY,
+		                    "bus '%s' has %u device%s, '%s' for one: remove %s first",
+		                    root->id, root->count, root->count == 1 ? "" : "s",
+		                    ob_dev_id(first->dev), root->count == 1 ? "it" : "them");
+	snprintf(id, sizeof(id), "%s", root->id);
+	root_remove(machine, root);
+	tell_deleted(machine, id);
 	return 0;
 }
 
@@ -255,8 +314,8 @@ int machine_remove_device(struct machine *machine, const char *id, struct ob_err
 	struct machine_device *device = device_find(machine, id);
 	struct root *root = root_find(machine, id);
 
-	if (root && !root_is_own(root))
-		return remove_root(root, err);
+	if (root)
+		return remove_root(machine, root, err);
 	if (!device)
 		return device_refuse_id(machine, id, err);
 	if (device->removing)
@@ -265,7 +324,7 @@ int machine_remove_device(struct machine *machine, const char *id, struct ob_err
 		return ob_error_set(
 			err, -EBUSY,
 			"device '%s' is in use by server object '%s': remove that first", id,
-			server_id(device->server->server));
+			device->server->id);
 	device_remove(device);
 	return 0;
 }

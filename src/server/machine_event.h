@@ -24,13 +24,13 @@ enum machine_event_kind {
 	MACHINE_SHUTDOWN,         /* the process is about to end; reason. Once */
 };
 
-/* Names as in QEMU's ShutdownCause; none of them is the guest's doing. */
+/* What machine_shutdown_name() says is one of QEMU's ShutdownCause. */
 enum machine_shutdown {
 	MACHINE_SHUTDOWN_QUIT,        /* host-qmp-quit: a monitor said so */
 	MACHINE_SHUTDOWN_SIGNAL,      /* host-signal */
-	MACHINE_SHUTDOWN_LAST_CLIENT, /* auto-shutdown=on: the last client is gone */
+	MACHINE_SHUTDOWN_LAST_CLIENT, /* guest-shutdown: auto-shutdown=on, and nobody is left */
 	MACHINE_SHUTDOWN_ERROR,       /* host-error, while the program began */
-	MACHINE_SHUTDOWN_COMMAND,     /* the command of --run has ended */
+	MACHINE_SHUTDOWN_COMMAND,     /* host-signal: the command of --run has ended */
 };
 
 struct machine_peer {

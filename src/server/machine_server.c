@@ -1,65 +1,171 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The machine's server objects. One that is removed is not found any more at once, and its socket
- * is closed; its device is held until the session has ended.
+ * The machine's server objects. One that lacks its device or its socket waits, and serves as soon
+ * as both are set, in whichever order they come. One that is removed is not found any more at once,
+ * and its socket is closed; its device is held until the session has ended.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fd.h"
 #include "objects.h"
 
-static struct machine_server *find(const struct machine *machine, const char *id)
+static const char *const server_types[] = {"x-vfio-user-server", "vfio-user-server"};
+
+struct machine_server *server_find(const struct machine *machine, const char *id)
+{
+	struct name *name = names_find(&machine->server_names, id);
+
+	return name ? container_of(name, struct machine_server, name) : NULL;
+}
+
+/* Properties */
+
+/* The forms in which a socket is given: "socket.path" (QEMU's JSON), "socket" (ours), "path". */
+static int rename_key(struct opt *opt)
+{
+	static const char prefix[] = "socket.";
+	const char *name = opt->key;
+	char *copy;
+
+	if (!strncmp(name, prefix, sizeof(prefix) - 1))
+		name += sizeof(prefix) - 1;
+	if (!strcmp(name, "socket"))
+		name = "path";
+	else if (!strcmp(name, "str")) /* of QEMU's type=fd */
+		name = "fd";
+	if (name == opt->key)
+		return 0;
+	copy = strdup(name);
+	if (!copy)
+		return -ENOMEM;
+	free(opt->key);
+	opt->key = copy;
+	return 0;
+}
+
+static int rename_keys(struct opts *opts, struct ob_error *err)
+{
+	for (size_t i = 0; i < opts->count; i++) {
+		if (rename_key(&opts->list[i]))
+			return ob_error_set(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+static bool has_socket(const struct opts *opts)
+{
+	return opts_get(opts, "path") || opts_get(opts, "fd");
+}
+
+/* A device that can be served, or a message that names the property and the reason. */
+static int find_device(const struct machine *machine, const char *id, struct machine_device **out,
+                       struct ob_error *err)
+{
+	struct machine_device *device = device_find(machine, id);
+
+	if (!device && root_find(machine, id))
+		return ob_error_set(
+			err, -EINVAL,
+			"device=%s: that is a pci-root-bus: only PCI devices can be served", id);
+	if (!device || device->removing) {
+		device_refuse_id(machine, id, err);
+		return ob_error_prefix(err, -ENOENT, "device=%s", id);
+	}
+	if (device->server)
+		return ob_error_set(err, -EBUSY,
+		                    device->server->closing
+		                            ? "device=%s: server object '%s' is still letting it go"
+		                            : "device=%s: server object '%s' has it already",
+		                    device->id, device->server->id);
+	*out = device;
+	return 0;
+}
+
+/* What clients do, told to the listeners */
+
+static void tell_client(const struct machine_server *server, enum machine_event_kind kind,
+                        const struct ucred *peer, int reason)
+{
+	char path[MACHINE_PATH_SIZE], of_device[MACHINE_PATH_SIZE];
+	struct machine_event event = {
+		.kind = kind,
+		.id = server->id,
+		.path = server_object_path(path, server->id),
+		.device_id = server->device->id,
+		.device_path = device_path(of_device, server->device->id),
+		.peer = {peer->pid, peer->uid, peer->gid},
+		.message = reason ? strerror(-reason) : NULL,
+	};
+
+	machine_tell(server->machine, &event);
+}
+
+static void on_connected(void *context, const struct ucred *peer)
+{
+	tell_client(context, MACHINE_CLIENT_CONNECTED, peer, 0);
+}
+
+static void on_hung_up(void *context, const struct ucred *peer, int reason)
+{
+	tell_client(context, MACHINE_CLIENT_HANGUP, peer, reason);
+}
+
+static void on_ended(void *context)
+{
+	struct machine_server *server = context;
+
+	machine_client_ended(server->machine);
+}
+
+bool machine_has_client(const struct machine *machine)
 {
 	struct machine_server *server;
 
 	list_for_each (server, &machine->servers, struct machine_server, link) {
-		if (!server->closing && !strcmp(server_id(server->server), id))
-			return server;
+		if (server->server && server_client(server->server))
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
-/* QEMU's JSON form has these as members of "socket". */
-static void rename_keys(struct opts *opts)
+/* Making */
+
+/* Begins to serve if all is there. Nothing changes on failure. */
+static int begin(struct machine_server *server, struct machine_device *device,
+                 const struct opts *given, struct ob_error *err)
 {
-	static const char prefix[] = "socket.";
+	struct server_env env = {
+		.loop = server->machine->loop,
+		.log = server->machine->log,
+		.connected = on_connected,
+		.hung_up = on_hung_up,
+		.ended = on_ended,
+		.context = server,
+	};
+	cleanup_opts struct opts opts = {0};
 
-	for (size_t i = 0; i < opts->count; i++) {
-		char *key = opts->list[i].key;
-
-		if (!strncmp(key, prefix, sizeof(prefix) - 1))
-			memmove(key, key + sizeof(prefix) - 1, strlen(key) - sizeof(prefix) + 2);
-	}
+	if (!device || !has_socket(given))
+		return server_check(server->id, given, false, err);
+	if (opts_append(&opts, given))
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	server->server = server_new(&env, server->id, device->dev, &opts, err);
+	return server->server ? 0 : -EINVAL;
 }
 
-/* NULL with a message. */
-static struct machine_device *find_device(struct machine *machine, const char *type,
-                                          struct opts *opts, struct ob_error *err)
+/* The device is the server's from now on, whether or not there is a socket already. */
+static void take_device(struct machine_server *server, struct machine_device *device)
 {
-	cleanup_free char *id = opts_take(opts, "device");
-	struct machine_device *device = id ? device_find(machine, id) : NULL;
-
-	if (!id)
-		ob_error_set(err, -EINVAL, "%s needs device=, the id of a device", type);
-	else if (!device || device->removing)
-		device_refuse_id(machine, id, err);
-	else
-		return device;
-	return NULL;
+	if (server->device)
+		server->device->server = NULL;
+	server->device = device;
+	if (device)
+		device->server = server;
 }
 
-static int refuse_served(const struct machine_device *device, struct ob_error *err)
-{
-	return ob_error_set(err, -EBUSY,
-	                    device->server->closing
-	                            ? "device=%s: server object '%s' is still letting it go"
-	                            : "device=%s: server object '%s' serves it already",
-	                    device->id, server_id(device->server->server));
-}
-
-static int take_id(struct machine *machine, const char *type, struct opts *opts, char **out,
+static int take_id(struct machine *machine, const char *type, struct opts *opts, char *to,
                    struct ob_error *err)
 {
 	cleanup_free char *id = opts_take(opts, "id");
@@ -68,32 +174,36 @@ static int take_id(struct machine *machine, const char *type, struct opts *opts,
 	if (!id)
 		return ob_error_set(err, -EINVAL, "%s needs id=", type);
 	rc = check_id("id", id, err);
-	if (!rc && find(machine, id))
+	if (!rc && server_find(machine, id))
 		rc = ob_error_set(err, -EEXIST, "there is an object '%s' already", id);
 	if (!rc)
-		*out = take_ptr(&id);
+		snprintf(to, ID_MAX + 1, "%s", id);
 	return rc;
 }
 
-static int bind_server(struct machine *machine, const char *id, struct machine_device *device,
-                       struct opts *opts, struct ob_error *err)
+static void free_server(struct machine_server *server)
 {
-	struct server_env env = {
-		.loop = machine->loop,
-		.log = machine->log,
-	};
-	struct machine_server *server = calloc(1, sizeof(*server));
+	names_remove(&server->machine->server_names, &server->name);
+	opts_free(&server->opts);
+	free(server);
+}
 
-	if (!server)
-		return ob_error_set(err, -ENOMEM, "out of memory");
-	server->machine = machine;
-	server->device = device;
-	server->server = server_new(&env, id, device->dev, opts, err);
-	if (!server->server) {
-		free(server);
-		return -EINVAL;
-	}
-	device->server = server;
+static int make(struct machine_server *server, struct opts *opts, struct ob_error *err)
+{
+	struct machine *machine = server->machine;
+	cleanup_free char *device_id = opts_take(opts, "device");
+	struct machine_device *device = NULL;
+	int rc = device_id ? find_device(machine, device_id, &device, err) : 0;
+
+	if (!rc && names_add(&machine->server_names, &server->name, server->id))
+		rc = ob_error_set(err, -ENOMEM, "out of memory");
+	if (!rc)
+		rc = begin(server, device, opts, err);
+	if (rc)
+		return rc;
+	server->opts = *opts;
+	*opts = (struct opts){0};
+	take_device(server, device);
 	list_append(&machine->servers, &server->link);
 	return 0;
 }
@@ -103,41 +213,111 @@ static int add_server(struct machine *machine, const char *type, struct opts *op
 {
 	static const struct ob_prop *const tables[] = {server_props, NULL};
 	static const char *const words[] = {"id", "device", NULL};
-	cleanup_free char *id = NULL;
-	struct machine_device *device;
-	int rc;
+	struct machine_server *server;
+	int rc = rename_keys(opts, err);
 
-	rename_keys(opts);
-	rc = refuse_unknown_keys(opts, type, tables, words, NULL, err);
 	if (!rc)
-		rc = take_id(machine, type, opts, &id, err);
+		rc = refuse_unknown_keys(opts, type, tables, words, NULL, err);
 	if (rc)
 		return rc;
-	device = find_device(machine, type, opts, err);
-	if (!device)
-		return -ENOENT;
-	if (device->server)
-		return refuse_served(device, err);
-	return bind_server(machine, id, device, opts, err);
+	server = calloc(1, sizeof(*server));
+	if (!server)
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	server->machine = machine;
+	server->type = type;
+	list_init(&server->link);
+	rc = take_id(machine, type, opts, server->id, err);
+	if (!rc)
+		rc = make(server, opts, err);
+	if (rc)
+		free_server(server);
+	return rc;
 }
 
 int machine_add_object(struct machine *machine, struct opts *opts, struct ob_error *err)
 {
-	static const char *const types[] = {"x-vfio-user-server", "vfio-user-server"};
 	cleanup_free char *type = opts_take(opts, "qom-type");
 	struct nearest nearest;
 
 	if (!type)
 		return ob_error_set(err, -EINVAL, "an object needs qom-type=, for example %s",
-		                    types[0]);
+		                    server_types[0]);
 	nearest = nearest_to(type);
-	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
-		if (!strcmp(types[i], type))
-			return add_server(machine, type, opts, err);
-		nearest_try(&nearest, types[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(server_types); i++) {
+		if (!strcmp(server_types[i], type))
+			return add_server(machine, server_types[i], opts, err);
+		nearest_try(&nearest, server_types[i]);
 	}
 	return refuse_unknown(&nearest, "object type", NULL, "there is x-vfio-user-server", err);
 }
+
+/* Setting properties later */
+
+/* Those of given that are set again in value, or belong to the socket that value replaces. */
+static int replace(struct opts *given, const struct opts *value, struct ob_error *err)
+{
+	static const char *const socket[] = {"type", "path", "fd"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(socket) && has_socket(value); i++)
+		free(opts_take(given, socket[i]));
+	for (size_t i = 0; i < value->count; i++)
+		free(opts_take(given, value->list[i].key));
+	return opts_append(given, value) ? ob_error_set(err, -ENOMEM, "out of memory") : 0;
+}
+
+static int set_device(struct machine_server *server, struct opts *value, struct ob_error *err)
+{
+	cleanup_free char *id = opts_take(value, "device");
+	struct machine_device *device = server->device;
+	int rc = 0;
+
+	if (!id)
+		return ob_error_set(err, -EINVAL, "device: expected the id of a device");
+	if (!device || strcmp(device->id, id))
+		rc = find_device(server->machine, id, &device, err);
+	if (!rc)
+		rc = begin(server, device, &server->opts, err);
+	if (!rc)
+		take_device(server, device);
+	return rc;
+}
+
+static int set_others(struct machine_server *server, struct opts *value, struct ob_error *err)
+{
+	static const struct ob_prop *const tables[] = {server_props, NULL};
+	static const char *const words[] = {NULL};
+	cleanup_opts struct opts all = {0};
+	int rc = rename_keys(value, err);
+
+	if (!rc)
+		rc = refuse_unknown_keys(value, server->type, tables, words, NULL, err);
+	if (!rc && opts_append(&all, &server->opts))
+		rc = ob_error_set(err, -ENOMEM, "out of memory");
+	if (!rc)
+		rc = replace(&all, value, err);
+	if (!rc)
+		rc = begin(server, server->device, &all, err);
+	if (rc)
+		return rc;
+	opts_free(&server->opts);
+	server->opts = all;
+	all = (struct opts){0};
+	return 0;
+}
+
+int server_set_property(struct machine_server *server, const char *name, struct opts *value,
+                        struct ob_error *err)
+{
+	if (server->server)
+		return ob_error_set(err, -EBUSY,
+		                    "%s: server object '%s' serves already, and its properties "
+		                    "can't change then: remove it, and add it anew",
+		                    name, server->id);
+	return strcmp(name, "device") ? set_others(server, value, err)
+	                              : set_device(server, value, err);
+}
+
+/* Removing */
 
 static void closed(void *context)
 {
@@ -147,10 +327,12 @@ static void closed(void *context)
 
 	server_free(server->server);
 	list_remove(&server->link);
-	free(server);
-	device->server = NULL;
-	if (device->removing)
+	take_device(server, NULL);
+	free_server(server);
+	if (device && device->removing)
 		device_remove(device);
+	if (list_empty(&machine->servers))
+		machine_client_ended(machine);
 	machine_something_gone(machine);
 }
 
@@ -159,15 +341,26 @@ void server_remove(struct machine_server *server)
 	if (server->closing)
 		return;
 	server->closing = true;
-	server_close(server->server, closed, server);
+	names_remove(&server->machine->server_names, &server->name);
+	if (server->server)
+		server_close(server->server, closed, server);
+	else
+		closed(server);
 }
 
 int machine_remove_object(struct machine *machine, const char *id, struct ob_error *err)
 {
-	struct machine_server *server = find(machine, id);
+	struct machine_server *server = server_find(machine, id);
+	struct nearest nearest = nearest_to(id);
 
-	if (!server)
-		return ob_error_set(err, -ENOENT, "there is no object '%s'", id);
-	server_remove(server);
-	return 0;
+	if (server) {
+		server_remove(server);
+		return 0;
+	}
+	list_for_each (server, &machine->servers, struct machine_server, link) {
+		if (!server->closing)
+			nearest_try(&nearest, server->id);
+	}
+	refuse_unknown(&nearest, "object", NULL, NULL, err);
+	return -ENOENT;
 }

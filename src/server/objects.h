@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "block/block.h"
 #include "machine.h"
+#include "names.h"
 #include "root.h"
 #include "session/session.h"
 #include "suggest.h"
@@ -14,17 +15,33 @@ struct machine {
 	struct ob_loop *loop;
 	struct log *log;
 	struct list blocks, roots, devices, servers; /* in order of making */
-	unsigned next_id;                            /* for devices without id= */
+	/* Those of the same that can be found by name; devices and roots share one space. */
+	struct names block_names, root_names, device_names, server_names;
+	unsigned next_id; /* for devices without id= */
+	struct list listeners;
 	struct ob_task stopped_task;
 	struct loop_fd lost_memory; /* see machine_guard_memory() */
 	bool stopping, guarded;
 	void (*stopped)(void *context);
 	void *context;
+
+	/* machine_run.c */
+	bool paused;      /* asked for */
+	bool told_paused; /* all are quiet, and the listeners know */
+	unsigned unquiet; /* devices that are not, yet */
+	struct list pause_waiters;
+	struct ob_task pause_task;
+	bool auto_shutdown, shutting_down;
+	enum machine_shutdown shutdown_reason;
+	struct ob_task shutdown_task;
+	void (*quit)(void *context, enum machine_shutdown reason);
+	void *quit_context;
 };
 
 /* A block node. At most one device uses it. */
 struct machine_block {
 	struct list link;
+	struct name name;
 	struct machine *machine;
 	struct ob_block *block;
 	char user[ID_MAX + 1]; /* id of the device; "": nobody's */
@@ -35,24 +52,34 @@ struct machine_block {
 
 struct machine_device {
 	struct list link;
+	struct name name;
 	struct machine *machine;
 	char id[ID_MAX + 1];
 	struct ob_dev *dev;
-	struct root *root;
-	int slot;
+	struct root_member place;
 	struct machine_server *server; /* holds it, or is about to let it go */
 	bool removing;                 /* as soon as the server has let it go */
 	bool quiescing;                /* free follows */
 	struct device_waiter quiet;
 	struct ob_task free;
+
+	/* machine_run.c */
+	bool held;    /* quiesced because the machine is paused */
+	bool holding; /* the same, but it is not quiet yet */
+	bool resetting;
+	struct device_waiter hold, reset;
 };
 
 struct machine_server {
 	struct list link;
+	struct name name; /* not while it is closing */
 	struct machine *machine;
-	struct machine_device *device;
-	struct server *server;
-	bool closing; /* not to be found by name any more */
+	char id[ID_MAX + 1];
+	const char *type;
+	struct opts opts;              /* what a server without all that it needs was given */
+	struct machine_device *device; /* NULL: not set yet */
+	struct server *server;         /* NULL: it waits for a property */
+	bool closing;                  /* not to be found by name any more */
 };
 
 /* For device_env. */
@@ -63,7 +90,10 @@ void blocks_release(void *context, struct ob_block *node, const char *user);
 /* Begins to remove a block node that nobody uses. */
 void block_remove(struct machine_block *block);
 
+struct machine_block *block_find(const struct machine *machine, const char *node_name);
 struct machine_device *device_find(const struct machine *machine, const char *id);
+struct root *root_find(const struct machine *machine, const char *id); /* no device's own */
+struct machine_server *server_find(const struct machine *machine, const char *id);
 
 /* "unknown device 'd1': did you mean 'd0'?". Returns -ENOENT. */
 int device_refuse_id(const struct machine *machine, const char *id, struct ob_error *err);
@@ -71,13 +101,31 @@ int device_refuse_id(const struct machine *machine, const char *id, struct ob_er
 /* Begins to remove a device, now or once its server has let it go. */
 void device_remove(struct machine_device *device);
 
+/* As machine_set_property() says. */
+int server_set_property(struct machine_server *server, const char *name, struct opts *value,
+                        struct ob_error *err);
+
 /* Begins to close a server, and lets go of its device when that is done. */
 void server_remove(struct machine_server *server);
 
 /* Something has gone: a machine that is stopping takes the next step. */
 void machine_something_gone(struct machine *machine);
 
-/* Removes a root's link and frees it. */
-void root_remove(struct root *root);
+/* Removes a root from the machine and frees it. */
+void root_remove(struct machine *machine, struct root *root);
+
+/* machine_run.c: a device that was just made joins the others in being quiet. */
+void machine_run_init(struct machine *machine);
+void machine_run_end(struct machine *machine);
+void device_join_pause(struct machine_device *device);
+void machine_client_ended(struct machine *machine);
+bool machine_has_client(const struct machine *machine);
+
+/* machine_event.c */
+void machine_tell(const struct machine *machine, const struct machine_event *event);
+
+/* "/machine/peripheral/ID", "/objects/ID" in buffer; returns buffer. */
+char *device_path(char buffer[MACHINE_PATH_SIZE], const char *id);
+char *server_object_path(char buffer[MACHINE_PATH_SIZE], const char *id);
 
 #endif

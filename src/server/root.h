@@ -4,37 +4,58 @@
  * no device can reach what belongs to another root's.
  *
  * Memory and interrupts are the client's of each device; what a root holds is who belongs together,
- * and the slots of its bus. A root that was made for a device that named none is that device's own,
- * and goes with it.
+ * and the slots of its bus, each with eight functions. A root that was made for a device that named
+ * none is that device's own, and goes with it.
  */
 #ifndef SERVER_ROOT_H
 #define SERVER_ROOT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/list.h"
+#include "device/device.h"
+#include "names.h"
 #include "outboard/error.h"
+#include "suggest.h"
 
-enum { ROOT_SLOTS = 32 };
+enum { ROOT_SLOTS = 32, ROOT_FUNCTIONS = 8 };
 
-struct root;
+struct root {
+	struct list link; /* for whoever keeps roots in a list */
+	struct name name; /* of one that is not own */
+	char id[ID_MAX + 1];
+	bool own; /* made for one device, and has that device's id */
+	struct list members;
+	unsigned count;                /* of places taken */
+	uint8_t functions[ROOT_SLOTS]; /* bit n of each: function n is taken */
+};
 
-/* NULL on ENOMEM. own: made for one device, and has that device's id. */
+/* A place on a root, and the device that has it. */
+struct root_member {
+	struct list link;
+	struct root *root; /* NULL: it has no place */
+	struct ob_dev *dev;
+	unsigned slot, function;
+};
+
+/* NULL on ENOMEM. */
 struct root *root_new(const char *id, bool own);
 
-/* No device is on it. */
+/* Nobody has a place on it. */
 void root_free(struct root *root);
 
-const char *root_id(const struct root *root);
-bool root_is_own(const struct root *root);
-unsigned root_devices(const struct root *root);
+/*
+ * Gives member a place: at addr ("SLOT" or "SLOT.FUNCTION", in hexadecimal as QEMU has it), or with
+ * NULL function 0 of the first free slot. -EINVAL, -EBUSY (taken), -ENOSPC (full), with a message.
+ */
+int root_place(struct root *root, struct root_member *member, const char *addr,
+               struct ob_error *err);
 
-/* Gives a device a slot. Returns its number, or -ENOSPC with a message. */
-int root_take_slot(struct root *root, struct ob_error *err);
-void root_return_slot(struct root *root, int slot);
+/* The device is made: from now on it is on the bus, and its slot's functions know of each other. */
+void root_attach(struct root_member *member, struct ob_dev *dev);
 
-/* For whoever keeps roots in a list. */
-struct list *root_link(struct root *root);
-struct root *root_of_link(struct list *link);
+/* The device is about to be freed, or was never made. Gives the place back. */
+void root_leave(struct root_member *member);
 
 #endif

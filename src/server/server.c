@@ -27,6 +27,7 @@ static const uint64_t ACCEPT_RETRY_NS = 100000000;
 
 struct server {
 	char id[ID_MAX + 1];
+	struct server_env env;
 	struct ob_loop *loop;
 	struct ob_dev *dev;
 	struct log log, client_log; /* one for each that connects, one for what clients do */
@@ -36,6 +37,7 @@ struct server {
 	struct server_allowed allowed;
 	struct client_config client_config;
 	struct client *client;
+	uint64_t clients; /* accepted so far */
 	bool queue;
 	bool hung_up;                  /* the client did; we have not read to the end yet */
 	void (*closed)(void *context); /* set by server_close() */
@@ -53,9 +55,13 @@ static void update_watch(struct server *server)
 		loop_fd_modify(server->loop, &server->watch, accepting ? EPOLLIN : 0);
 }
 
-static void client_left(void *context)
+static void client_left(void *context, int reason)
 {
-	update_watch(context);
+	struct server *server = context;
+
+	update_watch(server);
+	if (server->env.hung_up)
+		server->env.hung_up(server->env.context, client_peer(server->client), reason);
 }
 
 static void client_ended(void *context)
@@ -65,6 +71,8 @@ static void client_ended(void *context)
 	server->client = NULL;
 	server->hung_up = false;
 	update_watch(server);
+	if (server->env.ended)
+		server->env.ended(server->env.context);
 	if (server->closed)
 		server->closed(server->context);
 }
@@ -83,13 +91,17 @@ static void greet(struct server *server, int fd)
 	struct ucred peer = peer_of(fd);
 
 	server->client = client_new(&server->client_config, fd);
-	if (server->client)
+	if (server->client) {
+		server->clients++;
 		log_info(&server->log, "client connected (pid %d, uid %u, gid %u)", peer.pid,
 		         peer.uid, peer.gid);
-	else
+	} else {
 		log_error(&server->log, "client refused (pid %d, uid %u, gid %u): %s", peer.pid,
 		          peer.uid, peer.gid, strerror(ENOMEM));
+	}
 	update_watch(server);
+	if (server->client && server->env.connected)
+		server->env.connected(server->env.context, &peer);
 }
 
 static void turn_away(struct server *server, int fd)
@@ -99,7 +111,7 @@ static void turn_away(struct server *server, int fd)
 	close(fd);
 	log_warn(&server->log,
 	         "client refused (pid %d, uid %u, gid %u): another client is connected (pid %d)",
-	         peer.pid, peer.uid, peer.gid, client_pid(server->client));
+	         peer.pid, peer.uid, peer.gid, client_peer(server->client)->pid);
 }
 
 static void refuse_stranger(struct server *server, int fd)
@@ -212,6 +224,24 @@ static int server_start(struct server *server, struct opts *opts, const struct l
 	return 0;
 }
 
+int server_check(const char *id, const struct opts *opts, bool needs_socket, struct ob_error *err)
+{
+	struct server_config config = {0};
+	struct server_allowed allowed;
+	struct listener_config to;
+	cleanup_opts struct opts copy = {0};
+	int rc = opts_append(&copy, opts);
+
+	rc = rc ? ob_error_set(err, rc, "out of memory")
+	        : props_apply(server_props, &config, &copy, NULL, err);
+	if (!rc && (needs_socket || server_config_has_socket(&config)))
+		rc = server_config_listener(&config, id, &to, err);
+	if (!rc)
+		rc = server_config_allowed(&config, &allowed, err);
+	props_free(server_props, &config);
+	return rc;
+}
+
 struct server *server_new(const struct server_env *env, const char *id, struct ob_dev *dev,
                           struct opts *opts, struct ob_error *err)
 {
@@ -227,6 +257,7 @@ struct server *server_new(const struct server_env *env, const char *id, struct o
 		return NULL;
 	}
 	snprintf(server->id, sizeof(server->id), "%s", id);
+	server->env = *env;
 	server->loop = env->loop;
 	server->dev = dev;
 	server->accept_retry.expired = on_accept_retry;
@@ -271,4 +302,19 @@ struct ob_dev *server_device(const struct server *server)
 const char *server_path(const struct server *server)
 {
 	return server->listener ? listener_path(server->listener) : "";
+}
+
+int server_fd(const struct server *server)
+{
+	return server->listener ? listener_fd(server->listener) : -1;
+}
+
+const struct client *server_client(const struct server *server)
+{
+	return server->client;
+}
+
+uint64_t server_clients(const struct server *server)
+{
+	return server->clients;
 }

@@ -10,6 +10,9 @@
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H
 
+#include <stdint.h>
+#include <sys/socket.h>
+
 #include "base/log.h"
 #include "base/opts.h"
 #include "device/device.h"
@@ -17,16 +20,32 @@
 #include "outboard/error.h"
 #include "outboard/prop.h"
 
+struct client;
 struct server;
 
 /* What a server needs of the process around it. Copied. */
 struct server_env {
 	struct ob_loop *loop;
 	const struct log *log;
+	/*
+	 * A client was accepted; its connection is over (reason: -errno, or 0 when it hung up or
+	 * was made to); its session has ended, too. All may be NULL. None of them may free the
+	 * server.
+	 */
+	void (*connected)(void *context, const struct ucred *peer);
+	void (*hung_up)(void *context, const struct ucred *peer, int reason);
+	void (*ended)(void *context);
+	void *context;
 };
 
 /* What may be configured. */
 extern const struct ob_prop server_props[];
+
+/*
+ * Whether opts would do for server_new(), as far as that can be said without making the socket;
+ * with needs_socket false one that names no socket will do. 0 or -EINVAL with a message. opts stay.
+ */
+int server_check(const char *id, const struct opts *opts, bool needs_socket, struct ob_error *err);
 
 /*
  * Makes a server that listens and accepts. dev must outlive it and have no other server. Takes the
@@ -49,7 +68,14 @@ void server_free(struct server *server);
 const char *server_id(const struct server *server);
 struct ob_dev *server_device(const struct server *server);
 
-/* The socket's path; "" if it has none (an inherited one). */
+/* The socket's path; "" if it has none (an inherited one). And its descriptor. */
 const char *server_path(const struct server *server);
+int server_fd(const struct server *server);
+
+/* The client that is connected, or whose session is about to end; NULL: none. */
+const struct client *server_client(const struct server *server);
+
+/* How many clients were accepted so far. */
+uint64_t server_clients(const struct server *server);
 
 #endif

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Types, and the properties of objects; see machine_info.h. What an object has is told by the same
+ * tables that it is made from.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "objects.h"
+
+/* What devices have besides what their model has. */
+static const struct ob_prop device_props[] = {
+	{.name = "bus",
+         .type = OB_PROP_STRING,
+         .help = "id of a pci-root-bus; none: one of its own"},
+	{.name = "addr", .type = OB_PROP_STRING, .help = "slot or slot.function, in hexadecimal"},
+	{.name = NULL},
+};
+
+static const struct ob_prop device_of_server[] = {
+	{.name = "device", .type = OB_PROP_STRING, .help = "id of the device to serve"},
+	{.name = NULL},
+};
+
+static const struct ob_prop machine_table[] = {
+	{.name = "auto-shutdown",
+         .type = OB_PROP_BOOL,
+         .preset = "off",
+         .help = "end when the last client has gone"},
+	{.name = NULL},
+};
+
+/* Types */
+
+int machine_each_type(int (*each)(void *context, const struct machine_type_info *info),
+                      void *context)
+{
+	static const struct ob_prop *const none[] = {NULL};
+	static const struct ob_prop *const of_server[] = {device_of_server, server_props, NULL};
+	const struct machine_type_info others[] = {
+		{"pci-root-bus", "an isolated PCI root: the bus of one VM's devices", true,
+	         "device", none},
+		{"x-vfio-user-server", "serves a device on a socket", false, "object", of_server},
+		{"vfio-user-server", "the same as x-vfio-user-server", false, "object", of_server},
+	};
+	int rc = 0;
+
+	for (const struct ob_model *const *model = device_models(); !rc && *model; model++) {
+		const struct ob_prop *const tables[] = {
+			device_props, (*model)->props ? (*model)->props : NULL, NULL};
+		struct machine_type_info info = {(*model)->name, (*model)->summary, true,
+		                                 "pci-device", tables};
+
+		rc = each(context, &info);
+	}
+	for (size_t i = 0; !rc && i < ARRAY_SIZE(others); i++)
+		rc = each(context, &others[i]);
+	return rc;
+}
+
+/* Which object a path names: one of these. */
+struct object {
+	const struct machine *machine; /* "/machine" itself, if all others are NULL */
+	struct machine_device *device;
+	struct root *root;
+	struct machine_server *server;
+};
+
+static bool find_object(const struct machine *machine, const char *path, struct object *object)
+{
+	static const char peripheral[] = "/machine/peripheral/", objects[] = "/objects/";
+	const char *id = path;
+	bool any = path[0] != '/';
+
+	*object = (struct object){.machine = machine};
+	if (!strcmp(path, "/machine"))
+		return true;
+	if (any || !strncmp(path, peripheral, sizeof(peripheral) - 1)) {
+		id = any ? path : path + sizeof(peripheral) - 1;
+		object->device = device_find(machine, id);
+		object->root = root_find(machine, id);
+	}
+	if (!object->device && !object->root &&
+	    (any || !strncmp(path, objects, sizeof(objects) - 1))) {
+		id = any ? path : path + sizeof(objects) - 1;
+		object->server = server_find(machine, id);
+	}
+	return object->device || object->root || object->server;
+}
+
+static int find_or_refuse(const struct machine *machine, const char *path, struct object *object,
+                          struct ob_error *err)
+{
+	if (find_object(machine, path, object))
+		return 0;
+	return ob_error_set(err, -ENOENT, "there is no object '%s'", path);
+}
+
+/* The tables of an object's properties, ended by NULL. */
+static void tables_of(const struct object *object, const struct ob_prop *tables[3])
+{
+	tables[0] = tables[1] = tables[2] = NULL;
+	if (object->device) {
+		tables[0] = device_props;
+		tables[1] = device_model(object->device->dev)->props;
+	} else if (object->server) {
+		tables[0] = device_of_server;
+		tables[1] = server_props;
+	} else if (!object->root) {
+		tables[0] = machine_table;
+	}
+}
+
+static const char *type_name(const struct ob_prop *prop)
+{
+	switch (prop->type) {
+	case OB_PROP_BOOL:
+		return "bool";
+	case OB_PROP_UINT32:
+		return "uint32";
+	case OB_PROP_SIZE:
+		return "size";
+	case OB_PROP_BLOCKS:
+		return "list";
+	case OB_PROP_STRING:
+	case OB_PROP_ENUM:
+		break;
+	}
+	return "str";
+}
+
+static bool is_writeable(const struct object *object)
+{
+	if (object->server)
+		return !object->server->server;
+	return !object->device && !object->root;
+}
+
+/* A server's socket, in QEMU's form; its members are properties of their own as well. */
+static const struct machine_property_info socket_property = {
+	.name = "socket",
+	.type = "SocketAddress",
+	.help = "where to listen: type=unix with path, or with fd",
+};
+
+int machine_each_property(const struct machine *machine, const char *path,
+                          int (*each)(void *context, const struct machine_property_info *info),
+                          void *context, struct ob_error *err)
+{
+	const struct ob_prop *tables[3];
+	struct machine_property_info info = {
+		.name = "type", .type = "string", .help = "the type of the object"};
+	struct object object;
+	int rc = find_or_refuse(machine, path, &object, err);
+
+	if (rc)
+		return rc;
+	rc = each(context, &info);
+	if (!rc && object.server) {
+		info = socket_property;
+		info.writeable = is_writeable(&object);
+		rc = each(context, &info);
+	}
+	tables_of(&object, tables);
+	for (const struct ob_prop **table = tables; *table; table++) {
+		for (const struct ob_prop *prop = *table; !rc && prop->name; prop++) {
+			info = (struct machine_property_info){
+				.name = prop->name,
+				.type = type_name(prop),
+				.help = prop->help,
+				.preset = prop->preset,
+				.writeable = is_writeable(&object),
+			};
+			rc = each(context, &info);
+		}
+	}
+	return rc;
+}
+
+/* Reading */
+
+static int add_blocks(const struct ob_prop *prop, const struct ob_block_list *list,
+                      struct opts *out)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < list->count; i++)
+		rc = opts_add(out, prop->name, ob_block_name(list->nodes[i]));
+	return rc;
+}
+
+/* A field of a struct that a table describes. */
+static int add_field(const struct ob_prop *prop, const void *of, struct opts *out)
+{
+	const void *field = (const char *)of + prop->offset;
+	const char *text = NULL;
+	char number[24];
+
+	switch (prop->type) {
+	case OB_PROP_BOOL:
+		text = *(const bool *)field ? "on" : "off";
+		break;
+	case OB_PROP_UINT32:
+		snprintf(number, sizeof(number), "%" PRIu32, *(const uint32_t *)field);
+		text = number;
+		break;
+	case OB_PROP_SIZE:
+		snprintf(number, sizeof(number), "%" PRIu64, *(const uint64_t *)field);
+		text = number;
+		break;
+	case OB_PROP_STRING:
+		text = *(char *const *)field;
+		break;
+	case OB_PROP_ENUM:
+		text = prop->choices[*(const uint32_t *)field];
+		break;
+	case OB_PROP_BLOCKS:
+		return add_blocks(prop, field, out);
+	}
+	return text ? opts_add(out, prop->name, text) : 0;
+}
+
+static int add_of_device(const struct machine_device *device, const struct ob_prop *prop,
+                         struct opts *out)
+{
+	char addr[16];
+
+	snprintf(addr, sizeof(addr), "%02x.%x", device->place.slot, device->place.function);
+	if (!strcmp(prop->name, "addr"))
+		return opts_add(out, "addr", addr);
+	if (!strcmp(prop->name, "bus"))
+		return opts_add(out, "bus", device->place.root->id);
+	return add_field(prop, ob_dev_props(device->dev), out);
+}
+
+static int add_of_server(const struct machine_server *server, const struct ob_prop *prop,
+                         struct opts *out)
+{
+	const char *text = opts_get(&server->opts, prop->name);
+
+	if (!strcmp(prop->name, "device"))
+		text = server->device ? server->device->id : NULL;
+	if (!text)
+		text = prop->preset;
+	return text ? opts_add(out, prop->name, text) : 0;
+}
+
+static int add_socket(const struct machine_server *server, struct opts *out)
+{
+	const char *path = opts_get(&server->opts, "path"), *fd = opts_get(&server->opts, "fd");
+	int rc = 0;
+
+	if (path || fd)
+		rc = opts_add(out, "socket.type", path ? "unix" : "fd");
+	if (!rc && path)
+		rc = opts_add(out, "socket.path", path);
+	if (!rc && fd)
+		rc = opts_add(out, "socket.str", fd);
+	return rc;
+}
+
+static int add_type(const struct object *object, struct opts *out)
+{
+	const char *type = "x-remote-machine";
+
+	if (object->device)
+		type = device_model(object->device->dev)->name;
+	else if (object->root)
+		type = "pci-root-bus";
+	else if (object->server)
+		type = object->server->type;
+	return opts_add(out, "type", type);
+}
+
+static int add_prop(const struct object *object, const struct ob_prop *prop, struct opts *out)
+{
+	if (object->device)
+		return add_of_device(object->device, prop, out);
+	if (object->server)
+		return add_of_server(object->server, prop, out);
+	return opts_add(out, prop->name, machine_auto_shutdown(object->machine) ? "on" : "off");
+}
+
+static int refuse_property(const struct ob_prop *const *tables, const char *path, const char *name,
+                           struct ob_error *err)
+{
+	struct nearest nearest = nearest_to(name);
+
+	for (; *tables; tables++)
+		nearest_try_props(&nearest, *tables);
+	refuse_unknown(&nearest, "property", path, NULL, err);
+	return -ENOENT;
+}
+
+int machine_get_property(const struct machine *machine, const char *path, const char *name,
+                         struct opts *out, const char **type, struct ob_error *err)
+{
+	const struct ob_prop *tables[3], *prop = NULL;
+	const char *type_of = "string";
+	struct object object;
+	int rc = find_or_refuse(machine, path, &object, err);
+
+	if (rc)
+		return rc;
+	tables_of(&object, tables);
+	for (const struct ob_prop **table = tables; *table && !prop; table++)
+		prop = prop_find(*table, name);
+	if (prop) {
+		type_of = type_name(prop);
+		rc = add_prop(&object, prop, out);
+	} else if (!strcmp(name, "type")) {
+		rc = add_type(&object, out);
+	} else if (object.server && !strcmp(name, "socket")) {
+		type_of = socket_property.type;
+		rc = add_socket(object.server, out);
+	} else {
+		return refuse_property(tables, path, name, err);
+	}
+	if (rc)
+		return ob_error_set(err, rc, "out of memory");
+	if (type)
+		*type = type_of;
+	return 0;
+}
+
+/* Setting */
+
+static int set_of_machine(struct machine *machine, struct opts *value, struct ob_error *err)
+{
+	cleanup_free char *text = opts_take(value, "auto-shutdown");
+	int rc = text ? parse_bool("auto-shutdown", text, &machine->auto_shutdown, err)
+	              : ob_error_set(err, -EINVAL, "auto-shutdown: on or off expected");
+
+	return rc;
+}
+
+int machine_set_property(struct machine *machine, const char *path, const char *name,
+                         struct opts *value, struct ob_error *err)
+{
+	const struct ob_prop *tables[3], *prop = NULL;
+	struct object object;
+	int rc = find_or_refuse(machine, path, &object, err);
+
+	if (rc)
+		return rc;
+	tables_of(&object, tables);
+	for (const struct ob_prop **table = tables; *table && !prop; table++)
+		prop = prop_find(*table, name);
+	if (!prop && strcmp(name, "type") && !(object.server && !strcmp(name, "socket")))
+		return refuse_property(tables, path, name, err);
+	if (!strcmp(name, "type"))
+		return ob_error_set(err, -EBUSY, "type: an object keeps its type");
+	if (object.server)
+		return server_set_property(object.server, name, value, err);
+	if (object.device)
+		return ob_error_set(
+			err, -EBUSY,
+			"%s: the properties of device '%s' can't change: remove it, and "
+			"add it anew",
+			name, object.device->id);
+	return set_of_machine(machine, value, err);
+}

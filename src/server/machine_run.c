@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What happens to all of a machine at once: pause and resume, reset, and asking the program to end.
+ * All of it goes through device_quiesce(), the one way to a device without work in flight.
+ */
+#include <errno.h>
+
+#include "objects.h"
+
+static void run_pause_waiters(struct ob_task *task)
+{
+	struct machine *machine = container_of(task, struct machine, pause_task);
+	struct machine_waiter *waiter;
+
+	list_for_each (waiter, &machine->pause_waiters, struct machine_waiter, link) {
+		list_remove(&waiter->link);
+		waiter->done(waiter);
+	}
+}
+
+static void run_shutdown(struct ob_task *task)
+{
+	struct machine *machine = container_of(task, struct machine, shutdown_task);
+
+	machine->quit(machine->quit_context, machine->shutdown_reason);
+}
+
+void machine_run_init(struct machine *machine)
+{
+	list_init(&machine->pause_waiters);
+	machine->pause_task.run = run_pause_waiters;
+	machine->shutdown_task.run = run_shutdown;
+}
+
+void machine_run_end(struct machine *machine)
+{
+	ob_task_cancel(&machine->pause_task);
+	ob_task_cancel(&machine->shutdown_task);
+}
+
+/* Pause */
+
+static void tell_paused(struct machine *machine)
+{
+	machine->told_paused = true;
+	machine_tell(machine, &(struct machine_event){.kind = MACHINE_STOP});
+	if (!list_empty(&machine->pause_waiters))
+		ob_task_schedule(machine->loop, &machine->pause_task);
+}
+
+static void one_is_quiet(struct machine *machine)
+{
+	if (--machine->unquiet == 0 && machine->paused && !machine->told_paused)
+		tell_paused(machine);
+}
+
+static void on_held(struct device_waiter *waiter)
+{
+	struct machine_device *device = container_of(waiter, struct machine_device, hold);
+
+	device->holding = false;
+	one_is_quiet(device->machine);
+}
+
+static void hold(struct machine_device *device)
+{
+	device->held = true;
+	device->hold.done = on_held;
+	device->holding = device_quiesce(device->dev, &device->hold) != 0;
+	device->machine->unquiet += device->holding;
+}
+
+static void let_go(struct machine_device *device)
+{
+	if (!device->held)
+		return;
+	device->held = false;
+	if (device->holding) {
+		device->machine->unquiet--;
+		device->holding = false;
+		device_quiesce_cancel(device->dev, &device->hold);
+	} else {
+		device_resume(device->dev);
+	}
+}
+
+void device_join_pause(struct machine_device *device)
+{
+	if (device->machine->paused)
+		hold(device);
+}
+
+int machine_pause(struct machine *machine, struct machine_waiter *waiter)
+{
+	struct machine_device *device;
+
+	if (!machine->paused) {
+		machine->paused = true;
+		list_for_each (device, &machine->devices, struct machine_device, link)
+			hold(device);
+		if (!machine->unquiet)
+			tell_paused(machine);
+	}
+	if (machine->told_paused)
+		return 0;
+	if (waiter)
+		list_append(&machine->pause_waiters, &waiter->link);
+	return -EINPROGRESS;
+}
+
+void machine_pause_cancel(struct machine_waiter *waiter)
+{
+	if (waiter->link.next)
+		list_remove(&waiter->link);
+}
+
+void machine_resume(struct machine *machine)
+{
+	struct machine_device *device;
+
+	if (!machine->paused)
+		return;
+	machine->paused = false;
+	/* What was about to be paused has been, for whoever counts the events. */
+	if (!machine->told_paused)
+		tell_paused(machine);
+	machine->told_paused = false;
+	list_for_each (device, &machine->devices, struct machine_device, link)
+		let_go(device);
+	machine_tell(machine, &(struct machine_event){.kind = MACHINE_RESUME});
+}
+
+bool machine_is_paused(const struct machine *machine)
+{
+	return machine->paused;
+}
+
+/* Reset */
+
+static void reset_quiet(struct machine_device *device)
+{
+	device->resetting = false;
+	device_reset(device->dev);
+	device_resume(device->dev);
+}
+
+static void on_reset_quiet(struct device_waiter *waiter)
+{
+	reset_quiet(container_of(waiter, struct machine_device, reset));
+}
+
+void machine_reset(struct machine *machine)
+{
+	struct machine_device *device;
+
+	machine_tell(machine, &(struct machine_event){.kind = MACHINE_RESET});
+	list_for_each (device, &machine->devices, struct machine_device, link) {
+		if (device->resetting || device->quiescing)
+			continue;
+		device->resetting = true;
+		device->reset.done = on_reset_quiet;
+		if (device_quiesce(device->dev, &device->reset) == 0)
+			reset_quiet(device);
+	}
+}
+
+/* The end */
+
+void machine_on_shutdown(struct machine *machine,
+                         void (*quit)(void *context, enum machine_shutdown reason), void *context)
+{
+	machine->quit = quit;
+	machine->quit_context = context;
+}
+
+void machine_shutdown(struct machine *machine, enum machine_shutdown reason)
+{
+	if (machine->shutting_down)
+		return;
+	machine->shutting_down = true;
+	machine->shutdown_reason = reason;
+	machine_tell(machine, &(struct machine_event){.kind = MACHINE_SHUTDOWN, .reason = reason});
+	if (machine->quit)
+		ob_task_schedule(machine->loop, &machine->shutdown_task);
+}
+
+void machine_set_auto_shutdown(struct machine *machine, bool on)
+{
+	machine->auto_shutdown = on;
+}
+
+bool machine_auto_shutdown(const struct machine *machine)
+{
+	return machine->auto_shutdown;
+}
+
+void machine_client_ended(struct machine *machine)
+{
+	if (machine->auto_shutdown && !machine->stopping && !machine_has_client(machine))
+		machine_shutdown(machine, MACHINE_SHUTDOWN_LAST_CLIENT);
+}
