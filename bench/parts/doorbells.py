@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+How a disk learns that there is a command: each way by itself, on a disk that keeps nothing. Without
+polling each command rings; with it, a busy queue does not.
+"""
+
+from __future__ import annotations
+
+from ..programs import Bench, column, has_property, nvme_io, program, serve
+from ..results import Beside, Row
+
+TITLE = "Doorbells"
+
+WAYS = {
+    "mmap": "a page that the client maps",
+    "shadow": "doorbells in memory, a message when asked for",
+    "eventfd": "doorbells in memory, an eventfd when asked for",
+    "message": "a message for each",
+}
+DEPTHS = (1, 32)
+
+
+def never_polls() -> list[str]:
+    return ["poll=off"] if has_property("nvme", "poll") else ["poll-max-us=0"]
+
+
+def one(bench: Bench, way: str, polls: bool, depth: int) -> dict[str, float]:
+    words = ["nvme", "null=on", "size=1G"]
+    if way == "eventfd":
+        words.append("ioeventfds=on")
+    if not polls:
+        words += never_polls()
+    with serve(*words) as (_, socket):
+        options = [f"--doorbells={way}", f"--depth={depth}", f"--time={bench.seconds(0.3)}", "--random"]
+        return nvme_io(socket, *options)
+
+
+def measure(bench: Bench) -> list[Row]:
+    count = bench.count(20000)
+    probes = {
+        "ping-pong": lambda: program("floor_pingpong", count=bench.count(1000000)),
+        "eventfd": lambda: program("floor_wakeup", idle_ms=0, count=count),
+        "socket": lambda: program("floor_wakeup", idle_ms=0, count=count, via="socket"),
+    }
+    for way in WAYS:
+        for polls in (True, False):
+            # A mapped page wakes nobody: who does not look does not see.
+            if way == "mmap" and not polls:
+                continue
+            for depth in DEPTHS:
+                probes[f"{way}, polls {polls}, depth {depth}"] = (
+                    lambda w=way, p=polls, d=depth: one(bench, w, p, d)
+                )
+    found = bench.collect(probes)
+    floors = {
+        name: Beside(title, column(found[name], key))
+        for name, title, key in (
+            ("ping-pong", "memory ping-pong", "round_trip_ns"),
+            ("eventfd", "waking by eventfd", "mean_ns"),
+            ("socket", "waking by socket", "mean_ns"),
+        )
+        if name in found
+    }
+    return rows_of(found, floors)
+
+
+def rows_of(found: dict, floors: dict[str, Beside]) -> list[Row]:
+    wakes = {"eventfd": "eventfd", "message": "socket", "shadow": "socket"}
+    rows = []
+    for way, title in WAYS.items():
+        for polls in (True, False):
+            beside = "ping-pong" if polls and way != "message" else wakes.get(way)
+            mode = "while it polls" if polls else "asleep"
+            results = found.get(f"{way}, polls {polls}, depth 1")
+            if results:
+                times = [1e9 / result["iops"] for result in results]
+                others = [floors[beside]] if beside in floors else []
+                rows.append(Row(f"{title}, {mode}", "ns", times, others))
+    for way, title in WAYS.items():
+        for polls in (True, False):
+            for depth in DEPTHS:
+                results = found.get(f"{way}, polls {polls}, depth {depth}")
+                if results:
+                    group = f"doorbells: {way}, {'polls' if polls else 'asleep'}"
+                    values = column(results, "iops")
+                    rows.append(Row("", "/s", values, group=group, column=f"depth {depth}"))
+    return rows

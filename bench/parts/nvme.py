@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+An NVMe disk in memory, and one that keeps nothing, with a polling driver on the other processor:
+random blocks, by depth, size, kind and number of queues. Beside SPDK's vfio-user target, as its figures
+were had with a driver of the same kind on a machine of the same kind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..programs import Bench, column, nvme_io, program, serve
+from ..results import Beside, Row, Target, at_least, at_most
+
+TITLE = "NVMe: disks in memory"
+
+DISKS = {"null": ["null=on", "size=1G"], "mem": ["size=256M"]}
+SIZE = 256 << 20
+DEPTHS = (1, 8, 32, 128)
+BLOCKS = {"4 KiB": 4096, "128 KiB": 131072}
+KINDS = {"read": ["--read"], "write": ["--write"], "mix": ["--mix=50"]}
+QUEUES = (1, 4)
+
+# Millions of commands per second, 4 KiB, one queue.
+SPDK = {"null": {1: 0.95e6, 32: 3.1e6, 128: 4.5e6}, "mem": {1: 0.56e6, 32: 0.86e6, 128: 0.92e6}}
+WANTED_NULL_DEEP = 5e6
+
+
+def key(disk: str, block: str, kind: str, queues: int, depth: int) -> str:
+    return f"{disk} {block}: {kind}, {queues} queue{'s' if queues > 1 else ''}, depth {depth}"
+
+
+def combinations(bench: Bench) -> list[tuple[str, str, str, int, int]]:
+    found = []
+    for disk in DISKS:
+        for block in BLOCKS:
+            for kind in KINDS:
+                for queues in QUEUES:
+                    for depth in DEPTHS:
+                        usual = block == "4 KiB" and queues == 1 and depth != 8 and kind != "mix"
+                        if usual or not bench.quick:
+                            found.append((disk, block, kind, queues, depth))
+    return found
+
+
+def load(bench: Bench, socket: Path, block: str, kind: str, queues: int, depth: int) -> dict:
+    options = [
+        f"--block-size={BLOCKS[block]}",
+        f"--depth={depth}",
+        f"--queues={queues}",
+        f"--time={bench.seconds(0.2)}",
+        "--random",
+    ]
+    return nvme_io(socket, *KINDS[kind], *options)
+
+
+def floors(bench: Bench) -> dict:
+    probes = {"ping-pong": lambda: program("floor_pingpong", count=bench.count(1000000))}
+    for block, size in BLOCKS.items():
+        for write in (0, 1):
+            for depth in (1, 32, 128):
+                if bench.quick and block != "4 KiB":
+                    continue
+                probes[f"memcpy {block} {'write' if write else 'read'} {depth}"] = (
+                    lambda s=size, w=write, d=depth: program(
+                        "floor_memcpy", block=s, depth=d, write=w, size=SIZE, ms=bench.ms(0.2)
+                    )
+                )
+    return probes
+
+
+def measure(bench: Bench) -> list[Row]:
+    with serve("nvme", *DISKS["null"]) as (_, null), serve("nvme", *DISKS["mem"]) as (_, mem):
+        sockets = {"null": null, "mem": mem}
+        # Each block there is; otherwise reads find nothing to copy.
+        nvme_io(mem, "--write", "--block-size=128K", "--depth=32", f"--size={SIZE}")
+        probes = floors(bench)
+        for disk, block, kind, queues, depth in combinations(bench):
+            probes[key(disk, block, kind, queues, depth)] = (
+                lambda d=disk, b=block, k=kind, q=queues, n=depth: load(bench, sockets[d], b, k, q, n)
+            )
+        found = bench.collect(probes)
+    bench.note("SPDK: its published figures for a machine of the same kind, not measured here")
+    return [*compared(found), *matrix(bench, found)]
+
+
+def compared(found: dict) -> list[Row]:
+    rows = []
+    results = found.get(key("null", "4 KiB", "read", 1, 1))
+    if results and "ping-pong" in found:
+        floor = column(found["ping-pong"], "round_trip_ns")
+        beside = [Beside("memory ping-pong", floor, at_most(3))]
+        times = [1e9 / result["iops"] for result in results]
+        beside.append(Beside("SPDK (published)", [1e9 / SPDK["null"][1]]))
+        rows.append(Row("null, read of 4 KiB, depth 1: time of a command", "ns", times, beside))
+    for disk in DISKS:
+        for kind in ("read", "write"):
+            for depth in (1, 32, 128):
+                results = found.get(key(disk, "4 KiB", kind, 1, depth))
+                if results:
+                    values = column(results, "iops")
+                    name = f"{disk}, {kind} of 4 KiB, depth {depth}"
+                    rows.append(Row(name, "/s", values, beside_of(found, disk, kind, depth)))
+    return rows
+
+
+def beside_of(found: dict, disk: str, kind: str, depth: int) -> list[Beside]:
+    beside = []
+    copies = found.get(f"memcpy 4 KiB {kind} {depth}")
+    if disk == "mem" and copies:
+        target: Target | None = at_least(0.8) if depth > 1 else None
+        beside.append(Beside("memcpy alone", column(copies, "iops"), target))
+    if kind == "read":
+        if disk == "null" and depth == 128:
+            beside.append(Beside("5 million", [WANTED_NULL_DEEP], at_least(1)))
+        beside.append(Beside("SPDK (published)", [SPDK[disk][depth]]))
+    return beside
+
+
+def matrix(bench: Bench, found: dict) -> list[Row]:
+    rows = []
+    for disk, block, kind, queues, depth in combinations(bench):
+        name = key(disk, block, kind, queues, depth)
+        if name in found and not bench.quick:
+            group = name.rpartition(", ")[0]
+            values = column(found[name], "iops")
+            rows.append(Row("", "/s", values, group=group, column=f"depth {depth}"))
+    return rows
