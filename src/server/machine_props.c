@@ -167,6 +167,8 @@ int machine_each_property(const struct machine *machine, const char *path,
 	tables_of(&object, tables);
 	for (const struct ob_prop **table = tables; *table; table++) {
 		for (const struct ob_prop *prop = *table; !rc && prop->name; prop++) {
+			if (!strcmp(prop->name, "type")) /* of the socket: a member of it */
+				continue;
 			info = (struct machine_property_info){
 				.name = prop->name,
 				.type = type_name(prop),
@@ -295,10 +297,20 @@ static int refuse_property(const struct ob_prop *const *tables, const char *path
 	return -ENOENT;
 }
 
+/* "type" is the object's own, and not the one of a server's socket. */
+static const struct ob_prop *find_prop(const struct ob_prop *const *tables, const char *name)
+{
+	const struct ob_prop *prop = NULL;
+
+	for (; *tables && !prop && strcmp(name, "type"); tables++)
+		prop = prop_find(*tables, name);
+	return prop;
+}
+
 int machine_get_property(const struct machine *machine, const char *path, const char *name,
                          struct opts *out, const char **type, struct ob_error *err)
 {
-	const struct ob_prop *tables[3], *prop = NULL;
+	const struct ob_prop *tables[3], *prop;
 	const char *type_of = "string";
 	struct object object;
 	int rc = find_or_refuse(machine, path, &object, err);
@@ -306,8 +318,7 @@ int machine_get_property(const struct machine *machine, const char *path, const 
 	if (rc)
 		return rc;
 	tables_of(&object, tables);
-	for (const struct ob_prop **table = tables; *table && !prop; table++)
-		prop = prop_find(*table, name);
+	prop = find_prop(tables, name);
 	if (prop) {
 		type_of = type_name(prop);
 		rc = add_prop(&object, prop, out);
@@ -340,15 +351,14 @@ static int set_of_machine(struct machine *machine, struct opts *value, struct ob
 int machine_set_property(struct machine *machine, const char *path, const char *name,
                          struct opts *value, struct ob_error *err)
 {
-	const struct ob_prop *tables[3], *prop = NULL;
+	const struct ob_prop *tables[3], *prop;
 	struct object object;
 	int rc = find_or_refuse(machine, path, &object, err);
 
 	if (rc)
 		return rc;
 	tables_of(&object, tables);
-	for (const struct ob_prop **table = tables; *table && !prop; table++)
-		prop = prop_find(*table, name);
+	prop = find_prop(tables, name);
 	if (!prop && strcmp(name, "type") && !(object.server && !strcmp(name, "socket")))
 		return refuse_property(tables, path, name, err);
 	if (!strcmp(name, "type"))

@@ -624,6 +624,33 @@ static void a_format_tells_of_the_change(void **state)
 	assert_int_equal(ob_get_le32(log), 0);
 }
 
+static void a_drive_of_another_size_is_told(void **state)
+{
+	struct nk *nk = *state;
+	struct ob_block *block = &nk->drive->block;
+	uint8_t log[PAGE], id[PAGE];
+	struct ob_error err;
+
+	assert_int_equal(nk_set_feature(nk, 0x0b, 0x100, NULL), 0);
+	nk_submit(nk, &nk->admin, nk_sqe(0x0c, 0));
+	assert_int_equal(device_resize_block(nk->kit->dev, block, 32 << 20, &err), 0);
+	assert_int_equal(nk_wait(nk, &nk->admin).result, 0x040002);
+	assert_int_equal(nk_log(nk, 4, false, 0, log, PAGE), 0);
+	assert_int_equal(ob_get_le32(log), 1);
+	assert_int_equal(nk_identify(nk, 0, 1, id), 0);
+	assert_int_equal(ob_get_le64(id), (32 << 20) / 512);
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(0x08, 1, (32 << 20) / 512, 1)), 0x80);
+	assert_int_equal(device_resize_block(nk->kit->dev, block, 4095, &err), -EINVAL);
+	/* While it is quiet, the guest's memory is left alone; it learns afterwards. */
+	nk_submit(nk, &nk->admin, nk_sqe(0x0c, 0));
+	kit_settle(nk->kit);
+	assert_true(kit_quiesce(nk->kit));
+	assert_int_equal(device_resize_block(nk->kit->dev, block, 64 << 20, &err), 0);
+	kit_resume(nk->kit);
+	assert_int_equal(nk_wait(nk, &nk->admin).result, 0x040002);
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(0x08, 1, (32 << 20) / 512, 1)), 0);
+}
+
 /* Wrong commands */
 
 static void unknown_commands_are_refused(void **state)
@@ -688,6 +715,7 @@ int main(void)
 		KIT_TEST(wrong_formats_are_refused),
 		KIT_TEST(others_wait_for_a_format),
 		KIT_TEST(a_format_tells_of_the_change),
+		KIT_TEST(a_drive_of_another_size_is_told),
 		KIT_TEST(unknown_commands_are_refused),
 		KIT_TEST(admin_commands_use_prps),
 	};
