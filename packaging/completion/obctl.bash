@@ -53,6 +53,8 @@ _obctl() {
 		mapfile -t COMPREPLY < <(compgen -W "$(_obctl_options "$program" "$command") --help" -- "$word")
 	elif [[ $command == @(read|write) && $(_obctl_place) == 1 ]]; then
 		mapfile -t COMPREPLY < <(compgen -W 'bar0 bar1 bar2 bar3 bar4 bar5 rom config' -- "$word")
+	elif [[ $command == migrate && $(_obctl_place) == 0 ]]; then
+		mapfile -t COMPREPLY < <(compgen -W 'dump save load' -- "$word"; compgen -f -- "$word")
 	else
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 	fi

@@ -165,7 +165,7 @@ static int report_part(struct ob_client *client, const struct wire_dma_report *r
 
 	if (rc)
 		return rc;
-	if (memcmp(&reply.head, request, sizeof(*request)))
+	if (memcmp(&reply.head, request, sizeof(*request)) != 0)
 		return wrong_reply(client, "iova, length, page_size: the request's expected");
 	if (reply.words[words - 1] & beyond)
 		return wrong_reply(client, "bitmap: no bits outside of the range expected");

@@ -141,6 +141,7 @@ int nvme_admin(struct nvme *nvme, const struct nvme_sqe *command, uint32_t *resu
 	struct nvme_done done = {0};
 	int n;
 
+	nvme_wrote(nvme, &queue->sq[queue->tail], sizeof(*command));
 	queue->sq[queue->tail] = *command;
 	queue->tail = (queue->tail + 1) % queue->entries;
 	queue->busy[0] = true;
@@ -183,6 +184,7 @@ static int identify(struct nvme *nvme, uint32_t cns, uint32_t nsid, struct ob_er
 	                                 .prp1 = nvme_address_of(nvme, nvme->page),
 	                                 .cdw10 = cns};
 
+	nvme_wrote(nvme, nvme->page, NVME_PAGE);
 	memset(nvme->page, 0, NVME_PAGE);
 	return nvme_admin(nvme, &command, NULL, err);
 }
@@ -245,13 +247,15 @@ int nvme_open(struct ob_client *client, const struct nvme_config *config, struct
 
 	if (!config->queues || config->queues > NVME_MAX_QUEUES || !config->depth ||
 	    config->depth > NVME_MAX_DEPTH || !config->slot_size ||
-	    config->slot_size > NVME_MAX_SLOT)
+	    config->slot_size > NVME_MAX_SLOT || config->buffers > NVME_MAX_BUFFERS)
 		return ob_error_set(err, -EINVAL, "queues, depth or size out of range");
 	nvme = calloc(1, sizeof(*nvme));
 	if (!nvme)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	nvme->client = client;
 	nvme->config = *config;
+	if (!nvme->config.buffers)
+		nvme->config.buffers = 1;
 	rc = enable(nvme, err);
 	if (!rc)
 		rc = identify_controller(nvme, err);

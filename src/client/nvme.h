@@ -27,6 +27,7 @@ enum {
 	NVME_MAX_QUEUES = 64,
 	NVME_MAX_DEPTH = 4095,
 	NVME_MAX_SLOT = 2 << 20, /* bytes of a slot's buffer: what one page of PRPs reaches */
+	NVME_MAX_BUFFERS = 1 << 16,
 };
 
 struct nvme_config {
@@ -37,6 +38,7 @@ struct nvme_config {
 	bool unshared; /* the controller reaches our memory by messages */
 	bool msix;     /* completions raise interrupts, for nvme_sleep() */
 	enum nvme_doorbells doorbells;
+	unsigned buffers; /* of each slot, taken in turn: more memory to write to; 0: 1 */
 };
 
 /* A submission and a completion queue entry (4.2, 4.6), in the host's little-endian order. */
@@ -76,13 +78,15 @@ struct nvme_queue {
 	uint16_t phase;
 	unsigned busy_count; /* commands under way */
 
-	struct nvme_sqe *slots; /* what each slot's commands have in common */
+	struct nvme_sqe *slots; /* what commands have in common, for each buffer; see at */
+	uint32_t *at;           /* each slot's buffer now: the slot, or some multiple of depth on */
 	bool *busy;
 	uint16_t *free;
 	unsigned free_count;
 
-	uint8_t *buffers; /* depth of them, slot_size apart */
+	uint8_t *buffers; /* depth times config.buffers of them, stride apart */
 	size_t stride;
+	uint32_t buffer_count;
 	int eventfd; /* -1 without interrupts */
 };
 
@@ -90,7 +94,8 @@ struct nvme {
 	struct ob_client *client;
 	struct nvme_config config;
 	struct ob_client_memory *memory;
-	size_t used; /* of the memory, while it is laid out */
+	size_t used;   /* of the memory, while it is laid out */
+	uint64_t *log; /* a bit for each page of memory that the driver writes; NULL: none */
 	uint64_t capabilities;
 	enum nvme_doorbells doorbells; /* in use */
 	uint8_t *mapped;               /* the area of BAR 0 with the doorbells; NULL: not mapped */
@@ -133,10 +138,42 @@ int nvme_admin(struct nvme *nvme, const struct nvme_sqe *command, uint32_t *resu
 
 const char *nvme_doorbells_name(enum nvme_doorbells doorbells);
 
-/* A free slot of the queue, or -1. */
+/*
+ * Moving to another server, as a VMM moves a guest: the driver is between any two of the calls
+ * above and below, commands may be under way. The other server's device has this one's state, and
+ * sees memory, of the same size and content, at the same addresses. Doorbells and interrupts are
+ * the other device's then. nvme->client and nvme->memory are replaced; the old memory becomes the
+ * caller's. After an error the driver is of neither: move it again, back if need be.
+ */
+int nvme_move(struct nvme *nvme, struct ob_client *client, struct ob_client_memory *memory,
+              struct ob_error *err);
+
+/* Maps memory for a device as nvme_open() did with its own. */
+int nvme_share(const struct nvme *nvme, struct ob_client *client, struct ob_client_memory *memory);
+
+/* Notes that the driver writes to its memory, before nvme_ring() tells the controller. */
+static inline void nvme_wrote(struct nvme *nvme, const volatile void *data, size_t length)
+{
+	uintptr_t begin = (uintptr_t)data - (uintptr_t)nvme->memory->data;
+
+	if (!nvme->log)
+		return;
+	for (size_t page = begin / 4096; page <= (begin + length - 1) / 4096; page++)
+		nvme->log[page / 64] |= UINT64_C(1) << page % 64;
+}
+
+/* A free slot of the queue with its next buffer, or -1. */
 static inline int nvme_slot_get(struct nvme_queue *queue)
 {
-	return queue->free_count ? queue->free[--queue->free_count] : -1;
+	unsigned slot;
+
+	if (!queue->free_count)
+		return -1;
+	slot = queue->free[--queue->free_count];
+	queue->at[slot] += queue->depth;
+	if (queue->at[slot] >= queue->buffer_count)
+		queue->at[slot] = slot;
+	return (int)slot;
 }
 
 static inline void nvme_slot_put(struct nvme_queue *queue, unsigned slot)
@@ -146,7 +183,7 @@ static inline void nvme_slot_put(struct nvme_queue *queue, unsigned slot)
 
 static inline uint8_t *nvme_buffer(const struct nvme_queue *queue, unsigned slot)
 {
-	return queue->buffers + slot * queue->stride;
+	return queue->buffers + queue->at[slot] * queue->stride;
 }
 
 /* Puts a command into the queue; blocks is not looked at for a flush. Nothing is sent yet. */
@@ -155,7 +192,8 @@ static inline void nvme_submit(struct nvme_queue *queue, unsigned slot, uint8_t 
 {
 	struct nvme_sqe *sqe = &queue->sq[queue->tail];
 
-	*sqe = queue->slots[slot];
+	nvme_wrote(queue->nvme, sqe, sizeof(*sqe));
+	*sqe = queue->slots[queue->at[slot]];
 	sqe->opcode = opcode;
 	sqe->cdw10 = (uint32_t)lba;
 	sqe->cdw11 = (uint32_t)(lba >> 32);
@@ -179,6 +217,9 @@ int nvme_ring(struct nvme_queue *queue);
  * what was not under way. The slots are the caller's again. Looks after the connection too.
  */
 int nvme_reap(struct nvme_queue *queue, struct nvme_done *done, unsigned max);
+
+/* Completions that nvme_reap() would take now. */
+unsigned nvme_waiting(const struct nvme_queue *queue);
 
 /*
  * Waits until one of the queues may have a completion: sleeps for an interrupt if the controller

@@ -31,6 +31,14 @@ void nvme_free_queue(struct nvme_queue *queue);
 /* As the configuration says, of what the controller and the server can do. */
 int nvme_choose_doorbells(struct nvme *nvme, struct ob_error *err);
 
+/* The parts of that which depend on the server. nvme->mapped stays NULL if it offers no area. */
+int nvme_map_doorbells(struct nvme *nvme, struct ob_error *err);
+int nvme_get_eventfds(struct nvme *nvme, struct ob_error *err);
+void nvme_wire_bell(struct nvme *nvme, struct nvme_bell *bell);
+
+/* Vector n signals queue n's eventfd. */
+int nvme_wire_interrupts(struct nvme *nvme, struct ob_error *err);
+
 /* All I/O queues, with their slots and interrupts. */
 int nvme_make_queues(struct nvme *nvme, struct ob_error *err);
 

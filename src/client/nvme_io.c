@@ -32,6 +32,7 @@ static int ring(struct nvme_queue *queue, struct nvme_bell *bell, uint32_t value
 	/* What the controller will read is there before it is told. */
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	if (bell->shadow) {
+		nvme_wrote(queue->nvme, bell->shadow, sizeof(*bell->shadow));
 		*bell->shadow = value;
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		if (!wants_event(*bell->event, value, old))
@@ -112,13 +113,26 @@ int nvme_reap(struct nvme_queue *queue, struct nvme_done *done, unsigned max)
 	return rc ? rc : (int)count;
 }
 
+unsigned nvme_waiting(const struct nvme_queue *queue)
+{
+	unsigned count = 0, at = queue->head;
+	uint16_t phase = queue->phase;
+
+	while (count < queue->entries &&
+	       (__atomic_load_n(&queue->cq[at].status, __ATOMIC_ACQUIRE) & 1) == phase) {
+		count++;
+		if (++at == queue->entries) {
+			at = 0;
+			phase ^= 1;
+		}
+	}
+	return count;
+}
+
 static bool any_ready(const struct nvme *nvme)
 {
 	for (unsigned i = 0; i < nvme->config.queues; i++) {
-		const struct nvme_queue *queue = &nvme->queues[i];
-
-		if ((__atomic_load_n(&queue->cq[queue->head].status, __ATOMIC_ACQUIRE) & 1) ==
-		    queue->phase)
+		if (nvme_waiting(&nvme->queues[i]))
 			return true;
 	}
 	return false;

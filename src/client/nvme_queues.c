@@ -44,21 +44,27 @@ static size_t queue_memory(const struct nvme_config *config)
 		pages(config->slot_size) + (config->slot_size > 2 * NVME_PAGE ? NVME_PAGE : 0);
 
 	return pages((config->depth + 1) * sizeof(struct nvme_sqe)) +
-	       pages((config->depth + 1) * sizeof(struct nvme_cqe)) + config->depth * slot;
+	       pages((config->depth + 1) * sizeof(struct nvme_cqe)) +
+	       config->depth * slot * config->buffers;
+}
+
+int nvme_share(const struct nvme *nvme, struct ob_client *client, struct ob_client_memory *memory)
+{
+	unsigned flags =
+		OB_CLIENT_READ | OB_CLIENT_WRITE | (nvme->config.unshared ? OB_CLIENT_UNSHARED : 0);
+
+	return ob_client_map(client, NVME_MEMORY_ADDRESS, memory, 0, memory->size, flags);
 }
 
 int nvme_map_memory(struct nvme *nvme, struct ob_error *err)
 {
 	size_t size = 5 * NVME_PAGE + nvme->config.queues * queue_memory(&nvme->config);
-	unsigned flags =
-		OB_CLIENT_READ | OB_CLIENT_WRITE | (nvme->config.unshared ? OB_CLIENT_UNSHARED : 0);
 	int rc = ob_client_memory_new(size, &nvme->memory);
 
 	if (rc)
 		return ob_error_set(err, rc, "no %zu bytes of memory for the queues: %s", size,
 		                    strerror(-rc));
-	rc = ob_client_map(nvme->client, NVME_MEMORY_ADDRESS, nvme->memory, 0, nvme->memory->size,
-	                   flags);
+	rc = nvme_share(nvme, nvme->client, nvme->memory);
 	if (rc)
 		return nvme_wrong(nvme, rc, "mapping memory for the controller", err);
 	nvme->page = take(nvme, NVME_PAGE);
@@ -67,14 +73,15 @@ int nvme_map_memory(struct nvme *nvme, struct ob_error *err)
 	return 0;
 }
 
-/* A slot's part of its commands: where its data is. */
-static void make_slot(struct nvme *nvme, struct nvme_queue *queue, unsigned slot)
+/* What the commands with a buffer have in common: their slot, and where their data is. */
+static void make_buffer(struct nvme *nvme, struct nvme_queue *queue, unsigned index)
 {
-	struct nvme_sqe *sqe = &queue->slots[slot];
-	uint64_t buffer = nvme_address_of(nvme, nvme_buffer(queue, slot));
+	struct nvme_sqe *sqe = &queue->slots[index];
+	uint64_t buffer = nvme_address_of(nvme, queue->buffers + index * queue->stride);
 	uint64_t *list;
 
-	*sqe = (struct nvme_sqe){.cid = (uint16_t)slot, .nsid = nvme->config.nsid, .prp1 = buffer};
+	*sqe = (struct nvme_sqe){
+		.cid = (uint16_t)(index % queue->depth), .nsid = nvme->config.nsid, .prp1 = buffer};
 	if (nvme->config.slot_size > 2 * NVME_PAGE) {
 		list = take(nvme, NVME_PAGE);
 		for (size_t i = 1; i * NVME_PAGE < nvme->config.slot_size; i++)
@@ -83,7 +90,6 @@ static void make_slot(struct nvme *nvme, struct nvme_queue *queue, unsigned slot
 	} else if (nvme->config.slot_size > NVME_PAGE) {
 		sqe->prp2 = buffer + NVME_PAGE;
 	}
-	nvme_slot_put(queue, slot);
 }
 
 int nvme_make_queue(struct nvme *nvme, struct nvme_queue *queue, unsigned id, unsigned entries)
@@ -99,19 +105,21 @@ int nvme_make_queue(struct nvme *nvme, struct nvme_queue *queue, unsigned id, un
 		.id = id,
 		.entries = entries,
 		.depth = entries - 1,
+		.buffer_count = (entries - 1) * (id ? nvme->config.buffers : 1),
 		.phase = 1,
 		.eventfd = -1,
 	};
-	queue->slots = calloc(queue->depth, sizeof(*queue->slots));
+	queue->slots = calloc(queue->buffer_count, sizeof(*queue->slots));
+	queue->at = calloc(queue->depth, sizeof(*queue->at));
 	queue->busy = calloc(queue->depth, sizeof(*queue->busy));
 	queue->free = calloc(queue->depth, sizeof(*queue->free));
-	return queue->slots && queue->busy && queue->free ? 0 : -ENOMEM;
+	return queue->slots && queue->at && queue->busy && queue->free ? 0 : -ENOMEM;
 }
 
 /* Doorbells */
 
 /* Maps the part of BAR 0 that holds the doorbells of all queues, if the server offers one. */
-static int map_doorbells(struct nvme *nvme, struct ob_error *err)
+int nvme_map_doorbells(struct nvme *nvme, struct ob_error *err)
 {
 	uint64_t end = nvme->admin.cq_bell.offset +
 	               UINT64_C(2) * nvme->config.queues *
@@ -150,7 +158,7 @@ static int configure_shadow(struct nvme *nvme, struct ob_error *err)
 }
 
 /* Eventfds stand for doorbells only where the values are in memory: an eventfd has none. */
-static int get_eventfds(struct nvme *nvme, struct ob_error *err)
+int nvme_get_eventfds(struct nvme *nvme, struct ob_error *err)
 {
 	int rc = ob_client_region_io_fds(nvme->client, OB_REGION_BAR0, &nvme->io_fds);
 
@@ -173,7 +181,7 @@ static void wire_eventfd(const struct nvme *nvme, struct nvme_bell *bell)
 	}
 }
 
-static void wire_bell(struct nvme *nvme, struct nvme_bell *bell)
+void nvme_wire_bell(struct nvme *nvme, struct nvme_bell *bell)
 {
 	uint64_t place = bell->offset - DOORBELLS;
 
@@ -196,7 +204,7 @@ int nvme_choose_doorbells(struct nvme *nvme, struct ob_error *err)
 	int rc;
 
 	if (wish == NVME_DOORBELLS_AUTO || wish == NVME_DOORBELLS_MMAP) {
-		rc = map_doorbells(nvme, err);
+		rc = nvme_map_doorbells(nvme, err);
 		if (rc)
 			return rc;
 	}
@@ -214,15 +222,15 @@ int nvme_choose_doorbells(struct nvme *nvme, struct ob_error *err)
 		                    "the controller has no Doorbell Buffer Config; say "
 		                    "--doorbells=message");
 	if (wish == NVME_DOORBELLS_EVENTFD) {
-		rc = get_eventfds(nvme, err);
+		rc = nvme_get_eventfds(nvme, err);
 		if (rc)
 			return rc;
 	}
 	nvme->doorbells = wish;
 	/* The admin queue's too; it has no shadow. */
 	if (nvme->mapped) {
-		wire_bell(nvme, &nvme->admin.sq_bell);
-		wire_bell(nvme, &nvme->admin.cq_bell);
+		nvme_wire_bell(nvme, &nvme->admin.sq_bell);
+		nvme_wire_bell(nvme, &nvme->admin.cq_bell);
 	}
 	if (wish == NVME_DOORBELLS_SHADOW || wish == NVME_DOORBELLS_EVENTFD)
 		return configure_shadow(nvme, err);
@@ -245,6 +253,16 @@ static int find_msix(struct nvme *nvme, uint64_t *at)
 	return rc ? rc : -ENOENT;
 }
 
+int nvme_wire_interrupts(struct nvme *nvme, struct ob_error *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < nvme->config.queues; i++)
+		rc = ob_client_irq_eventfds(nvme->client, OB_IRQ_MSIX, i + 1, 1,
+		                            &nvme->queues[i].eventfd);
+	return rc ? nvme_wrong(nvme, rc, "wiring interrupts", err) : 0;
+}
+
 static int enable_msix(struct nvme *nvme, struct ob_error *err)
 {
 	struct ob_client_irq irq;
@@ -264,14 +282,14 @@ static int enable_msix(struct nvme *nvme, struct ob_error *err)
 	if (!rc)
 		rc = ob_client_write_value(nvme->client, OB_REGION_CONFIG, at + 2, 2,
 		                           control | 0x8000);
-	for (unsigned i = 0; !rc && i < nvme->config.queues; i++) {
+	if (rc)
+		return nvme_wrong(nvme, rc, "enabling MSI-X", err);
+	for (unsigned i = 0; i < nvme->config.queues; i++) {
 		nvme->queues[i].eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (nvme->queues[i].eventfd < 0)
 			return ob_error_set(err, -errno, "eventfd: %s", strerror(errno));
-		rc = ob_client_irq_eventfds(nvme->client, OB_IRQ_MSIX, i + 1, 1,
-		                            &nvme->queues[i].eventfd);
 	}
-	return rc ? nvme_wrong(nvme, rc, "setting up MSI-X", err) : 0;
+	return nvme_wire_interrupts(nvme, err);
 }
 
 /* I/O queues */
@@ -328,11 +346,15 @@ int nvme_make_queues(struct nvme *nvme, struct ob_error *err)
 		if (nvme_make_queue(nvme, queue, i + 1, nvme->config.depth + 1))
 			return ob_error_set(err, -ENOMEM, "out of memory");
 		queue->stride = pages(nvme->config.slot_size);
-		queue->buffers = take(nvme, queue->depth * queue->stride);
-		for (unsigned slot = queue->depth; slot--;)
-			make_slot(nvme, queue, slot);
-		wire_bell(nvme, &queue->sq_bell);
-		wire_bell(nvme, &queue->cq_bell);
+		queue->buffers = take(nvme, queue->buffer_count * queue->stride);
+		for (unsigned k = 0; k < queue->buffer_count; k++)
+			make_buffer(nvme, queue, k);
+		for (unsigned slot = queue->depth; slot--;) {
+			queue->at[slot] = slot;
+			nvme_slot_put(queue, slot);
+		}
+		nvme_wire_bell(nvme, &queue->sq_bell);
+		nvme_wire_bell(nvme, &queue->cq_bell);
 	}
 	if (!rc && nvme->config.msix)
 		rc = enable_msix(nvme, err);
@@ -344,6 +366,7 @@ int nvme_make_queues(struct nvme *nvme, struct ob_error *err)
 void nvme_free_queue(struct nvme_queue *queue)
 {
 	free(queue->slots);
+	free(queue->at);
 	free(queue->busy);
 	free(queue->free);
 	fd_close(&queue->eventfd);

@@ -13,8 +13,8 @@
 #include "base/props.h"
 
 const struct command *const commands[] = {
-	&command_probe,   &command_read, &command_write, &command_ping, &command_trace,
-	&command_nvme_io, NULL};
+	&command_probe, &command_read,    &command_write,   &command_ping,
+	&command_trace, &command_nvme_io, &command_migrate, NULL};
 
 /* Help */
 
@@ -126,7 +126,7 @@ static int parse(const struct command *command, int argc, char *const *argv, con
 			rc = parse_option(command, argc, argv, &i, opts, err);
 			if (rc)
 				return rc;
-		} else if (count == command->word_count) {
+		} else if (count == command->word_count + command->more_words) {
 			return ob_error_set(err, -EINVAL, "'%s' is one word too many: obctl %s %s",
 			                    argv[i], command->name, command->words);
 		} else {
@@ -141,7 +141,7 @@ static int parse(const struct command *command, int argc, char *const *argv, con
 
 static int run(const struct command *command, int argc, char *const *argv, struct ob_error *err)
 {
-	const char *words[COMMAND_MAX_WORDS];
+	const char *words[COMMAND_MAX_WORDS] = {0};
 	cleanup_opts struct opts opts = {0};
 	cleanup_free void *options = calloc(1, command->options_size);
 	int rc = options ? 0 : ob_error_set(err, -ENOMEM, "out of memory");

@@ -18,19 +18,20 @@ struct command {
 	const char *name;
 	const char *words; /* "SOCKET REGION OFFSET" */
 	unsigned word_count;
+	unsigned more_words; /* that may follow those; words has NULL for what is not there */
 	const char *summary;
 	const char *details; /* for --help; lines end with newlines */
 	const struct ob_prop *options;
 	size_t options_size; /* of the struct that the table describes; zeroed first */
 	/*
 	 * 0, or -errno with a message (err empty: it said what is wrong itself). words: word_count
-	 * of them, options: the struct.
+	 * and more_words of them, options: the struct.
 	 */
 	int (*run)(const char *const *words, const void *options, struct ob_error *err);
 };
 
 extern const struct command command_probe, command_read, command_write, command_ping, command_trace,
-	command_nvme_io;
+	command_nvme_io, command_migrate;
 
 /* All of them; NULL ends the list. */
 extern const struct command *const commands[];

@@ -42,7 +42,8 @@ int load_prepare(struct load *load, struct ob_error *err)
 	pattern_init(&load->pattern, load->plan.seed);
 	load->generations = calloc(load->plan.units, sizeof(*load->generations));
 	load->busy = calloc(load->plan.units, sizeof(*load->busy));
-	if (!load->generations || !load->busy)
+	load->doubtful = calloc(load->plan.units, sizeof(*load->doubtful));
+	if (!load->generations || !load->busy || !load->doubtful)
 		return ob_error_set(err, -ENOMEM, "no memory to remember %" PRIu64 " blocks",
 		                    load->plan.units);
 	return 0;
@@ -54,6 +55,7 @@ void load_free(struct load *load)
 	free(load->held);
 	free(load->generations);
 	free(load->busy);
+	free(load->doubtful);
 }
 
 static uint64_t random_number(struct load *load)
@@ -92,7 +94,8 @@ static void tell(struct load *load, const char *format, ...)
 	      stderr);
 }
 
-static void check_block(struct load *load, const uint8_t *block, uint64_t lba, uint32_t generation)
+static void check_block(struct load *load, const uint8_t *block, uint64_t lba, uint32_t generation,
+                        unsigned doubtful)
 {
 	uint64_t number;
 	uint32_t found;
@@ -100,7 +103,7 @@ static void check_block(struct load *load, const uint8_t *block, uint64_t lba, u
 	                                             lba, generation, &number, &found);
 
 	load->checked++;
-	if (verdict == PATTERN_GOOD)
+	if (verdict == PATTERN_GOOD || (verdict == PATTERN_EARLY && found <= generation + doubtful))
 		return;
 	load->wrong++;
 	switch (verdict) {
@@ -130,7 +133,7 @@ static void check_unit(struct load *load, const struct load_slot *slot, const ui
 
 	for (uint32_t i = 0; i < load->unit_blocks; i++)
 		check_block(load, data + (size_t)i * load->nvme->block_size, lba + i,
-		            slot->generation);
+		            slot->generation, load->doubtful[slot->unit]);
 }
 
 /* Choosing */
@@ -165,6 +168,8 @@ static bool wants_more(const struct load *load)
 {
 	if (load->reading_back)
 		return load->next_unit < load->plan.units;
+	if (load->ending)
+		return false;
 	if (load->copy && (load->copy->ended || load->failed))
 		return false;
 	return load->started < load->plan.count && load->now - load->begin < load->plan.nanoseconds;
@@ -185,6 +190,9 @@ static bool choose(struct load *load, struct load_slot *slot)
 	if (!load->generations[slot->unit] && load->plan.read_percent < 100)
 		slot->write = true;
 	slot->generation = load->generations[slot->unit] + slot->write;
+	/* What may be there already is not to be taken for what is written now. */
+	if (slot->write)
+		slot->generation += load->doubtful[slot->unit];
 	load->busy[slot->unit] = 1;
 	return true;
 }
@@ -193,10 +201,18 @@ static void fill(struct load *load, struct load_slot *slot, uint8_t *data)
 {
 	uint64_t lba = (load->plan.first_unit + slot->unit) * load->unit_blocks;
 
+	nvme_wrote(load->nvme, data, load->nvme->config.slot_size);
 	for (uint32_t i = 0; i < load->unit_blocks; i++)
 		pattern_fill(&load->pattern, data + (size_t)i * load->nvme->block_size,
 		             load->nvme->block_size, lba + i, slot->generation);
 	slot->start = clock_now();
+}
+
+/* What a read has to replace. */
+static void spoil(struct load *load, uint8_t *data)
+{
+	nvme_wrote(load->nvme, data, load->nvme->config.slot_size);
+	memset(data, 0xee, load->nvme->config.slot_size);
 }
 
 /* Copying */
@@ -265,7 +281,7 @@ static inline void start(struct load *load, struct nvme_queue *queue, unsigned f
 		nvme_submit_part(queue, free_slot, opcode, lba, blocks);
 }
 
-static int submit(struct load *load, struct nvme_queue *queue)
+static void submit(struct load *load, struct nvme_queue *queue)
 {
 	struct load_slot *slots = load->slots + (size_t)(queue->id - 1) * queue->depth;
 	struct load_slot *slot;
@@ -289,11 +305,9 @@ static int submit(struct load *load, struct nvme_queue *queue)
 		if (load->plan.verify && slot->write)
 			fill(load, slot, nvme_buffer(queue, (unsigned)free_slot));
 		else if (load->plan.verify)
-			memset(nvme_buffer(queue, (unsigned)free_slot), 0xee,
-			       load->nvme->config.slot_size);
+			spoil(load, nvme_buffer(queue, (unsigned)free_slot));
 		start(load, queue, (unsigned)free_slot, slot, blocks);
 	}
-	return nvme_ring(queue);
 }
 
 static void complete(struct load *load, struct nvme_queue *queue, const struct nvme_done *done)
@@ -320,10 +334,12 @@ static void complete(struct load *load, struct nvme_queue *queue, const struct n
 		take_in(load, queue, done->slot, slot->unit);
 	if (!load->plan.verify)
 		return;
-	if (slot->write)
+	if (slot->write) {
 		load->generations[slot->unit] = slot->generation;
-	else
+		load->doubtful[slot->unit] = 0;
+	} else {
 		check_unit(load, slot, nvme_buffer(queue, done->slot));
+	}
 }
 
 /* The loop */
@@ -373,13 +389,20 @@ static int idle(struct load *load, struct ob_error *err)
 	return 0;
 }
 
-static int turn(struct load *load, struct nvme_queue *queue, unsigned *count)
+static inline int pass(struct load *load, enum load_point point, struct ob_error *err)
+{
+	struct load_hook *hook = load->plan.hook;
+
+	return hook && !load->reading_back ? hook->at(hook, load, point, err) : 0;
+}
+
+static int turn(struct load *load, struct nvme_queue *queue, unsigned *count, struct ob_error *err)
 {
 	struct nvme_done done[BATCH];
-	int n = nvme_reap(queue, done, BATCH);
+	int rc, n = nvme_reap(queue, done, BATCH);
 
 	if (n < 0)
-		return n;
+		return failed(load, n, err);
 	if (n) {
 		load->now = load->last_completion = clock_now();
 		for (int i = 0; i < n; i++)
@@ -387,8 +410,16 @@ static int turn(struct load *load, struct nvme_queue *queue, unsigned *count)
 		*count += (unsigned)n;
 		if (load->copy)
 			load->now = load->last_completion = clock_now();
+		rc = pass(load, LOAD_REAPED, err);
+		if (rc)
+			return rc;
 	}
-	return submit(load, queue);
+	submit(load, queue);
+	rc = queue->unrung ? pass(load, LOAD_UNRUNG, err) : 0;
+	if (rc)
+		return rc;
+	n = nvme_ring(queue);
+	return n ? failed(load, n, err) : pass(load, LOAD_RUNG, err);
 }
 
 static int run(struct load *load, struct ob_error *err)
@@ -400,11 +431,11 @@ static int run(struct load *load, struct ob_error *err)
 	load->begin = load->now = load->last_completion = load->last_progress = clock_now();
 	for (;;) {
 		count = 0;
-		for (unsigned i = 0; i < load->nvme->config.queues; i++) {
-			rc = turn(load, &load->nvme->queues[i], &count);
-			if (rc)
-				return failed(load, rc, err);
-		}
+		rc = pass(load, LOAD_TURN, err);
+		for (unsigned i = 0; i < load->nvme->config.queues && !rc; i++)
+			rc = turn(load, &load->nvme->queues[i], &count, err);
+		if (rc)
+			return rc;
 		if (load->started == load->completed && !wants_more(load))
 			break;
 		if (count) {
@@ -445,6 +476,17 @@ static int flush(struct load *load, struct ob_error *err)
 	return 0;
 }
 
+static int read_back(struct load *load, struct ob_error *err)
+{
+	int rc;
+
+	load->reading_back = true;
+	load->next_unit = 0;
+	rc = run(load, err);
+	load->reading_back = false;
+	return rc;
+}
+
 int load_run(struct load *load, struct ob_error *err)
 {
 	int rc = run(load, err);
@@ -452,10 +494,34 @@ int load_run(struct load *load, struct ob_error *err)
 	load->elapsed = load->now - load->begin;
 	if (!rc && load->plan.read_percent < 100)
 		rc = flush(load, err);
-	if (!rc && load->plan.verify && load->plan.read_percent < 100) {
-		load->reading_back = true;
-		load->next_unit = 0;
-		rc = run(load, err);
-	}
+	if (!rc && load->plan.verify && load->plan.read_percent < 100)
+		rc = read_back(load, err);
 	return rc;
+}
+
+/* A command that was under way may have been done or not. */
+static void doubt(struct load *load, const struct nvme_queue *queue)
+{
+	for (unsigned i = 0; i < queue->depth; i++) {
+		const struct load_slot *slot =
+			&load->slots[(size_t)(queue->id - 1) * queue->depth + i];
+
+		if (!queue->busy[i])
+			continue;
+		load->busy[slot->unit] = 0;
+		if (slot->write)
+			load->doubtful[slot->unit] =
+				(uint8_t)(slot->generation - load->generations[slot->unit]);
+	}
+}
+
+int load_go_on(struct load *load, struct nvme *nvme, struct ob_error *err)
+{
+	int rc;
+
+	for (unsigned i = 0; i < load->nvme->config.queues; i++)
+		doubt(load, &load->nvme->queues[i]);
+	load->nvme = nvme;
+	rc = read_back(load, err);
+	return rc ? rc : load_run(load, err);
 }

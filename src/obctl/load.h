@@ -13,16 +13,36 @@
 
 enum { LOAD_MAX_TOLD = 10 }; /* errors that are said in words; the others are counted */
 
+/*
+ * Places in the loop where somebody else may have a turn, to stop the driver there as a VMM stops a
+ * guest's CPUs anywhere.
+ */
+enum load_point {
+	LOAD_TURN,   /* a turn round the queues begins */
+	LOAD_REAPED, /* completions were taken */
+	LOAD_UNRUNG, /* commands are in the queue, and the controller was not told */
+	LOAD_RUNG,   /* it was told */
+	LOAD_POINTS,
+};
+
+struct load;
+struct load_hook {
+	/* 0, or -errno with a message, which ends the load. */
+	int (*at)(struct load_hook *hook, struct load *load, enum load_point point,
+	          struct ob_error *err);
+};
+
 struct load_plan {
 	unsigned read_percent; /* 0: all are writes */
 	bool verify, random;
 	uint64_t seed;
 	uint64_t first_unit; /* units are block-size bytes */
 	uint64_t units;
-	uint64_t count;       /* I/Os; UINT64_MAX: no limit */
-	uint64_t nanoseconds; /* UINT64_MAX: no limit */
-	uint64_t stuck_after; /* nanoseconds without a completion that are too many */
-	bool progress;        /* say now and then how far it is, on standard error */
+	uint64_t count;         /* I/Os; UINT64_MAX: no limit */
+	uint64_t nanoseconds;   /* UINT64_MAX: no limit */
+	uint64_t stuck_after;   /* nanoseconds without a completion that are too many */
+	bool progress;          /* say now and then how far it is, on standard error */
+	struct load_hook *hook; /* may be NULL */
 };
 
 /* What was read and waits for what belongs before it. */
@@ -50,6 +70,7 @@ struct load {
 	uint64_t started, completed;
 	uint64_t begin, now, last_completion, last_progress, last_count;
 	bool reading_back;
+	bool ending; /* start no more */
 	unsigned idle_turns;
 
 	/*
@@ -59,11 +80,13 @@ struct load {
 	struct load_held *held;
 	uint64_t slot_count, next_held;
 
-	/* With verify: how often each unit was written, and whether a command for it is under way.
+	/*
+	 * With verify: how often each unit was written, whether a command for it is under way, and
+	 * how many writes that were not acknowledged it may hold.
 	 */
 	struct pattern pattern;
 	uint32_t *generations;
-	uint8_t *busy;
+	uint8_t *busy, *doubtful;
 
 	/* Results. */
 	struct histogram reads, writes;
@@ -80,6 +103,14 @@ int load_prepare(struct load *load, struct ob_error *err);
  * was wrong: see the results. -errno with a message if the device or the connection failed.
  */
 int load_run(struct load *load, struct ob_error *err);
+
+/*
+ * After load_run() failed since the device was lost: goes on with another controller of the same
+ * disk (nvme replaces the lost one, which is still there). Everything that was acknowledged is
+ * read back, where a write that was under way may have happened or not; then the load goes on as
+ * planned. As load_run().
+ */
+int load_go_on(struct load *load, struct nvme *nvme, struct ob_error *err);
 
 void load_free(struct load *load);
 

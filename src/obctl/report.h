@@ -12,7 +12,7 @@
 
 struct report {
 	struct json_object *here; /* the object or array that is open; NULL: text */
-	struct json_object *stack[8];
+	struct json_object *stack[16];
 	unsigned depth;
 };
 

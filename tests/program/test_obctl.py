@@ -17,7 +17,7 @@ from obctl import OBCTL, Trace, bad, good, good_json, obctl
 from outboard import BIN, REPO, is_sanitized, sockets_in, wait_until
 from vfio_user import REGION_BAR0, Client, Memory
 
-COMMANDS = ["probe", "read", "write", "ping", "trace", "nvme-io"]
+COMMANDS = ["probe", "read", "write", "ping", "trace", "nvme-io", "migrate"]
 
 
 @pytest.fixture
@@ -323,6 +323,8 @@ COMPLETIONS = [
     ("obctl|nvme-io|a|--doorbells|=|m", {"mmap", "message"}),
     ("obctl|nvme-io|--interrupts|ms", {"msix"}),
     ("obctl|write|--size|=|4|a|co", {"config"}),
+    ("obctl|migrate|du", {"dump"}),
+    ("obctl|migrate|--json|sa", {"save"}),
 ]
 
 
