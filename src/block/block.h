@@ -65,6 +65,13 @@ void block_close(struct ob_block *block);
  */
 int block_resize(struct ob_block *block, uint64_t size, struct ob_error *err);
 
+/*
+ * Memory of length bytes at base that requests on this loop may be about, in a while: a backend may
+ * prepare for that. It must be taken back before it goes away, and no request may be about it then.
+ */
+void block_memory_add(struct ob_loop *loop, void *base, size_t length);
+void block_memory_remove(struct ob_loop *loop, void *base);
+
 /* For drivers: the request is done; calls request->done. Only for one that is under way. */
 void block_complete(struct ob_block_request *request, int status);
 

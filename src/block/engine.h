@@ -27,6 +27,7 @@ struct engine_job {
 	int flags; /* RWF_ of READ and WRITE, mode of ALLOCATE */
 	int fd;
 	int file;                /* what add_file of the same engine returned for fd, or -1 */
+	int buffer;              /* what add_buffer did for memory that all of iov lies in, or -1 */
 	uint64_t offset, length; /* length: ALLOCATE and DISCARD */
 	struct iovec *iov;
 	unsigned iovcnt;
@@ -48,15 +49,33 @@ struct engine {
 	int (*add_file)(struct engine *engine, int fd);
 	void (*remove_file)(struct engine *engine, int file);
 
+	/* The same for memory, which stays pinned until remove_buffer. NULL: never. */
+	int (*add_buffer)(struct engine *engine, void *base, size_t length);
+	void (*remove_buffer)(struct engine *engine, int buffer);
+
 	/* No job is under way. May be called from a job's done. */
 	void (*free)(struct engine *engine);
 };
 
+/* Kinds of rings, which can't be mixed: bits of kind. */
+enum {
+	URING_SQPOLL = 1u << 0, /* a thread of the kernel takes what is submitted */
+	URING_IOPOLL = 1u << 1, /* devices are polled; direct READ and WRITE without flags only */
+	URING_KINDS = 4,
+};
+
 /* 0 or -errno: -ENOSYS, -EPERM, -ENOMEM where io_uring is refused. */
-int uring_new(struct ob_loop *loop, struct engine **engine);
+int uring_new(struct ob_loop *loop, unsigned kind, struct engine **engine);
 
 /* Whether a ring can be had here: 0 or -errno. Leaves nothing behind. */
-int uring_probe(void);
+int uring_probe(unsigned kind);
+
+/*
+ * Whether the device behind fd, which is open with O_DIRECT, can be polled: reads length bytes at
+ * offset. 0 or -errno: -EOPNOTSUPP, and those of uring_probe(). What comes from no device, as a
+ * hole does, says nothing.
+ */
+int uring_probe_iopoll(int fd, uint64_t offset, size_t length);
 
 int threads_new(struct ob_loop *loop, struct engine **engine);
 

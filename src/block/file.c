@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/list.h"
@@ -19,14 +20,42 @@
 /* The ring itself is made when the first request comes; who insists on it learns here. */
 static int check_engine(const struct file_props *props, struct ob_error *err)
 {
-	int rc = props->aio == FILE_AIO_URING ? uring_probe() : 0;
+	unsigned kind = (props->sqpoll ? URING_SQPOLL : 0) | (props->iopoll ? URING_IOPOLL : 0);
+	bool wanted = kind || props->fixed_buffers;
+	const char *what = props->sqpoll   ? "sqpoll=on"
+	                   : props->iopoll ? "iopoll=on"
+	                   : wanted        ? "fixed-buffers=on"
+	                                   : "aio=io_uring";
+	int rc;
 
+	if (wanted && props->aio == FILE_AIO_THREADS)
+		return ob_error_set(err, -EINVAL,
+		                    "%s can't be with aio=threads: it is a way to use io_uring",
+		                    what);
+	if (!wanted && props->aio != FILE_AIO_URING)
+		return 0;
+	rc = uring_probe(kind);
 	if (!rc)
 		return 0;
-	return ob_error_set(err, rc,
-	                    "aio=io_uring can't be here (%s): aio=auto or aio=threads does "
-	                    "without",
-	                    strerror(-rc));
+	return ob_error_set(err, rc, "%s can't be here (%s): aio=%s does without", what,
+	                    strerror(-rc), wanted ? "io_uring alone" : "auto or aio=threads");
+}
+
+static int check_iopoll(const struct file_node *node, struct ob_error *err)
+{
+	off_t data = lseek(node->fd, 0, SEEK_DATA);
+	uint64_t offset = data < 0 ? 0 : (uint64_t)data & ~(node->io_align - UINT64_C(1));
+	int rc;
+
+	if (!node->direct)
+		return ob_error_set(err, -EINVAL,
+		                    "iopoll=on needs direct I/O, which this file doesn't have");
+	rc = uring_probe_iopoll(node->fd, offset, node->io_align);
+	if (rc == -EOPNOTSUPP)
+		return ob_error_set(err, rc,
+		                    "iopoll=on can't be: the device behind this file has no queues "
+		                    "to poll");
+	return rc ? ob_error_set(err, rc, "iopoll=on can't be: %s", strerror(-rc)) : 0;
 }
 
 static void fill_info(struct file_node *node)
@@ -55,14 +84,19 @@ static int file_open(struct ob_block *block, struct ob_error *err)
 	if (rc)
 		return rc;
 	rc = file_open_node(node, err);
-	if (rc)
+	if (!rc && props->iopoll)
+		rc = check_iopoll(node, err);
+	if (rc) {
+		fd_close(&node->fd);
 		return ob_error_prefix(err, rc, "file '%s'", props->filename);
+	}
 	node->shared = file_shared_get(block->loop);
 	if (!node->shared) {
 		fd_close(&node->fd);
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	}
 	node->file = -1;
+	node->iopoll = props->iopoll;
 	file_queue_init(&node->held);
 	fill_info(node);
 	return 0;
@@ -75,7 +109,7 @@ static void file_close(struct ob_block *block)
 
 	file_unlock(node);
 	if (node->file >= 0)
-		shared->uring->remove_file(shared->uring, node->file);
+		node->knows_file->remove_file(node->knows_file, node->file);
 	fd_close(&node->fd);
 	file_shared_put(shared);
 }
@@ -117,6 +151,15 @@ static const struct ob_prop file_table[] = {
          .help = "another name for direct"},
 	{"aio", OB_PROP_ENUM, offsetof(struct file_props, aio), .preset = "auto",
          .choices = aio_choices, .help = "how to do I/O; auto: io_uring, or threads where refused"},
+	{"sqpoll", OB_PROP_BOOL, offsetof(struct file_props, sqpoll), .preset = "off",
+         .help = "have a thread of the kernel look for requests, which takes a core while there "
+                 "are "
+                 "any"},
+	{"iopoll", OB_PROP_BOOL, offsetof(struct file_props, iopoll), .preset = "off",
+         .help = "poll the device for what is done, which takes a core meanwhile; needs a device "
+                 "with queues for that"},
+	{"fixed-buffers", OB_PROP_BOOL, offsetof(struct file_props, fixed_buffers), .preset = "off",
+         .help = "register guest memory with io_uring where it is used, which pins it"},
 	{"discard", OB_PROP_ENUM, offsetof(struct file_props, discard), .preset = "unmap",
          .choices = discard_choices, .help = "whether what the guest discards is given back"},
 	{"locking", OB_PROP_BOOL, offsetof(struct file_props, locking), .preset = "on",

@@ -30,6 +30,7 @@ enum file_discard { FILE_DISCARD_UNMAP, FILE_DISCARD_IGNORE };
 struct file_props {
 	char *filename;
 	bool read_only, locking;
+	bool sqpoll, iopoll, fixed_buffers;
 	uint32_t direct, aio, discard; /* the enums above */
 };
 
@@ -43,8 +44,10 @@ struct file_shared {
 	struct loop_shared link;
 	struct ob_loop *loop;
 	unsigned nodes;
-	struct engine *uring, *threads; /* NULL until needed */
-	bool uring_refused;
+	struct engine *uring[URING_KINDS], *threads; /* NULL until needed */
+	bool uring_refused[URING_KINDS];
+	struct file_range *ranges; /* memory that may be registered: file_fixed.c */
+	unsigned range_count;
 	struct file_io *chunks[FILE_MAX_JOBS / FILE_JOB_CHUNK], *free_io;
 	unsigned chunk_count;
 	unsigned bounces;
@@ -62,11 +65,12 @@ struct file_node {
 	struct ob_block block;
 	struct file_shared *shared;
 	int fd;
-	int file; /* as the engine knows fd, or -1 */
-	bool file_tried;
-	bool is_device; /* a block device */
-	bool in_memory; /* tmpfs: nothing waits for a disk */
+	struct engine *knows_file; /* the engine that fd was registered with, */
+	int file;                  /* and as what */
+	bool is_device;            /* a block device */
+	bool in_memory;            /* tmpfs: nothing waits for a disk */
 	bool locked, direct;
+	bool iopoll;                /* until the device says otherwise */
 	bool can_punch, can_zero;   /* until the file system says otherwise */
 	uint32_t io_align;          /* of offset and length; 1 without O_DIRECT */
 	uint32_t mem_align;         /* of memory */
@@ -93,6 +97,7 @@ struct file_io {
 	struct engine_job job;
 	struct ob_block_request *request; /* its progress counts bytes */
 	enum file_step step;
+	bool polled; /* the job went to a ring that polls the device */
 	uint8_t *bounce;
 	uint64_t piece, piece_length; /* what lies in the bounce buffer, aligned */
 	uint64_t piece_done;
@@ -108,8 +113,21 @@ void file_shared_put(struct file_shared *shared);
 struct file_io *file_io_get(struct file_shared *shared);
 void file_io_put(struct file_shared *shared, struct file_io *io);
 
-/* The engine for a node's jobs, made on first use; NULL when none can be had. */
-struct engine *file_engine(struct file_node *node, enum engine_op op);
+/*
+ * The engine for a node's jobs, made on first use; NULL when none can be had. flags: the job's.
+ * *kind is which ring it is, unless it is threads.
+ */
+struct engine *file_engine(struct file_node *node, enum engine_op op, int flags, unsigned *kind);
+
+/* What engine knows the node's file as, or -1. */
+int file_registered(struct file_node *node, struct engine *engine);
+
+/* file_fixed.c. What the ring of that kind knows this memory as, or -1. */
+int file_fixed(struct file_shared *shared, unsigned kind, const struct iovec *iov);
+void file_fixed_free(struct file_shared *shared);
+
+/* What all nodes of the loop share, if there are any; not counted as a user. */
+struct file_shared *file_shared_find(const struct ob_loop *loop);
 
 /* file_open.c. Opens props->filename and looks at it. 0, or -errno with a message. */
 int file_open_node(struct file_node *node, struct ob_error *err);

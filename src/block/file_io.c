@@ -147,13 +147,19 @@ static void finish(struct file_io *io, ssize_t result)
 static void start_job(struct file_io *io, enum engine_op op)
 {
 	struct file_node *node = file_node_of(io->request);
-	struct engine *engine = file_engine(node, op);
+	const struct file_props *props = node->block.props;
+	unsigned kind;
+	struct engine *engine = file_engine(node, op, io->job.flags, &kind);
 
 	/* file_io_begin() has seen to it that there is one. */
 	io->job.op = op;
 	io->job.fd = node->fd;
-	io->job.file = node->file;
+	io->job.file = file_registered(node, engine);
+	io->job.buffer = -1;
+	if (props->fixed_buffers && io->step == FILE_WHOLE && io->job.iovcnt == 1)
+		io->job.buffer = file_fixed(node->shared, kind, io->job.iov);
 	io->job.done = job_done;
+	io->polled = kind & URING_IOPOLL;
 	engine->start(engine, &io->job);
 }
 
@@ -276,8 +282,9 @@ int file_io_begin(struct file_node *node, struct ob_block_request *request)
 {
 	bool bounce = file_io_needs_bounce(node, request);
 	struct file_io *io;
+	unsigned kind;
 
-	if (!file_engine(node, first_op(node, request)))
+	if (!file_engine(node, first_op(node, request), 0, &kind))
 		return -EIO;
 	io = file_io_get(node->shared);
 	if (!io)
@@ -418,10 +425,25 @@ static void sync_done(struct file_io *io, ssize_t result)
 	finish(io, result);
 }
 
+/* When the node was opened there was nothing to try it with. Does the job again without. */
+static bool is_unpolled(struct file_io *io)
+{
+	struct file_node *node = file_node_of(io->request);
+	if (!io->polled)
+		return false;
+	if (node->iopoll)
+		log_warn(&node->block.log, "the device has no queues to poll: as with iopoll=off");
+	node->iopoll = false;
+	start_job(io, io->job.op);
+	return true;
+}
+
 static void job_done(struct engine_job *job, ssize_t result)
 {
 	struct file_io *io = container_of(job, struct file_io, job);
 
+	if (result == -EOPNOTSUPP && is_unpolled(io))
+		return;
 	switch (io->step) {
 	case FILE_WHOLE:
 		whole_done(io, result);

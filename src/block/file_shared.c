@@ -12,20 +12,24 @@
 #include "base/list.h"
 #include "file.h"
 
-static const char kind;
+static const char shared_kind;
+
+struct file_shared *file_shared_find(const struct ob_loop *loop)
+{
+	struct loop_shared *link = loop_shared_find(loop, &shared_kind);
+
+	return link ? container_of(link, struct file_shared, link) : NULL;
+}
 
 struct file_shared *file_shared_get(struct ob_loop *loop)
 {
-	struct loop_shared *link = loop_shared_find(loop, &kind);
-	struct file_shared *shared;
+	struct file_shared *shared = file_shared_find(loop);
 
-	if (link) {
-		shared = container_of(link, struct file_shared, link);
-	} else {
+	if (!shared) {
 		shared = calloc(1, sizeof(*shared));
 		if (!shared)
 			return NULL;
-		shared->link.kind = &kind;
+		shared->link.kind = &shared_kind;
 		shared->loop = loop;
 		file_queue_init(&shared->waiting);
 		loop_shared_add(loop, &shared->link);
@@ -39,12 +43,15 @@ void file_shared_put(struct file_shared *shared)
 	if (--shared->nodes)
 		return;
 	loop_shared_remove(shared->loop, &shared->link);
-	if (shared->uring)
-		shared->uring->free(shared->uring);
+	for (unsigned i = 0; i < URING_KINDS; i++) {
+		if (shared->uring[i])
+			shared->uring[i]->free(shared->uring[i]);
+	}
 	if (shared->threads)
 		shared->threads->free(shared->threads);
 	for (unsigned i = 0; i < shared->chunk_count; i++)
 		free(shared->chunks[i]);
+	file_fixed_free(shared);
 	free(shared);
 }
 
@@ -80,20 +87,20 @@ void file_io_put(struct file_shared *shared, struct file_io *io)
 	shared->free_io = io;
 }
 
-static struct engine *uring_of(struct file_node *node)
+static struct engine *uring_of(struct file_node *node, unsigned which)
 {
 	struct file_shared *shared = node->shared;
 	int rc;
 
-	if (shared->uring || shared->uring_refused)
-		return shared->uring;
-	rc = uring_new(shared->loop, &shared->uring);
+	if (shared->uring[which] || shared->uring_refused[which])
+		return shared->uring[which];
+	rc = uring_new(shared->loop, which, &shared->uring[which]);
 	if (rc) {
 		/* Asked once for a loop: what refused us will do so again. */
-		shared->uring_refused = true;
+		shared->uring_refused[which] = true;
 		log_info(&node->block.log, "no io_uring here (%s): using threads", strerror(-rc));
 	}
-	return shared->uring;
+	return shared->uring[which];
 }
 
 static struct engine *threads_of(struct file_node *node)
@@ -109,18 +116,32 @@ static struct engine *threads_of(struct file_node *node)
 	return shared->threads;
 }
 
-struct engine *file_engine(struct file_node *node, enum engine_op op)
+/* Devices can be polled only for the end of plain reads and writes. */
+static unsigned kind_for(const struct file_node *node, enum engine_op op, int flags)
+{
+	const struct file_props *props = node->block.props;
+	bool plain = (op == ENGINE_READ || op == ENGINE_WRITE) && !flags;
+
+	return (props->sqpoll ? URING_SQPOLL : 0) | (node->iopoll && plain ? URING_IOPOLL : 0);
+}
+
+struct engine *file_engine(struct file_node *node, enum engine_op op, int flags, unsigned *kind)
 {
 	const struct file_props *props = node->block.props;
 	struct engine *engine = NULL;
 
+	*kind = kind_for(node, op, flags);
 	if (props->aio != FILE_AIO_THREADS && op != ENGINE_DISCARD)
-		engine = uring_of(node);
-	if (!engine)
-		return threads_of(node);
-	if (!node->file_tried) {
-		node->file_tried = true;
+		engine = uring_of(node, *kind);
+	return engine ? engine : threads_of(node);
+}
+
+/* The engine that is first asked is the one that gets nearly all jobs. */
+int file_registered(struct file_node *node, struct engine *engine)
+{
+	if (!node->knows_file && engine != node->shared->threads) {
+		node->knows_file = engine;
 		node->file = engine->add_file(engine, node->fd);
 	}
-	return engine;
+	return engine == node->knows_file ? node->file : -1;
 }

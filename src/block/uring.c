@@ -23,22 +23,27 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/list.h"
 #include "engine.h"
 #include "file.h"
 
 enum {
 	SUBMIT_ENTRIES = 256,
-	FILES = 256, /* registered files; those beyond are used by descriptor */
+	FILES = 256,    /* registered files; those beyond are used by descriptor */
+	BUFFERS = 1024, /* registered pieces of memory; those beyond are used by address */
 	BATCH = 64,
 	MAX_LENGTH = 0x7ffff000, /* of one read or write: Linux' MAX_RW_COUNT */
 	WAKE_NS = 8000,          /* what it takes to sleep and to be woken */
 	WAIT_MAX_NS = 16 * WAKE_NS,
+	SQ_THREAD_IDLE_MS = 20, /* the kernel's thread goes to sleep after that */
+	PROBE_ALIGN = 64 << 10,
 };
 
 struct uring {
 	struct engine engine;
 	struct ob_loop *loop;
+	unsigned kind;
 	struct io_uring ring;
 	struct loop_fd watch; /* the eventfd */
 	bool armed;           /* it tells of completions */
@@ -49,8 +54,8 @@ struct uring {
 	uint64_t usual;                            /* how long it takes lately, in ns */
 	struct engine_job *waiting, **waiting_end; /* for submission entries */
 	bool reaping, freed;
-	bool files_tried, files_known;
-	bool file_taken[FILES];
+	bool files_tried, files_known, buffers_tried, buffers_known;
+	bool file_taken[FILES], buffer_taken[BUFFERS];
 };
 
 static void prepare_rw(struct io_uring_sqe *sqe, const struct engine_job *job)
@@ -62,6 +67,10 @@ static void prepare_rw(struct io_uring_sqe *sqe, const struct engine_job *job)
 
 		io_uring_prep_rw(read ? IORING_OP_READ : IORING_OP_WRITE, sqe, job->fd,
 		                 job->iov->iov_base, (unsigned)length, job->offset);
+		if (job->buffer >= 0) {
+			sqe->opcode = read ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;
+			sqe->buf_index = (uint16_t)job->buffer;
+		}
 	} else {
 		io_uring_prep_rw(read ? IORING_OP_READV : IORING_OP_WRITEV, sqe, job->fd, job->iov,
 		                 job->iovcnt, job->offset);
@@ -155,6 +164,12 @@ static void arm(struct uring *uring, bool on)
 		__sync_synchronize();
 }
 
+/* Whether what has ended is seen only by asking the device. */
+static bool asks_device(const struct uring *uring)
+{
+	return uring->kind == URING_IOPOLL;
+}
+
 /* How long this wait took says how long the next one may. */
 static void learn(struct uring *uring)
 {
@@ -174,8 +189,11 @@ static unsigned reap_some(struct uring *uring)
 	struct io_uring_cqe *cqes[BATCH];
 	struct engine_job *jobs[BATCH];
 	int results[BATCH];
-	unsigned n = io_uring_peek_batch_cqe(&uring->ring, cqes, BATCH);
+	unsigned n;
 
+	if (asks_device(uring))
+		io_uring_get_events(&uring->ring);
+	n = io_uring_peek_batch_cqe(&uring->ring, cqes, BATCH);
 	for (unsigned i = 0; i < n; i++) {
 		jobs[i] = io_uring_cqe_get_data(cqes[i]);
 		results[i] = cqes[i]->res;
@@ -224,9 +242,13 @@ static void submit_all(struct ob_task *task)
 			uring->waiting_end = &uring->waiting;
 	}
 	arm(uring, false);
-	io_uring_submit_and_get_events(&uring->ring);
-	/* Short of memory, the kernel takes less than it was given. */
-	if (uring->waiting || io_uring_sq_ready(&uring->ring))
+	if (uring->kind & URING_SQPOLL)
+		io_uring_submit(&uring->ring);
+	else
+		io_uring_submit_and_get_events(&uring->ring);
+	/* Short of memory, the kernel takes less than it was given. Its thread is just not there
+	 * yet. */
+	if (uring->waiting || (!(uring->kind & URING_SQPOLL) && io_uring_sq_ready(&uring->ring)))
 		ob_task_schedule(uring->loop, &uring->submit);
 	ob_poller_add(uring->loop, &uring->poller);
 }
@@ -234,8 +256,11 @@ static void submit_all(struct ob_task *task)
 /* Nothing has ended. Whether to look again at once; otherwise the eventfd is on. */
 static bool stay_awake(struct uring *uring)
 {
-	uint64_t now = ob_loop_now();
+	uint64_t now;
 
+	if (asks_device(uring))
+		return true;
+	now = ob_loop_now();
 	if (!uring->since)
 		uring->since = now;
 	if (uring->usual < WAKE_NS && now - uring->since < 2 * WAKE_NS)
@@ -305,20 +330,58 @@ static void uring_free(struct engine *engine)
 		destroy(uring);
 }
 
-/* Older kernels don't know the flags that save us interruptions, and say so. */
-static int set_up(struct io_uring *ring, unsigned entries)
+/*
+ * Slots for memory are asked for, and filled, one by one. Registering can take as long as it takes
+ * to find memory for all of its pages.
+ */
+static int uring_add_buffer(struct engine *engine, void *base, size_t length)
 {
+	struct uring *uring = container_of(engine, struct uring, engine);
+	struct iovec iov = {base, length};
+	int buffer = 0;
+
+	if (!uring->buffers_tried) {
+		uring->buffers_tried = true;
+		uring->buffers_known = !io_uring_register_buffers_sparse(&uring->ring, BUFFERS);
+	}
+	while (buffer < BUFFERS && uring->buffer_taken[buffer])
+		buffer++;
+	if (!uring->buffers_known || buffer == BUFFERS ||
+	    io_uring_register_buffers_update_tag(&uring->ring, (unsigned)buffer, &iov, NULL, 1) !=
+	            1)
+		return -1;
+	uring->buffer_taken[buffer] = true;
+	return buffer;
+}
+
+static void uring_remove_buffer(struct engine *engine, int buffer)
+{
+	struct uring *uring = container_of(engine, struct uring, engine);
+	struct iovec none = {NULL, 0};
+
+	io_uring_register_buffers_update_tag(&uring->ring, (unsigned)buffer, &none, NULL, 1);
+	uring->buffer_taken[buffer] = false;
+}
+
+/* Older kernels don't know the flags that save us interruptions, and say so. */
+static int set_up(struct io_uring *ring, unsigned entries, unsigned kind)
+{
+	unsigned polls = (kind & URING_SQPOLL ? IORING_SETUP_SQPOLL : 0) |
+	                 (kind & URING_IOPOLL ? IORING_SETUP_IOPOLL : 0);
+	unsigned quiet = kind ? 0
+	                      : IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+	                                 IORING_SETUP_TASKRUN_FLAG;
 	struct io_uring_params params = {
-		.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL |
-	                 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-	                 IORING_SETUP_TASKRUN_FLAG,
+		.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | polls | quiet,
 		.cq_entries = FILE_MAX_JOBS,
+		.sq_thread_idle = SQ_THREAD_IDLE_MS,
 	};
 	int rc = io_uring_queue_init_params(entries, ring, &params);
 
 	if (rc == -EINVAL) {
-		params = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE,
-		                                  .cq_entries = FILE_MAX_JOBS};
+		params = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE | polls,
+		                                  .cq_entries = FILE_MAX_JOBS,
+		                                  .sq_thread_idle = SQ_THREAD_IDLE_MS};
 		rc = io_uring_queue_init_params(entries, ring, &params);
 	}
 	if (rc)
@@ -331,14 +394,36 @@ static int set_up(struct io_uring *ring, unsigned entries)
 	return 0;
 }
 
-int uring_probe(void)
+int uring_probe(unsigned kind)
 {
 	struct io_uring ring;
-	int rc = set_up(&ring, 1);
+	int rc = set_up(&ring, 1, kind);
 
 	if (!rc)
 		io_uring_queue_exit(&ring);
 	return rc;
+}
+
+int uring_probe_iopoll(int fd, uint64_t offset, size_t length)
+{
+	cleanup_free void *memory = aligned_alloc(PROBE_ALIGN, PROBE_ALIGN);
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	int rc;
+
+	if (!memory || length > PROBE_ALIGN)
+		return memory ? -EINVAL : -ENOMEM;
+	rc = set_up(&ring, 1, URING_IOPOLL);
+	if (rc)
+		return rc;
+	io_uring_prep_read(io_uring_get_sqe(&ring), fd, memory, (unsigned)length, offset);
+	rc = io_uring_submit_and_wait(&ring, 1);
+	if (rc >= 0)
+		rc = io_uring_peek_cqe(&ring, &cqe);
+	if (!rc)
+		rc = cqe->res;
+	io_uring_queue_exit(&ring);
+	return rc < 0 ? rc : 0;
 }
 
 static int watch_ring(struct uring *uring)
@@ -361,7 +446,7 @@ static int watch_ring(struct uring *uring)
 	return rc;
 }
 
-int uring_new(struct ob_loop *loop, struct engine **engine)
+int uring_new(struct ob_loop *loop, unsigned kind, struct engine **engine)
 {
 	struct uring *uring = calloc(1, sizeof(*uring));
 	int rc;
@@ -372,13 +457,16 @@ int uring_new(struct ob_loop *loop, struct engine **engine)
 		.start = uring_start,
 		.add_file = uring_add_file,
 		.remove_file = uring_remove_file,
+		.add_buffer = uring_add_buffer,
+		.remove_buffer = uring_remove_buffer,
 		.free = uring_free,
 	};
 	uring->loop = loop;
+	uring->kind = kind;
 	uring->submit.run = submit_all;
 	uring->poller.poll = poll_ring;
 	uring->waiting_end = &uring->waiting;
-	rc = set_up(&uring->ring, SUBMIT_ENTRIES);
+	rc = set_up(&uring->ring, SUBMIT_ENTRIES, kind);
 	if (rc)
 		goto no_ring;
 	rc = watch_ring(uring);

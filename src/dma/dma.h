@@ -64,6 +64,15 @@ struct dma_watcher {
 	void (*lost)(struct dma_watcher *watcher, uint64_t address, uint64_t size);
 };
 
+/*
+ * Is told what memory of the client is mapped here: length bytes at base, whole pages; and before
+ * they go, when nothing pins them any more. Must not call anything of this header.
+ */
+struct dma_listener {
+	void (*mapped)(struct dma_listener *listener, void *base, size_t length);
+	void (*unmapping)(struct dma_listener *listener, void *base);
+};
+
 struct dma_map_info {
 	uint64_t address, size;
 	unsigned prot;   /* enum dma_prot; 0 is allowed: nothing may be accessed */
@@ -87,6 +96,9 @@ void dma_space_free(struct dma_space *space);
 
 /* NULL: nobody wants to know. */
 void dma_set_watcher(struct dma_space *space, struct dma_watcher *watcher);
+
+/* NULL: nobody listens. Nothing is mapped. */
+void dma_set_listener(struct dma_space *space, struct dma_listener *listener);
 
 /*
  * Lends (or with NULL takes back) the remote. Taking back ends the operations under way: cancel()

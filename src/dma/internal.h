@@ -56,6 +56,7 @@ struct dma_space {
 	struct dma_waiter *all_waiters, *woken; /* woken: done is about to be called */
 	struct dma_map none;                    /* what last is when there was no hit */
 
+	struct dma_listener *listener;
 	struct dma_watcher *watcher;
 	bool lost; /* a map was, and the watcher has not been told */
 	struct dma_space *guard_next, **guard_link;

@@ -50,6 +50,11 @@ void dma_space_free(struct dma_space *space)
 	free(space);
 }
 
+void dma_set_listener(struct dma_space *space, struct dma_listener *listener)
+{
+	space->listener = listener;
+}
+
 void dma_set_watcher(struct dma_space *space, struct dma_watcher *watcher)
 {
 	space->watcher = watcher;
@@ -172,6 +177,8 @@ int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned p
 	insert(space, place, map);
 	if (space->log)
 		dma_log_mapped(space->log, address, size);
+	if (space->listener && map->mapping)
+		space->listener->mapped(space->listener, map->mapping, map->mapping_length);
 	return 0;
 }
 
@@ -202,6 +209,8 @@ static void release(struct dma_space *space, struct dma_map *map)
 		}
 	}
 	space->fds -= map->fd >= 0;
+	if (space->listener && map->mapping)
+		space->listener->unmapping(space->listener, map->mapping);
 	dma_backing_close(map);
 	free(map);
 }

@@ -152,6 +152,20 @@ static void on_failed(void *context, struct ob_dev *dev, const char *message)
 	machine_tell(context, &event);
 }
 
+static void memory_mapped(struct dma_listener *listener, void *base, size_t length)
+{
+	struct machine_device *device = container_of(listener, struct machine_device, memory);
+
+	block_memory_add(device->machine->loop, base, length);
+}
+
+static void memory_unmapping(struct dma_listener *listener, void *base)
+{
+	struct machine_device *device = container_of(listener, struct machine_device, memory);
+
+	block_memory_remove(device->machine->loop, base);
+}
+
 static int start(struct machine_device *device, const struct ob_model *model, struct opts *opts,
                  struct ob_error *err)
 {
@@ -165,7 +179,12 @@ static int start(struct machine_device *device, const struct ob_model *model, st
 	};
 
 	device->dev = device_new(model, device->id, &env, opts, err);
-	return device->dev ? 0 : -EINVAL;
+	if (!device->dev)
+		return -EINVAL;
+	device->memory =
+		(struct dma_listener){.mapped = memory_mapped, .unmapping = memory_unmapping};
+	dma_set_listener(device_dma(device->dev), &device->memory);
+	return 0;
 }
 
 static void tell_deleted(const struct machine *machine, const char *id)

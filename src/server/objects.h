@@ -5,6 +5,7 @@
 
 #include "base/list.h"
 #include "block/block.h"
+#include "dma/dma.h"
 #include "machine.h"
 #include "names.h"
 #include "root.h"
@@ -61,6 +62,7 @@ struct machine_device {
 	bool removing;                 /* as soon as the server has let it go */
 	bool quiescing;                /* free follows */
 	struct device_waiter quiet;
+	struct dma_listener memory; /* tells the disks of the client's memory */
 	struct ob_task free;
 
 	/* machine_run.c */

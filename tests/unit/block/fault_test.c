@@ -135,7 +135,7 @@ static void set_up(struct setup *setup, const char *options)
 	setup->block = open_block(setup->loop, "file,node-name=b0,filename=/proc/self/fd/%d%s",
 	                          setup->fd, options);
 	setup->node = container_of(setup->block, struct file_node, block);
-	setup->node->shared->uring = &faulty->engine;
+	setup->node->shared->uring[0] = &faulty->engine;
 	/* Everything is the engine's. */
 	setup->node->in_memory = false;
 	setup->node->asked[0].never = setup->node->asked[1].never = true;

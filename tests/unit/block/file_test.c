@@ -32,7 +32,7 @@ static bool set_up(struct setup *setup, const struct variant *variant)
 {
 	struct file_node *node;
 
-	if (strstr(variant->options, "io_uring") && uring_probe()) {
+	if (strstr(variant->options, "io_uring") && uring_probe(0)) {
 		fprintf(stderr, "# SKIPPED %s: no io_uring here\n", variant->name);
 		return false;
 	}

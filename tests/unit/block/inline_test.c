@@ -65,7 +65,7 @@ static bool at_once(struct setup *setup, enum ob_block_op op, unsigned flags, ui
 
 static bool has_engine(const struct setup *setup)
 {
-	return setup->node->shared->uring || setup->node->shared->threads;
+	return setup->node->shared->uring[0] || setup->node->shared->threads;
 }
 
 static void in_memory(void **state)

@@ -227,7 +227,7 @@ static void refused_child(void)
 	child_assert(!memcmp(bytes, check, sizeof(bytes)));
 	child_assert(!do_range(block, OB_BLOCK_FLUSH, 0, 0, 0));
 	node = container_of(block, struct file_node, block);
-	child_assert(node->shared->threads && !node->shared->uring);
+	child_assert(node->shared->threads && !node->shared->uring[0]);
 	block_close(block);
 	loop_free(loop);
 }

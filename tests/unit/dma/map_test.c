@@ -270,6 +270,59 @@ static void unmap_within_takes_whole_maps(void **state)
 	assert_int_equal(dma_map_count(space), 0);
 }
 
+struct listening {
+	struct dma_listener listener;
+	unsigned mapped, unmapped;
+	void *base;
+	size_t length;
+};
+
+static void on_mapped(struct dma_listener *listener, void *base, size_t length)
+{
+	struct listening *listening = (struct listening *)listener;
+
+	listening->mapped++;
+	listening->base = base;
+	listening->length = length;
+}
+
+/* It is still there. */
+static void on_unmapping(struct dma_listener *listener, void *base)
+{
+	struct listening *listening = (struct listening *)listener;
+
+	assert_ptr_equal(base, listening->base);
+	assert_int_equal(*((volatile uint8_t *)base + 5), 6);
+	listening->unmapped++;
+}
+
+static void tells_what_is_mapped_here(void **state)
+{
+	struct listening listening = {.listener = {on_mapped, on_unmapping}};
+	struct tracked_waiter waiter = TRACKED_WAITER;
+	struct dma_space *space = *state;
+	struct iovec iov[1];
+	unsigned count = 0;
+
+	dma_set_listener(space, &listening.listener);
+	assert_int_equal(dma_map(space, 0x10000, PAGE, RW, -1, 0), 0);
+	assert_int_equal(listening.mapped, 0);
+	/* From the middle of a page to the middle of the next but one. */
+	assert_int_equal(dma_map(space, 0x20010, 2 * PAGE, RW, make_file(4 * PAGE), PAGE + 16), 0);
+	assert_int_equal(listening.mapped, 1);
+	assert_int_equal(listening.length, 3 * PAGE);
+	assert_ptr_equal((uint8_t *)listening.base + 16,
+	                 dma_direct(space, 0x20010, 1, OB_DMA_FROM_CLIENT));
+	/* Not before the last pin is gone. */
+	assert_int_equal(dma_pin(space, 0x20010, 16, OB_DMA_FROM_CLIENT, iov, &count, 1), 0);
+	assert_int_equal(dma_unmap(space, 0x20010, 2 * PAGE, &waiter.waiter), -EINPROGRESS);
+	assert_int_equal(listening.unmapped, 0);
+	dma_unpin(space, 0x20010, 16, OB_DMA_FROM_CLIENT);
+	assert_int_equal(listening.unmapped, 1);
+	assert_int_equal(dma_unmap(space, 0x10000, PAGE, &waiter.waiter), 0);
+	assert_int_equal(listening.unmapped, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +342,7 @@ int main(void)
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(closes_what_it_took_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(unmap_within_takes_whole_maps, setup, teardown),
+		cmocka_unit_test_setup_teardown(tells_what_is_mapped_here, setup, teardown),
 		cmocka_unit_test(finds_its_way_in_65535_maps),
 	};
 
