@@ -115,7 +115,8 @@ def write(results: Results, args: argparse.Namespace) -> None:
     for part in results.parts:
         if part.rows:
             (args.output / f"{part.name}.svg").write_text(plot(part))
-    print(f"\nresults.json and {len(results.parts)} plots are in {args.output}")
+    count = sum(bool(part.rows) for part in results.parts)
+    print(f"\nresults.json and {count} plots are in {args.output}")
 
 
 def main() -> int:

@@ -80,7 +80,8 @@ int main(int argc, char **argv)
 		struct timespec rest = {(time_t)(idle_ms / 1000), (long)(idle_ms % 1000 * 1000000)};
 		uint64_t taken;
 
-		nanosleep(&rest, NULL);
+		if (idle_ms)
+			nanosleep(&rest, NULL);
 		taken = wake(fds[1], flag, i + 2, socket ? 32 : 8);
 		total += taken;
 		if (i < 100)

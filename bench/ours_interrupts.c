@@ -12,25 +12,28 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "bench.h"
-#include "client/nvme.h"
+#include "load.h"
 #include "outboard/client.h"
 
 enum {
 	EDU_RAISE = 0x60,
-	EDU_ACKNOWLEDGE = 0x64,
 	ADMIN_SET_FEATURES = 0x09,
 	FEATURE_COALESCING = 0x08,
-	BATCH = 64,
 	WAIT_MS = 5000,
 };
 
-static void run_edu(struct ob_client *client, uint64_t milliseconds)
+static void run_edu(const char *path, uint64_t milliseconds)
 {
 	const uint32_t bit = 1;
+	struct ob_client *client;
+	struct ob_error err;
 	int fd = (int)check("eventfd", eventfd(0, EFD_NONBLOCK));
 	uint64_t count = 0, began, ended, value, raised = 0;
 
+	if (ob_client_connect(path, NULL, &client, &err)) {
+		fprintf(stderr, "%s\n", err.message);
+		exit(EXIT_FAILURE);
+	}
 	good("wiring", ob_client_irq_eventfds(client, OB_IRQ_MSI, 0, 1, &fd));
 	began = now();
 	do {
@@ -47,87 +50,66 @@ static void run_edu(struct ob_client *client, uint64_t milliseconds)
 	printf("{\"interrupts_per_second\": %.1f, \"latency_ns\": %.1f, \"raised\": %" PRIu64
 	       ", \"seen\": %" PRIu64 "}\n",
 	       1e9 / each(began, ended, raised), each(began, ended, count), count, raised);
+	ob_client_free(client);
 	close(fd);
 }
 
-struct load {
-	struct nvme *nvme;
-	struct nvme_queue *queue;
-	uint64_t completed, interrupts, wake_ups, state;
+struct counted {
+	struct load load;
+	uint64_t interrupts, wake_ups;
 };
 
-static void refill(struct load *load)
-{
-	const struct nvme *nvme = load->nvme;
-	uint32_t blocks = (uint32_t)(nvme->config.slot_size / nvme->block_size);
-
-	while (load->queue->free_count) {
-		int slot = nvme_slot_get(load->queue);
-
-		nvme_submit(load->queue, (unsigned)slot, NVME_OP_READ,
-		            random_below(&load->state, nvme->blocks / blocks) * blocks, blocks);
-	}
-	good("ringing", nvme_ring(load->queue));
-}
-
 /* Everything that is there; then it waits for the interrupt that says there is more. */
-static void turn(struct load *load)
+static void turn(struct counted *counted)
 {
-	struct nvme_done done[BATCH];
+	struct load *load = &counted->load;
 	struct pollfd watch = {.fd = load->queue->eventfd, .events = POLLIN};
 	uint64_t value;
-	int n;
 
-	refill(load);
+	load_refill(load);
 	/* What rang stands in the client's buffer until it sends. */
 	good("sending", ob_client_flush(load->nvme->client));
 	if (poll(&watch, 1, WAIT_MS) != 1)
 		fail("waiting for an interrupt", ETIMEDOUT);
 	if (read(watch.fd, &value, sizeof(value)) == sizeof(value)) {
-		load->interrupts += value;
-		load->wake_ups++;
+		counted->interrupts += value;
+		counted->wake_ups++;
 	}
-	while ((n = nvme_reap(load->queue, done, BATCH)) > 0) {
-		for (int i = 0; i < n; i++) {
-			if (done[i].status)
-				fail("a read", EIO);
-			nvme_slot_put(load->queue, done[i].slot);
-		}
-		load->completed += (uint64_t)n;
-	}
-	good("the connection", n);
+	while (load_reap(load))
+		;
 }
 
-static void run_nvme(struct ob_client *client, uint64_t milliseconds, uint64_t depth,
-                     uint64_t threshold, uint64_t time)
+static void run_nvme(const char *path, uint64_t milliseconds, uint64_t depth, uint64_t threshold,
+                     uint64_t time)
 {
 	const struct nvme_config config = {
 		.queues = 1, .depth = (unsigned)depth, .slot_size = 4096, .nsid = 1, .msix = true};
 	const struct nvme_sqe set = {.opcode = ADMIN_SET_FEATURES,
 	                             .cdw10 = FEATURE_COALESCING,
 	                             .cdw11 = (uint32_t)(time << 8 | threshold)};
-	struct load load = {.state = 88172645463325252};
+	struct counted counted = {0};
+	struct load *load = &counted.load;
 	struct ob_error err = {0};
 	uint64_t began, ended;
 
-	if (nvme_open(client, &config, &load.nvme, &err) ||
-	    nvme_admin(load.nvme, &set, NULL, &err)) {
+	load_open(load, path, &config);
+	if (nvme_admin(load->nvme, &set, NULL, &err)) {
 		fprintf(stderr, "%s\n", err.message);
 		exit(EXIT_FAILURE);
 	}
-	load.queue = &load.nvme->queues[0];
 	began = now();
 	do {
-		turn(&load);
+		turn(&counted);
 		ended = now();
 	} while (ended - began < milliseconds * 1000000);
 	printf("{\"iops\": %.1f, \"interrupts_per_second\": %.1f, \"wake_ups_per_second\": %.1f, "
 	       "\"completions_per_interrupt\": %.3f, \"doorbells\": \"%s\"}\n",
-	       1e9 / each(began, ended, load.completed), 1e9 / each(began, ended, load.interrupts),
-	       1e9 / each(began, ended, load.wake_ups),
-	       (double)load.completed / (double)load.interrupts,
-	       nvme_doorbells_name(load.nvme->doorbells));
-	nvme_close(load.nvme);
+	       1e9 / each(began, ended, load->completed),
+	       1e9 / each(began, ended, counted.interrupts),
+	       1e9 / each(began, ended, counted.wake_ups),
+	       (double)load->completed / (double)counted.interrupts,
+	       nvme_doorbells_name(load->nvme->doorbells));
+	load_close(load);
 }
 
 int main(int argc, char **argv)
@@ -142,20 +124,13 @@ int main(int argc, char **argv)
 	                                      {"client-cpu", &client_cpu, NULL},
 	                                      {0}};
 	const char *path = take_options(options, argc, argv);
-	struct ob_client *client;
-	struct ob_error err;
 
 	if (!path || !depth || depth > NVME_MAX_DEPTH)
 		fail("socket and depth", EINVAL);
 	pin(client_cpu);
-	if (ob_client_connect(path, NULL, &client, &err)) {
-		fprintf(stderr, "%s\n", err.message);
-		return EXIT_FAILURE;
-	}
 	if (!strcmp(device, "edu"))
-		run_edu(client, milliseconds);
+		run_edu(path, milliseconds);
 	else
-		run_nvme(client, milliseconds, depth, threshold, time);
-	ob_client_free(client);
+		run_nvme(path, milliseconds, depth, threshold, time);
 	return 0;
 }

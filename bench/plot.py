@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 from html import escape
 
-from .results import Part, Row
-from .text import with_unit
+from .results import Part, Row, median
+from .text import short_with_unit, with_unit
 
 STYLE = """
   text { font: 12px system-ui, sans-serif; fill: #24292f; }
@@ -40,7 +40,8 @@ STYLE = """
   }
 """
 COLOURS = 6
-WIDTH, LABELS, VALUES, MARGIN = 860, 330, 90, 12
+WIDTH, VALUES, MARGIN = 860, 90, 12
+LETTER, LABELS_MOST = 6.6, 460  # what a letter of a label is as wide as, about; all of them at most
 BAR, GAP = 13, 9
 PANEL_WIDTH, PANEL_HEIGHT, LEGEND = 420, 210, 17
 LOG_FROM = 50  # most by least from which on a scale is logarithmic
@@ -117,24 +118,23 @@ class Scale:
 def bars(canvas: Canvas, top: float, rows: list[Row]) -> float:
     """Rows of one unit. Returns where it ends."""
     values = [value for row in rows for value in [*row.values, *(b.median for b in row.beside)]]
-    scale = Scale.of(values, LABELS, WIDTH - LABELS - VALUES)
+    names = [name for row in rows for name in [row.name, *(b.name for b in row.beside)]]
+    labels = min(max(map(len, names)) * LETTER + MARGIN, LABELS_MOST)
+    scale = Scale.of(values, labels, WIDTH - labels - VALUES)
     unit = rows[0].unit
     height = sum((BAR + 3) * (1 + len(row.beside)) + GAP for row in rows)
     for tick in scale.ticks():
         x = scale.place(tick)
         canvas.line(x, top, x, top + height, "grid")
-        canvas.text(x, top + height + 12, with_unit(tick, unit), "small mid")
+        canvas.text(x, top + height + 12, short_with_unit(tick, unit), "small mid")
     y = top + 2
     for row in rows:
         lines = [(row.name, row.values, "ours"), *((b.name, b.values, "other") for b in row.beside)]
         for name, series, style in lines:
-            middle = sorted(series)[len(series) // 2] if style == "ours" else None
-            value = row.median if middle is not None else next(
-                b.median for b in row.beside if b.name == name
-            )
+            value = median(series)
             label_style = "end" if style == "ours" else "small end"
-            canvas.text(LABELS - 8, y + BAR - 3, name, label_style)
-            canvas.bar(LABELS, y, scale.place(value) - LABELS, BAR, style)
+            canvas.text(labels - 8, y + BAR - 3, name, label_style)
+            canvas.bar(labels, y, scale.place(value) - labels, BAR, style)
             if min(series) != max(series):
                 low, high = scale.place(min(series)), scale.place(max(series))
                 canvas.line(low, y + BAR / 2, high, y + BAR / 2, "range")
@@ -156,7 +156,7 @@ def panel(canvas: Canvas, left: float, top: float, title: str, rows: list[Row]) 
     for tick in scale.ticks():
         y = bottom - scale.place(tick)
         canvas.line(x0, y, x1, y, "grid")
-        canvas.text(x0 - 6, y + 4, with_unit(tick, rows[0].unit), "small end")
+        canvas.text(x0 - 6, y + 4, short_with_unit(tick, rows[0].unit), "small end")
     for i, name in enumerate(columns):
         canvas.text(x0 + i * step, bottom + 15, name, "small mid")
     for number, group in enumerate(series):

@@ -28,6 +28,12 @@ def with_unit(value: float, unit: str) -> str:
     return f"{number(value)} {unit}".rstrip()
 
 
+def short_with_unit(value: float, unit: str) -> str:
+    """Without zeroes that say nothing: for round numbers."""
+    figure, _, name = with_unit(value, unit).partition(" ")
+    return f"{float(figure):g} {name}".rstrip()
+
+
 def range_of(row: Row) -> str:
     least, most = min(row.values), max(row.values)
     return f"{with_unit(least, row.unit)} - {with_unit(most, row.unit)}" if least != most else ""

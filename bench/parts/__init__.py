@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import dma, doorbells, file, guest, idle, interrupts, memory, messages, nvme, scale, startup
+from . import dirty, dma, doorbells, file, guest, idle, interrupts, memory, messages, nvme, scale, startup
 
 PARTS: dict[str, ModuleType] = {
     "memory": memory,
@@ -18,6 +18,7 @@ PARTS: dict[str, ModuleType] = {
     "file": file,
     "dma": dma,
     "interrupts": interrupts,
+    "dirty": dirty,
     "idle": idle,
     "startup": startup,
     "scale": scale,

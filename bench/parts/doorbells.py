@@ -12,10 +12,10 @@ from ..results import Beside, Row
 TITLE = "Doorbells"
 
 WAYS = {
-    "mmap": "a page that the client maps",
-    "shadow": "doorbells in memory, a message when asked for",
-    "eventfd": "doorbells in memory, an eventfd when asked for",
-    "message": "a message for each",
+    "mmap": "mapped page",
+    "shadow": "shadow, and messages",
+    "eventfd": "shadow, and an eventfd",
+    "message": "messages",
 }
 DEPTHS = (1, 32)
 
@@ -25,7 +25,7 @@ def never_polls() -> list[str]:
 
 
 def one(bench: Bench, way: str, polls: bool, depth: int) -> dict[str, float]:
-    words = ["nvme", "null=on", "size=1G"]
+    words = ["nvme", "null=on", "read-zeroes=off", "size=1G"]
     if way == "eventfd":
         words.append("ioeventfds=on")
     if not polls:
@@ -67,21 +67,18 @@ def measure(bench: Bench) -> list[Row]:
 def rows_of(found: dict, floors: dict[str, Beside]) -> list[Row]:
     wakes = {"eventfd": "eventfd", "message": "socket", "shadow": "socket"}
     rows = []
-    for way, title in WAYS.items():
-        for polls in (True, False):
-            beside = "ping-pong" if polls and way != "message" else wakes.get(way)
-            mode = "while it polls" if polls else "asleep"
-            results = found.get(f"{way}, polls {polls}, depth 1")
-            if results:
+    for depth in DEPTHS:
+        for way, title in WAYS.items():
+            for polls in (True, False):
+                results = found.get(f"{way}, polls {polls}, depth {depth}")
+                if not results:
+                    continue
+                name = f"{title}, {'polls' if polls else 'asleep'}, depth {depth}"
+                if depth > 1:
+                    rows.append(Row(name, "/s", column(results, "iops")))
+                    continue
+                beside = "ping-pong" if polls and way != "message" else wakes.get(way)
                 times = [1e9 / result["iops"] for result in results]
                 others = [floors[beside]] if beside in floors else []
-                rows.append(Row(f"{title}, {mode}", "ns", times, others))
-    for way, title in WAYS.items():
-        for polls in (True, False):
-            for depth in DEPTHS:
-                results = found.get(f"{way}, polls {polls}, depth {depth}")
-                if results:
-                    group = f"doorbells: {way}, {'polls' if polls else 'asleep'}"
-                    values = column(results, "iops")
-                    rows.append(Row("", "/s", values, group=group, column=f"depth {depth}"))
+                rows.append(Row(name, "ns", times, others))
     return rows

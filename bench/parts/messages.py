@@ -139,11 +139,12 @@ def counted(bench: Bench, server: Server, socket: Path) -> list[Row]:
     rows = []
     for name, title in (("server", "system calls of the server"), ("client", "system calls of the client")):
         if f"calls of the {name}" in found:
-            rows.append(Row(f"{title}, for each read", "", column(found[f"calls of the {name}"], "n")))
+            rows.append(Row(f"{title}, for each read", "calls", column(found[f"calls of the {name}"], "n")))
     for operation in ("read", "write"):
         if f"instructions of a {operation}" in found:
             values = column(found[f"instructions of a {operation}"], "n")
-            rows.append(Row(f"instructions of the server, for each {operation}", "", values))
+            title = f"instructions of the server, for each {operation}"
+            rows.append(Row(title, "instructions", values))
     for mode in ("blocking", "poll"):
         if f"calls of bare {mode}" in found:
             calls = column(found[f"calls of bare {mode}"], "n")[0]

@@ -89,6 +89,10 @@ def test_numbers(value, unit, shown) -> None:
     assert text.with_unit(value, unit) == shown
 
 
+def test_round_numbers() -> None:
+    assert [text.short_with_unit(value, "ns") for value in (0, 250, 1e4)] == ["0 ns", "250 ns", "10 us"]
+
+
 def test_tables(capsys: pytest.CaptureFixture[str]) -> None:
     text.print_part(some_part())
     lines = capsys.readouterr().out.splitlines()
