@@ -2,6 +2,7 @@
 /* Log lines with a prefix and a bound of lines per second; see log.h. */
 #include "log.h"
 
+#include <fnmatch.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,19 @@ void log_init(struct log *log, const struct log *parent, unsigned per_second, co
 	va_start(args, prefix);
 	vsnprintf(log->prefix, sizeof(log->prefix), prefix, args);
 	va_end(args);
+	if (parent->traces)
+		log_set_traces(log, parent->traces);
+}
+
+void log_set_traces(struct log *log, const struct opts *patterns)
+{
+	log->traces = patterns;
+	for (size_t i = 0; i < patterns->count; i++) {
+		if (fnmatch(patterns->list[i].value, log->prefix, 0) != 0)
+			continue;
+		log->level = LOG_TRACE;
+		log->per_second = 0;
+	}
 }
 
 static size_t put_timestamp(char *line, size_t room)
@@ -101,7 +115,7 @@ static bool has_room(struct log *log)
 
 void log_vline(struct log *log, enum log_level level, const char *format, va_list args)
 {
-	static const char *const names[] = {"error: ", "warning: ", "", "debug: "};
+	static const char *const names[] = {"error: ", "warning: ", "", "debug: ", "trace: "};
 	char line[MAX_LINE];
 	size_t used = 0;
 

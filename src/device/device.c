@@ -185,6 +185,7 @@ int device_quiesce(struct ob_dev *dev, struct device_waiter *waiter)
 {
 	if (dev->holds++ == 0 && !dev->quieting) {
 		dev->quieting = true;
+		log_trace(&dev->log, "is to be quiet");
 		if (dev->model->quiesce)
 			dev->model->quiesce(dev);
 		else
@@ -221,6 +222,7 @@ void device_resume(struct ob_dev *dev)
 
 void device_reset(struct ob_dev *dev)
 {
+	log_trace(&dev->log, "is reset");
 	pci_reset(dev->pci);
 	device_memory_reset(dev);
 	device_doorbells_reset(dev);

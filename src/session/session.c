@@ -246,6 +246,9 @@ static void take_command(struct session *session, struct request *request)
 	bool negotiating = session->state == SESSION_NEGOTIATING;
 	int rc;
 
+	log_trace(session->log, "%s (%u): %zu bytes, %u descriptors",
+	          wire_command_name(request->header.command), request->header.command,
+	          request->length, request->fd_count);
 	session_stats_begin(session, request->header.command,
 	                    sizeof(struct wire_header) + request->length);
 	rc = handle(session, request);

@@ -216,6 +216,29 @@ static void log_lines(void **state)
 	log_error(&logged.log, "into a closed descriptor");
 }
 
+/* Patterns choose whose logs say everything, with no bound. */
+static void log_traces(void **state)
+{
+	cleanup_opts struct opts patterns = {0};
+	struct logged logged;
+	struct log other;
+
+	log_to_pipe(&logged, 0);
+	assert_int_equal(opts_add(&patterns, "", "x*"), 0);
+	assert_int_equal(opts_add(&patterns, "", "d[0-4]"), 0);
+	log_set_traces(&logged.parent, &patterns);
+	log_trace(&logged.parent, "not shown");
+	log_init(&logged.log, &logged.parent, 1, "d3");
+	log_init(&other, &logged.parent, 0, "d5");
+	log_trace(&other, "not shown");
+	log_trace(&logged.log, "one");
+	log_trace(&logged.log, "two");
+	assert_string_equal(take_text(&logged),
+	                    "outboard: trace: d3: one\noutboard: trace: d3: two\n");
+	close(logged.pipe[0]);
+	close(logged.pipe[1]);
+}
+
 /* Whoever should read the log does not: nothing waits for them. */
 static void log_nobody_reads(void **state)
 {
@@ -261,10 +284,11 @@ static void log_bound(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(messages),  cmocka_unit_test(sums),
-		cmocka_unit_test(lists),     cmocka_unit_test(little_endian),
-		cmocka_unit_test(ownership), cmocka_unit_test(log_lines),
-		cmocka_unit_test(log_bound), cmocka_unit_test(log_nobody_reads),
+		cmocka_unit_test(messages),   cmocka_unit_test(sums),
+		cmocka_unit_test(lists),      cmocka_unit_test(little_endian),
+		cmocka_unit_test(ownership),  cmocka_unit_test(log_lines),
+		cmocka_unit_test(log_bound),  cmocka_unit_test(log_nobody_reads),
+		cmocka_unit_test(log_traces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
