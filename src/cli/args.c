@@ -12,66 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/list.h"
-#include "server/suggest.h"
+#include "config_file.h"
+#include "options.h"
 #include "short_form.h"
-
-enum option_id {
-	OPTION_DEVICE,
-	OPTION_BLOCKDEV,
-	OPTION_OBJECT,
-	OPTION_SOCKET_PATH,
-	OPTION_FD,
-	OPTION_RUN,
-	OPTION_READY_FD,
-	OPTION_EXIT_WITH_PARENT,
-	OPTION_QUIET,
-	OPTION_VERBOSE,
-	OPTION_LOG_TIMESTAMPS,
-	OPTION_LIST,
-	OPTION_JSON,
-	OPTION_HELP,
-	OPTION_VERSION,
-};
-
-struct option {
-	const char *name, *letter;
-	const char *argument; /* what --help calls it; NULL: it takes none */
-	const char *help;
-};
-
-static const struct option options[] = {
-	[OPTION_DEVICE] = {"device", NULL, "MODEL[,key=value...]",
-                           "add a device; -device MODEL,help shows its properties"},
-	[OPTION_BLOCKDEV] = {"blockdev", NULL, "driver=DRIVER,node-name=NODE[,key=value...]",
-                             "add a block node"},
-	[OPTION_OBJECT] = {"object", NULL,
-                           "x-vfio-user-server,id=ID,type=unix,path=PATH,device=ID[,key=value...]",
-                           "serve a device at a socket"},
-	[OPTION_SOCKET_PATH] =
-		{"socket-path", NULL, "PATH",
-                 "where to make the socket of the first device that names none; may be "
-                 "given once for each"},
-	[OPTION_FD] = {"fd", NULL, "N",
-                       "the same with a listening socket that is inherited as descriptor N"},
-	[OPTION_RUN] =
-		{"run", NULL, "COMMAND",
-                 "when clients can connect, start a shell command with $socket and $qemu_device "
-                 "set, and end when it ends, with its exit status"},
-	[OPTION_READY_FD] =
-		{"ready-fd", NULL, "N",
-                 "when clients can connect, write a newline to descriptor N and close it"},
-	[OPTION_EXIT_WITH_PARENT] = {"exit-with-parent", NULL, NULL,
-                                     "end when the process that started this one ends"},
-	[OPTION_QUIET] = {"quiet", "q", NULL, "say nothing but warnings and errors"},
-	[OPTION_VERBOSE] = {"verbose", "v", NULL, "log more"},
-	[OPTION_LOG_TIMESTAMPS] = {"log-timestamps", NULL, NULL,
-                                   "put the time in front of log lines"},
-	[OPTION_LIST] = {"list", NULL, NULL, "show device models and block drivers"},
-	[OPTION_JSON] = {"json", NULL, NULL, "with --list: as JSON, with all properties"},
-	[OPTION_HELP] = {"help", "h", NULL, "show this, or with MODEL its properties"},
-	[OPTION_VERSION] = {"version", "V", NULL, "show the version"},
-};
 
 /* The words that are no options, with NULL for each "--". */
 struct words {
@@ -79,70 +22,11 @@ struct words {
 	unsigned count;
 };
 
-void args_print_options(FILE *out)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
-		const struct option *option = &options[i];
-
-		fprintf(out, "  --%s", option->name);
-		if (option->letter)
-			fprintf(out, ", -%s", option->letter);
-		if (option->argument)
-			fprintf(out, " %s", option->argument);
-		fprintf(out, "\n          %s\n", option->help);
-	}
-}
-
-/* NULL with a message. */
-static const struct option *find_option(const char *word, size_t length, struct ob_error *err)
-{
-	struct nearest nearest;
-	char name[64];
-
-	snprintf(name, sizeof(name), "%.*s", (int)length, word);
-	nearest = nearest_to(name);
-	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
-		const char *letter = options[i].letter;
-
-		if (!strcmp(options[i].name, name) || (letter && !strcmp(letter, name)))
-			return &options[i];
-		nearest_try(&nearest, options[i].name);
-	}
-	if (nearest.best)
-		ob_error_set(err, -EINVAL, "unknown option '--%s': did you mean '--%s'?", name,
-		             nearest.best);
-	else
-		ob_error_set(err, -EINVAL, "unknown option '--%s': outboard --help shows all",
-		             name);
-	return NULL;
-}
-
 static int show_help_of(struct args *args, const char *name, struct ob_error *err)
 {
 	args->help_model = machine_find_model(name, err);
 	args->action = ARGS_MODEL_HELP;
 	return args->help_model ? 0 : -EINVAL;
-}
-
-/* -device nvme,... and its like; first_key is what a first word without '=' means. */
-static int add_long(struct args *args, struct plan_list *list, const char *first_key,
-                    const char *text, struct ob_error *err)
-{
-	cleanup_opts struct opts opts = {0};
-	const char *kind;
-	int rc = opts_parse(&opts, text, first_key, err);
-
-	if (rc)
-		return rc;
-	kind = opts_get(&opts, first_key);
-	if (kind && !strcmp(kind, "help")) {
-		args->action = ARGS_LIST;
-		return 0;
-	}
-	if (kind && list == &args->plan.devices && opts_get(&opts, "help"))
-		return show_help_of(args, kind, err);
-	rc = plan_add(list, &opts, false);
-	return rc ? ob_error_set(err, rc, "out of memory") : 0;
 }
 
 static int add_socket(struct args *args, const char *key, const char *value, struct ob_error *err)
@@ -166,18 +50,19 @@ static int parse_fd(const char *option, const char *text, int *fd, struct ob_err
 	return 0;
 }
 
-static int apply_argument(struct args *args, enum option_id id, const char *text,
+static int apply_argument(struct args *args, const struct option *option, const char *text,
                           struct ob_error *err)
 {
 	int fd, rc;
 
-	switch (id) {
-	case OPTION_DEVICE:
-		return add_long(args, &args->plan.devices, "driver", text, err);
-	case OPTION_BLOCKDEV:
-		return add_long(args, &args->plan.blocks, "driver", text, err);
-	case OPTION_OBJECT:
-		return add_long(args, &args->plan.objects, "qom-type", text, err);
+	switch (option->id) {
+	case OPTION_GROUP:
+		return group_add_text(args, group_find(option->name), text, err);
+	case OPTION_CONFIG:
+		return config_file_read(args, text, err);
+	case OPTION_QMP:
+	case OPTION_QMP_PRETTY:
+		return group_add_qmp_text(args, text, option->id == OPTION_QMP_PRETTY, err);
 	case OPTION_SOCKET_PATH:
 		return add_socket(args, "path", text, err);
 	case OPTION_FD:
@@ -185,6 +70,12 @@ static int apply_argument(struct args *args, enum option_id id, const char *text
 		return rc ? rc : add_socket(args, "fd", text, err);
 	case OPTION_READY_FD:
 		return parse_fd("--ready-fd", text, &args->ready_fd, err);
+	case OPTION_PID_FILE:
+		args->pid_file = text;
+		return 0;
+	case OPTION_LOG_FILE:
+		args->log_file = text;
+		return 0;
 	case OPTION_RUN:
 	default:
 		args->run = text;
@@ -197,6 +88,12 @@ static void apply_flag(struct args *args, enum option_id id)
 	switch (id) {
 	case OPTION_EXIT_WITH_PARENT:
 		args->exit_with_parent = true;
+		break;
+	case OPTION_STOPPED:
+		args->stopped = true;
+		break;
+	case OPTION_DAEMONIZE:
+		args->daemonize = true;
 		break;
 	case OPTION_QUIET:
 		args->quiet = true;
@@ -217,9 +114,42 @@ static void apply_flag(struct args *args, enum option_id id)
 		args->action = ARGS_VERSION;
 		break;
 	case OPTION_HELP:
-	default:
 		args->action = ARGS_HELP;
+		break;
+	case OPTION_NOTHING:
+	default:
+		break;
 	}
+}
+
+/* The argument of an option: behind '=', or the next word, to which *at moves. */
+static const char *argument_of(int argc, char *const *argv, int *at)
+{
+	const char *equals = strchr(argv[*at], '=');
+
+	if (equals)
+		return equals + 1;
+	return *at + 1 < argc ? argv[++*at] : NULL;
+}
+
+/* Whether the remote machine is asked for is known at the end only: refuse_no_effect(). */
+static int apply_qemu_option(struct args *args, const struct qemu_option *qemu, int argc,
+                             char *const *argv, int *at, struct ob_error *err)
+{
+	const char *text = qemu->argument ? argument_of(argc, argv, at) : NULL;
+
+	if (qemu->kind == QEMU_OPTION_NONE_ONLY && text && !strcmp(text, "none"))
+		return 0;
+	if (qemu->kind != QEMU_OPTION_NO_EFFECT)
+		return ob_error_set(err, -EINVAL, "option -%s%s%s: %s", qemu->name, text ? " " : "",
+		                    text ? text : "", qemu->why);
+	if (qemu->argument && !text)
+		return ob_error_set(err, -EINVAL, "-%s needs an argument", qemu->name);
+	if (opts_get(&args->notes, qemu->name))
+		return 0;
+	return opts_add(&args->notes, qemu->name, qemu->why)
+	               ? ob_error_set(err, -ENOMEM, "out of memory")
+	               : 0;
 }
 
 /* The option at argv[*at]; *at moves to its last word. */
@@ -228,23 +158,26 @@ static int parse_option(struct args *args, int argc, char *const *argv, int *at,
 {
 	const char *word = argv[*at] + 1 + (argv[*at][1] == '-');
 	size_t length = strcspn(word, "=");
-	const char *text = word[length] ? word + length + 1 : NULL;
-	const struct option *option = find_option(word, length, err);
+	const struct qemu_option *qemu = NULL;
+	const struct option *option = option_find(word, length, &qemu, err);
+	const char *text;
 
+	if (qemu)
+		return apply_qemu_option(args, qemu, argc, argv, at, err);
 	if (!option)
 		return -EINVAL;
 	if (!option->argument) {
-		if (text)
+		if (word[length])
 			return ob_error_set(err, -EINVAL, "--%s takes no argument, but has '%s'",
-			                    option->name, text);
-		apply_flag(args, (enum option_id)(option - options));
+			                    option->name, word + length + 1);
+		apply_flag(args, option->id);
 		return 0;
 	}
-	if (!text && *at + 1 == argc)
+	text = argument_of(argc, argv, at);
+	if (!text)
 		return ob_error_set(err, -EINVAL, "--%s needs an argument: %s", option->name,
 		                    option->argument);
-	return apply_argument(args, (enum option_id)(option - options), text ? text : argv[++*at],
-	                      err);
+	return apply_argument(args, option, text, err);
 }
 
 static int parse_words(struct args *args, int argc, char *const *argv, struct words *words,
@@ -268,18 +201,62 @@ static int parse_words(struct args *args, int argc, char *const *argv, struct wo
 /* Each run of words between two "--" is a device. */
 static int add_short_forms(struct args *args, const struct words *words, struct ob_error *err)
 {
-	unsigned begin = 0, number = 0;
+	unsigned begin = 0;
 	int rc = 0;
 
 	for (unsigned i = 0; i <= words->count && !rc; i++) {
 		if (i < words->count && words->list[i])
 			continue;
 		if (begin < i)
-			rc = short_form_add(&args->plan, words->list + begin, i - begin, number++,
-			                    err);
+			rc = short_form_add(&args->plan, words->list + begin, i - begin,
+			                    args->short_forms++, err);
 		begin = i + 1;
 	}
 	return rc;
+}
+
+/* What has no effect with the remote machine is not part of anything else. */
+static int refuse_no_effect(const struct args *args, struct ob_error *err)
+{
+	if (args->remote || !args->notes.count)
+		return 0;
+	return ob_error_set(err, -EINVAL, "option -%s: %s", args->notes.list[0].key,
+	                    args->notes.list[0].value);
+}
+
+/* Options that cannot be meant together. */
+static int check_together(const struct args *args, struct ob_error *err)
+{
+	const struct plan *plan = &args->plan;
+	const char *beside = args->run                ? "--run"
+	                     : args->exit_with_parent ? "--exit-with-parent"
+	                                              : NULL;
+
+	if (args->daemonize && beside)
+		return ob_error_set(err, -EINVAL,
+		                    "-daemonize leaves whoever started the process, and %s stays "
+		                    "with it: choose one",
+		                    beside);
+	if (args->daemonize && args->stdio)
+		return ob_error_set(err, -EINVAL,
+		                    "-daemonize: a monitor on standard input and output has no "
+		                    "place in the background");
+	if (args->run && args->stdio)
+		return ob_error_set(err, -EINVAL,
+		                    "--run: standard input and output cannot be both the command's "
+		                    "and a monitor's");
+	if (args->stopped && !plan->monitors.count)
+		return ob_error_set(err, -EINVAL,
+		                    "-S: without a monitor nobody could say 'cont': add -qmp "
+		                    "unix:PATH,server=on,wait=off");
+	/* With a monitor, everything may come later. */
+	if (!plan->blocks.count && !plan->devices.count && !plan->objects.count &&
+	    !plan->monitors.count)
+		return ob_error_set(
+			err, -EINVAL,
+			"no device is given: for example 'outboard nvme disk.img', or see "
+			"outboard --help");
+	return 0;
 }
 
 static int finish(struct args *args, const struct words *words, struct ob_error *err)
@@ -291,13 +268,11 @@ static int finish(struct args *args, const struct words *words, struct ob_error 
 	if (args->action != ARGS_SERVE)
 		return 0;
 	rc = add_short_forms(args, words, err);
-	if (!rc && !args->plan.blocks.count && !args->plan.devices.count &&
-	    !args->plan.objects.count)
-		return ob_error_set(
-			err, -EINVAL,
-			"no device is given: for example 'outboard nvme disk.img', or see "
-			"outboard --help");
-	return rc;
+	if (!rc)
+		rc = group_join_monitors(args, err);
+	if (!rc)
+		rc = refuse_no_effect(args, err);
+	return rc ? rc : check_together(args, err);
 }
 
 int args_parse(struct args *args, int argc, char *const *argv, struct ob_error *err)
@@ -318,5 +293,15 @@ int args_parse(struct args *args, int argc, char *const *argv, struct ob_error *
 void args_free(struct args *args)
 {
 	opts_free(&args->sockets);
+	opts_free(&args->traces);
+	opts_free(&args->notes);
+	plan_list_free(&args->chardevs);
 	plan_free(&args->plan);
+	free(args->name);
+	args->name = NULL;
+}
+
+bool args_auto_shutdown(const struct args *args)
+{
+	return args->auto_shutdown == ARGS_UNSET ? args->remote : args->auto_shutdown == ARGS_ON;
 }

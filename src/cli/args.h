@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The command line of outboard: what to do, with which options, and the plan of objects. A table of
- * options is the only place that knows them; --help is made of it.
+ * The command line of outboard: what to do, with which options, and the plan of objects. The
+ * table of options is in options.h, those that are lists of key=value in groups.h, the
+ * configuration file in config_file.h.
  */
 #ifndef CLI_ARGS_H
 #define CLI_ARGS_H
 
 #include <stdbool.h>
-#include <stdio.h>
 
 #include "outboard/error.h"
 #include "plan.h"
@@ -18,15 +18,29 @@ enum args_action {
 	ARGS_MODEL_HELP, /* of help_model */
 	ARGS_LIST,
 	ARGS_VERSION,
+	ARGS_MACHINE_HELP,
+	ARGS_TRACE_HELP,
 };
+
+enum args_switch { ARGS_UNSET, ARGS_OFF, ARGS_ON };
 
 struct args {
 	enum args_action action;
 	const struct ob_model *help_model;
-	bool json, quiet, verbose, timestamps, exit_with_parent;
-	const char *run;     /* NULL: none */
-	int ready_fd;        /* -1: none */
-	struct opts sockets; /* of --fd and --socket-path, in order: pairs fd=N, path=PATH */
+	bool json, quiet, verbose, timestamps, exit_with_parent, daemonize;
+	bool stdio;                      /* a monitor has standard input and output */
+	bool stopped;                    /* -S: nothing works until a monitor says cont */
+	bool remote;                     /* -machine x-remote */
+	enum args_switch auto_shutdown;  /* ARGS_UNSET: as the machine has it */
+	const char *run;                 /* NULL: none */
+	const char *pid_file, *log_file; /* the same */
+	char *name;                      /* of the process; NULL: it has none. Owned */
+	int ready_fd;                    /* -1: none */
+	unsigned short_forms;            /* so far */
+	struct opts sockets;             /* of --fd and --socket-path, in order: fd=N, path=PATH */
+	struct opts traces;              /* patterns of -trace; the keys do not matter */
+	struct opts notes;               /* to be logged; the keys do not matter */
+	struct plan_list chardevs;       /* each until a monitor has it */
 	struct plan plan;
 };
 
@@ -34,7 +48,7 @@ struct args {
 int args_parse(struct args *args, int argc, char *const *argv, struct ob_error *err);
 void args_free(struct args *args);
 
-/* Prints one line or two for each option. */
-void args_print_options(FILE *out);
+/* Whether the process ends when its last client has gone. */
+bool args_auto_shutdown(const struct args *args);
 
 #endif

@@ -2,13 +2,15 @@
 /*
  * The daemon; see daemon.h.
  *
- * Whatever ends it (a signal, the end of its command, an error while things are made) goes the same
- * way: the machine is stopped in order, and the loop runs until nothing is left. A signal while it
- * stops takes the short way out; sockets are gone by then.
+ * Whatever ends it (a signal, a monitor, the end of its command or of its last client, an error
+ * while things are made) goes the same way: machine_shutdown() tells everybody, the machine is
+ * stopped in order, and the loop runs until nothing is left. A signal while it stops takes the
+ * short way out; sockets are gone by then.
  */
 #include "daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,7 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "background.h"
 #include "base/list.h"
 #include "loop/loop.h"
 #include "process.h"
@@ -28,6 +31,9 @@ struct daemon {
 	struct ob_loop *loop;
 	struct machine *machine;
 	struct loop_fd signals; /* .fd is -1 before it is open */
+	struct opts named;      /* sockets of the service manager's: process_listen_fds() */
+	int ready;              /* of background_begin(); -1: in the foreground, or ready already */
+	int pid_file;           /* -1: none */
 	pid_t command;          /* 0: none runs */
 	bool command_told;      /* to end */
 	bool stopping;
@@ -41,21 +47,17 @@ static void on_stopped(void *context)
 	loop_stop(daemon->loop);
 }
 
-static void stop(struct daemon *daemon)
-{
-	if (daemon->stopping)
-		return;
-	daemon->stopping = true;
-	process_notify("STOPPING=1");
-	machine_stop(daemon->machine, on_stopped, daemon);
-}
-
-static void on_shutdown(void *context, enum machine_shutdown reason)
+/* What machine_shutdown() comes to. */
+static void stop(void *context, enum machine_shutdown reason)
 {
 	struct daemon *daemon = context;
 
-	(void)reason;
-	stop(daemon);
+	if (daemon->stopping)
+		return;
+	daemon->stopping = true;
+	log_debug(daemon->log, "ends: %s", machine_shutdown_name(reason));
+	process_notify("STOPPING=1");
+	machine_stop(daemon->machine, on_stopped, daemon);
 }
 
 static void command_ended(struct daemon *daemon)
@@ -104,17 +106,48 @@ static void on_signal(struct loop_fd *watch, uint32_t events)
 	}
 }
 
-static int begin(struct daemon *daemon, struct ob_error *err)
+static int open_log(struct daemon *daemon, struct ob_error *err)
+{
+	const char *path = daemon->args->log_file;
+	int fd;
+
+	if (!path)
+		return 0;
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
+	if (fd < 0)
+		return ob_error_set(err, -errno, "-D %s: %s", path, strerror(errno));
+	daemon->log->fd = fd;
+	return 0;
+}
+
+/* What has to be done by the process that was started, or before there is anything else. */
+static int begin_process(struct daemon *daemon, pid_t parent, struct ob_error *err)
+{
+	struct args *args = daemon->args;
+	int rc = open_log(daemon, err);
+
+	if (!rc && args->exit_with_parent)
+		rc = process_end_with_parent(parent, err);
+	if (!rc)
+		rc = process_listen_fds(&daemon->named, err);
+	if (!rc && args->daemonize) {
+		rc = background_begin(err);
+		if (rc >= 0)
+			daemon->ready = rc;
+	}
+	return rc < 0 ? rc : 0;
+}
+
+static int begin_loop(struct daemon *daemon, struct ob_error *err)
 {
 	int rc;
 
-	daemon->signals = (struct loop_fd){.fd = -1, .events = EPOLLIN, .ready = on_signal};
 	daemon->loop = loop_new();
 	if (daemon->loop)
 		daemon->machine = machine_new(daemon->loop, daemon->log);
 	if (!daemon->machine)
 		return ob_error_set(err, -ENOMEM, "cannot begin: %s", strerror(errno));
-	machine_on_shutdown(daemon->machine, on_shutdown, daemon);
+	machine_on_shutdown(daemon->machine, stop, daemon);
 	rc = process_signals();
 	if (rc >= 0) {
 		daemon->signals.fd = rc;
@@ -125,25 +158,67 @@ static int begin(struct daemon *daemon, struct ob_error *err)
 	return rc ? ob_error_set(err, rc, "cannot begin: %s", strerror(-rc)) : 0;
 }
 
-static int make(struct daemon *daemon, pid_t parent, struct ob_error *err)
+/* Before anything is made. */
+static int refuse_monitors(const struct daemon *daemon, struct ob_error *err)
+{
+	if (!daemon->args->plan.monitors.count)
+		return 0;
+	return ob_error_set(err, -ENOTSUP, "-qmp, -mon: this version has no monitor");
+}
+
+static int make_objects(struct daemon *daemon, struct ob_error *err)
 {
 	struct args *args = daemon->args;
 	int rc = 0;
 
-	if (args->exit_with_parent)
-		rc = process_end_with_parent(parent, err);
+	machine_set_auto_shutdown(daemon->machine, args_auto_shutdown(args));
+	/* Nothing is there yet, so nothing has to become quiet first. */
+	if (args->stopped)
+		machine_pause(daemon->machine, NULL);
+	rc = refuse_monitors(daemon, err);
 	if (!rc)
-		rc = process_listen_fds(&args->sockets, err);
-	if (!rc)
-		rc = plan_give_sockets(&args->plan, &args->sockets, err);
+		rc = plan_give_sockets(&args->plan, &args->sockets, &daemon->named, err);
 	if (!rc)
 		rc = plan_make(&args->plan, daemon->machine, err);
 	plan_free(&args->plan);
-	/* Nobody could ever reach such a process. */
+	return rc;
+}
+
+/* A server object that somebody would have to complete. */
+static int refuse_waiting(void *context, const struct machine_server_info *info)
+{
+	if (info->state != MACHINE_SERVER_WAITING)
+		return 0;
+	return ob_error_set(context, -EINVAL,
+	                    "server '%s' has no %s, and without a monitor (-qmp) nobody can set "
+	                    "it: add %s",
+	                    info->id, info->missing,
+	                    strcmp(info->missing, "device") ? "path= or fd=" : "device=");
+}
+
+/* Nobody could ever reach such a process, or change that. */
+static int refuse_unreachable(struct daemon *daemon, struct ob_error *err)
+{
+	int rc = machine_each_server(daemon->machine, refuse_waiting, err);
+
 	if (!rc && !machine_server_at(daemon->machine, 0))
 		rc = ob_error_set(err, -EINVAL,
 		                  "no device is served: add -object "
 		                  "x-vfio-user-server,id=ID,type=unix,path=PATH,device=ID");
+	return rc;
+}
+
+static int make(struct daemon *daemon, struct ob_error *err)
+{
+	struct args *args = daemon->args;
+	int rc = make_objects(daemon, err);
+
+	if (!rc)
+		rc = refuse_unreachable(daemon, err);
+	if (!rc && args->pid_file) {
+		daemon->pid_file = pid_file_make(args->pid_file, err);
+		rc = daemon->pid_file < 0 ? daemon->pid_file : 0;
+	}
 	return rc;
 }
 
@@ -162,47 +237,72 @@ static int start_command(struct daemon *daemon, struct ob_error *err)
 	return 0;
 }
 
+/* Standard output belongs to the command or the monitor, if there is one. */
+static bool may_print(const struct daemon *daemon)
+{
+	return !daemon->args->quiet && !daemon->args->run && !daemon->args->stdio;
+}
+
 /* Clients can connect: tells everybody who waits for that. */
 static int announce(struct daemon *daemon, struct ob_error *err)
 {
 	struct args *args = daemon->args;
+	int rc;
 
-	/* With a command, standard output is the command's. */
-	if (!args->quiet && !args->run && attach_print(daemon->machine, stdout))
+	for (size_t i = 0; i < args->notes.count; i++)
+		log_info(daemon->log, "-%s has no effect: %s", args->notes.list[i].key,
+		         args->notes.list[i].value);
+	if (may_print(daemon) && attach_print(daemon->machine, stdout))
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	if (args->ready_fd >= 0)
 		process_write_ready(args->ready_fd);
 	process_notify("READY=1");
+	if (daemon->ready >= 0) {
+		rc = background_ready(daemon->ready);
+		daemon->ready = -1;
+		if (rc)
+			return ob_error_set(err, rc, "-daemonize: %s", strerror(-rc));
+	}
 	return args->run ? start_command(daemon, err) : 0;
 }
 
 static void end(struct daemon *daemon)
 {
 	if (daemon->signals.fd >= 0) {
-		loop_fd_remove(daemon->loop, &daemon->signals);
+		if (daemon->loop)
+			loop_fd_remove(daemon->loop, &daemon->signals);
 		close(daemon->signals.fd);
 	}
 	machine_free(daemon->machine);
 	loop_free(daemon->loop);
+	pid_file_remove(daemon->args->pid_file, daemon->pid_file);
+	opts_free(&daemon->named);
 }
 
+/* Whoever started us looks at standard error, wherever the log is. */
 static void fail(struct daemon *daemon, const struct ob_error *err)
 {
+	struct log log = *daemon->log;
+
 	log_error(daemon->log, "%s", err->message);
+	if (log.fd != STDERR_FILENO) {
+		log.fd = STDERR_FILENO;
+		log_error(&log, "%s", err->message);
+	}
 	daemon->status = EXIT_FAILURE;
 }
 
 /* Serves, or removes again what was made before something failed; until nothing is left. */
-static void serve(struct daemon *daemon, pid_t parent)
+static void serve(struct daemon *daemon)
 {
 	struct ob_error err = {0};
-	int rc = make(daemon, parent, &err);
+	int rc = make(daemon, &err);
 
 	if (!rc)
 		rc = announce(daemon, &err);
 	if (rc) {
 		fail(daemon, &err);
-		stop(daemon);
+		machine_shutdown(daemon->machine, MACHINE_SHUTDOWN_ERROR);
 	}
 	rc = loop_run(daemon->loop);
 	if (rc) {
@@ -214,13 +314,22 @@ static void serve(struct daemon *daemon, pid_t parent)
 
 int daemon_run(struct args *args, struct log *log, pid_t parent)
 {
-	struct daemon daemon = {.args = args, .log = log};
+	struct daemon daemon = {
+		.args = args,
+		.log = log,
+		.signals = {.fd = -1, .events = EPOLLIN, .ready = on_signal},
+		.ready = -1,
+		.pid_file = -1,
+	};
 	struct ob_error err = {0};
+	int rc = begin_process(&daemon, parent, &err);
 
-	if (begin(&daemon, &err))
+	if (!rc)
+		rc = begin_loop(&daemon, &err);
+	if (rc)
 		fail(&daemon, &err);
 	else
-		serve(&daemon, parent);
+		serve(&daemon);
 	end(&daemon);
 	return daemon.status;
 }

@@ -4,9 +4,9 @@
 
 #include <inttypes.h>
 
-#include "args.h"
 #include "base/props.h"
 #include "block/block.h"
+#include "options.h"
 #include "server/server.h"
 #include "short_form.h"
 
@@ -14,6 +14,7 @@ void help_print(FILE *out)
 {
 	fputs("Usage: outboard MODEL [FILE...] [key=value...] [-- MODEL ...] [OPTION...]\n"
 	      "       outboard -blockdev ... -device ... -object ... [OPTION...]\n"
+	      "       outboard -c FILE [OPTION...]\n"
 	      "       outboard MODEL --help\n"
 	      "       outboard --list\n"
 	      "\n"
@@ -27,7 +28,29 @@ void help_print(FILE *out)
 	      "Options may have one dash or two, and their argument behind '=' or as the next "
 	      "word:\n",
 	      out);
-	args_print_options(out);
+	options_print(out);
+}
+
+void help_print_machine(FILE *out)
+{
+	fputs("-machine x-remote: behaves as QEMU's machine of that name does.\n"
+	      "  vfio-user=on            there is no other protocol\n"
+	      "  auto-shutdown=on|off    end when the last client has gone; on with x-remote, off "
+	      "without\n",
+	      out);
+}
+
+void help_print_trace(FILE *out)
+{
+	fputs("-trace PATTERN, or enable=PATTERN: logs more about the objects whose ids match, as "
+	      "a "
+	      "shell matches\nfile names. It may be given several times. Objects are devices, "
+	      "block "
+	      "nodes and servers:\n"
+	      "  -trace d0               what device d0 does\n"
+	      "  -trace 's*'             clients of all servers whose ids begin with s\n"
+	      "  -trace '*'              everything, as --verbose\n",
+	      out);
 }
 
 void help_print_model(const struct ob_model *model, FILE *out)

@@ -8,6 +8,8 @@
 #include "device/device.h"
 
 void help_print(FILE *out);
+void help_print_machine(FILE *out);
+void help_print_trace(FILE *out);
 void help_print_model(const struct ob_model *model, FILE *out);
 void help_print_list(FILE *out);
 void help_print_list_json(FILE *out);

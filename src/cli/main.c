@@ -31,6 +31,12 @@ static int act(struct args *args, struct log *log, pid_t parent)
 		else
 			help_print_list(stdout);
 		return printed();
+	case ARGS_MACHINE_HELP:
+		help_print_machine(stdout);
+		return printed();
+	case ARGS_TRACE_HELP:
+		help_print_trace(stdout);
+		return printed();
 	case ARGS_VERSION:
 		puts("outboard " OUTBOARD_VERSION);
 		return printed();
@@ -59,6 +65,7 @@ int main(int argc, char **argv)
 			log.level = LOG_DEBUG;
 		else if (args.quiet)
 			log.level = LOG_WARN;
+		log_set_traces(&log, &args.traces);
 		status = act(&args, &log, parent);
 	}
 	args_free(&args);

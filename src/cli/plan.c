@@ -5,7 +5,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+#include "base/fd.h"
 
 int plan_add(struct plan_list *list, struct opts *opts, bool default_socket)
 {
@@ -25,12 +28,13 @@ int plan_add(struct plan_list *list, struct opts *opts, bool default_socket)
 static bool has_socket(const struct opts *opts)
 {
 	static const char *const keys[] = {"path", "fd", "socket.path", "socket.fd"};
+	const char *backend = opts_get(opts, "backend"); /* of a monitor */
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		if (opts_get(opts, keys[i]))
 			return true;
 	}
-	return false;
+	return backend && strcmp(backend, "socket") != 0;
 }
 
 /* Short enough for a socket wherever users have their runtime folder, and nobody else's. */
@@ -66,7 +70,41 @@ static int check_counts(size_t given, size_t needed, struct ob_error *err)
 	return 0;
 }
 
-int plan_give_sockets(struct plan *plan, const struct opts *sources, struct ob_error *err)
+/* Takes the socket out of named that has one of these names; NULL: there is none. */
+static char *take_named(struct opts *named, const char *id, const char *device)
+{
+	char *fd = id ? opts_take(named, id) : NULL;
+
+	return fd || !device ? fd : opts_take(named, device);
+}
+
+static int give_named(struct plan_list *list, struct opts *named, struct ob_error *err)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct opts *opts = &list->items[i].opts;
+		cleanup_free char *fd = NULL;
+
+		if (has_socket(opts))
+			continue;
+		fd = take_named(named, opts_get(opts, "id"), opts_get(opts, "device"));
+		if (fd && opts_add(opts, "fd", fd))
+			return ob_error_set(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+/* Those without a name, and then those whose name is nobody's. */
+static int collect_sources(struct opts *all, const struct opts *sources, const struct opts *named,
+                           struct ob_error *err)
+{
+	int rc = opts_append(all, sources);
+
+	for (size_t i = 0; i < named->count && !rc; i++)
+		rc = opts_add(all, "fd", named->list[i].value);
+	return rc ? ob_error_set(err, rc, "out of memory") : 0;
+}
+
+static int give_in_order(struct plan *plan, const struct opts *sources, struct ob_error *err)
 {
 	unsigned needed = 0, next = 0;
 	int rc;
@@ -91,6 +129,19 @@ int plan_give_sockets(struct plan *plan, const struct opts *sources, struct ob_e
 	return rc;
 }
 
+int plan_give_sockets(struct plan *plan, const struct opts *sources, struct opts *named,
+                      struct ob_error *err)
+{
+	cleanup_opts struct opts all = {0};
+	int rc = give_named(&plan->objects, named, err);
+
+	if (!rc)
+		rc = give_named(&plan->monitors, named, err);
+	if (!rc)
+		rc = collect_sources(&all, sources, named, err);
+	return rc ? rc : give_in_order(plan, &all, err);
+}
+
 static int make_list(struct plan_list *list, struct machine *machine,
                      int (*make)(struct machine *machine, struct opts *opts, struct ob_error *err),
                      struct ob_error *err)
@@ -113,7 +164,7 @@ int plan_make(struct plan *plan, struct machine *machine, struct ob_error *err)
 	return rc;
 }
 
-static void free_list(struct plan_list *list)
+void plan_list_free(struct plan_list *list)
 {
 	for (size_t i = 0; i < list->count; i++)
 		opts_free(&list->items[i].opts);
@@ -123,7 +174,8 @@ static void free_list(struct plan_list *list)
 
 void plan_free(struct plan *plan)
 {
-	free_list(&plan->blocks);
-	free_list(&plan->devices);
-	free_list(&plan->objects);
+	plan_list_free(&plan->blocks);
+	plan_list_free(&plan->devices);
+	plan_list_free(&plan->objects);
+	plan_list_free(&plan->monitors);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the command line asks for, before any of it is made: options for block nodes, devices and
- * objects. Both ways to write a command line end up here, and so mean the same.
+ * What the command line asks for, before any of it is made: options for block nodes, devices,
+ * objects and monitors. All ways to write it, and the configuration file, end up here, and so mean
+ * the same.
  */
 #ifndef CLI_PLAN_H
 #define CLI_PLAN_H
@@ -16,6 +17,7 @@
 struct plan_item {
 	struct opts opts;
 	bool default_socket; /* an object that gets a path by itself if nobody gives it one */
+	bool used;           /* a chardev that a monitor has */
 };
 
 struct plan_list {
@@ -24,7 +26,7 @@ struct plan_list {
 };
 
 struct plan {
-	struct plan_list blocks, devices, objects;
+	struct plan_list blocks, devices, objects, monitors;
 };
 
 /* Moves opts to the end of the list; opts is empty afterwards, even on -ENOMEM. */
@@ -34,16 +36,21 @@ int plan_add(struct plan_list *list, struct opts *opts, bool default_socket);
  * Gives the objects that name no socket one of sources (pairs path=... and fd=..., used up in
  * order), or if there are none, and they may have it, a path made up for them. -EINVAL with a
  * message when the numbers don't match.
+ *
+ * Descriptors in named (pairs NAME=N) go to the object or monitor without a socket that has that id
+ * or serves the device of that id, and are taken out; the rest is used after sources.
  */
-int plan_give_sockets(struct plan *plan, const struct opts *sources, struct ob_error *err);
+int plan_give_sockets(struct plan *plan, const struct opts *sources, struct opts *named,
+                      struct ob_error *err);
 
 /*
- * Makes everything: block nodes first, then devices, then objects, so that all that can go wrong
- * with the former has done so before there is a socket. What was made before an error is the
- * caller's to remove.
+ * Makes everything but monitors: block nodes first, then devices, then objects, so that all that
+ * can go wrong with the former has done so before there is a socket. What was made before an error
+ * is the caller's to remove.
  */
 int plan_make(struct plan *plan, struct machine *machine, struct ob_error *err);
 
+void plan_list_free(struct plan_list *list);
 void plan_free(struct plan *plan);
 
 #endif

@@ -105,23 +105,27 @@ static uint64_t number_from_environment(const char *name)
 	return text && !parse_uint(name, text, 0, INT32_MAX, &number, NULL) ? number : 0;
 }
 
-int process_listen_fds(struct opts *sockets, struct ob_error *err)
+int process_listen_fds(struct opts *named, struct ob_error *err)
 {
 	bool ours = number_from_environment("LISTEN_PID") == (uint64_t)getpid();
 	uint64_t count = ours ? number_from_environment("LISTEN_FDS") : 0;
-	char text[16];
+	const char *names = getenv("LISTEN_FDNAMES");
+	cleanup_free char *left = strdup(names ? names : "");
+	char *at = left, number[16];
+	int rc = left ? 0 : -ENOMEM;
 
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_FDNAMES");
 	if (count > MAX_LISTEN_FDS)
 		return ob_error_set(err, -EINVAL, "LISTEN_FDS is more than %d", MAX_LISTEN_FDS);
-	for (int fd = FIRST_LISTEN_FD; fd < FIRST_LISTEN_FD + (int)count; fd++) {
-		snprintf(text, sizeof(text), "%d", fd);
-		if (opts_add(sockets, "fd", text))
-			return ob_error_set(err, -ENOMEM, "out of memory");
+	for (int fd = FIRST_LISTEN_FD; fd < FIRST_LISTEN_FD + (int)count && !rc; fd++) {
+		const char *name = at ? strsep(&at, ":") : "";
+
+		snprintf(number, sizeof(number), "%d", fd);
+		rc = opts_add(named, name, number);
 	}
-	return 0;
+	return rc ? ob_error_set(err, rc, "out of memory") : 0;
 }
 
 void process_notify(const char *state)

@@ -38,10 +38,11 @@ void process_signals_default(void);
 int process_end_with_parent(pid_t parent, struct ob_error *err);
 
 /*
- * Adds the sockets that systemd passes ($LISTEN_PID and $LISTEN_FDS) to sockets as pairs fd=N, and
- * takes the variables out of the environment. 0, or -EINVAL or -ENOMEM with a message.
+ * Adds the sockets that systemd passes ($LISTEN_PID, $LISTEN_FDS and $LISTEN_FDNAMES) to named as
+ * pairs NAME=N ("" is no name), and takes the variables out of the environment. 0, or -EINVAL or
+ * -ENOMEM with a message.
  */
-int process_listen_fds(struct opts *sockets, struct ob_error *err);
+int process_listen_fds(struct opts *named, struct ob_error *err);
 
 /* Tells the service manager at $NOTIFY_SOCKET, if there is one: "READY=1", "STOPPING=1". */
 void process_notify(const char *state);

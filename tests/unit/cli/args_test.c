@@ -1,72 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a command line is translated into: both forms say the same. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/args.h"
-
-enum { MAX_WORDS = 32 };
-
-static int parse(struct args *args, const char *line, struct ob_error *err)
-{
-	static char text[1024];
-	char *argv[MAX_WORDS] = {"outboard"};
-	int argc = 1;
-
-	snprintf(text, sizeof(text), "%s", line);
-	for (char *word = strtok(text, " "); word; word = strtok(NULL, " "))
-		argv[argc++] = word;
-	return args_parse(args, argc, argv, err);
-}
-
-static void append(char *out, size_t room, const char *text)
-{
-	size_t used = strlen(out);
-
-	snprintf(out + used, room - used, "%s", text);
-}
-
-static void append_list(char *out, size_t room, const char *name, const struct plan_list *list)
-{
-	for (size_t i = 0; i < list->count; i++) {
-		const struct opts *opts = &list->items[i].opts;
-
-		append(out, room, name);
-		for (size_t j = 0; j < opts->count; j++) {
-			append(out, room, j ? "," : " ");
-			append(out, room, opts->list[j].key);
-			append(out, room, "=");
-			append(out, room, opts->list[j].value);
-		}
-		append(out, room, "\n");
-	}
-}
-
-/* The plan in print, with the sockets given out. */
-static const char *plan_of(const char *line)
-{
-	static char out[4096];
-	struct args args;
-	struct ob_error err = {0};
-
-	out[0] = '\0';
-	if (parse(&args, line, &err) || plan_give_sockets(&args.plan, &args.sockets, &err))
-		fail_msg("%s: %s", line, err.message);
-	append_list(out, sizeof(out), "blockdev", &args.plan.blocks);
-	append_list(out, sizeof(out), "device", &args.plan.devices);
-	append_list(out, sizeof(out), "object", &args.plan.objects);
-	args_free(&args);
-	return out;
-}
+#include "kit.h"
 
 static void a_file(void **state)
 {

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line of QEMU's remote machine, and what a process does in the background."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Run, Start
+from outboard import BIN, LIMIT, wait_until
+from vfio_user import REGION_CONFIG, Client
+
+SERVER = "x-vfio-user-server"
+REMOTE = "-machine x-remote,vfio-user=on,auto-shutdown=off -nodefaults -no-user-config"
+
+
+ACCEPTED = [
+    f"{REMOTE} -nographic -device edu,id=d0 -object {SERVER},id=s0,type=unix,path=s,device=d0",
+    f"{REMOTE} -display none --device=edu,id=d0 --object {SERVER},id=s0,type=unix,path=s,device=d0",
+    "-M x-remote,auto-shutdown=off -monitor none -serial none -vga none -m 256 -smp 2 -cpu host"
+    " -name guest=vm1,debug-threads=on -msg timestamp=on -device {'driver':'edu','id':'d0'}"
+    f" -object {{'qom-type':'{SERVER}','id':'s0','device':'d0',"
+    "'socket':{'type':'unix','path':'s'}}",
+    "-drive if=none,id=b0,file=disk.img,format=raw,cache=none,aio=native"
+    f" -device nvme,id=d0,drive=b0 -object {SERVER},id=s0,path=s,device=d0",
+    "-blockdev {'driver':'file','node-name':'b0','filename':'disk.img','cache':{'direct':true}}"
+    f" -device nvme,id=d0,drive=b0 -object {SERVER},id=s0,path=s,device=d0",
+]
+
+
+@pytest.mark.parametrize("line", ACCEPTED)
+def test_serves(outboard: Start, folder: Path, line: str) -> None:
+    (folder / "disk.img").write_bytes(bytes(1 << 20))
+    process = outboard(*line.replace("'", '"').split())
+    with Client(folder / "s") as client:
+        assert client.read(REGION_CONFIG, 0, 2) != b"\xff\xff"
+    assert process.stop() == 0
+
+
+def test_options_without_effect_are_said(outboard: Start) -> None:
+    process = outboard("edu", "socket=s", "-machine", "x-remote,auto-shutdown=off", "-m", "1G")
+    assert "-m has no effect: memory" in process.errors()
+
+
+NOT_OURS = [
+    ("edu -kernel bzImage", ("-kernel bzImage", "no guest")),
+    ("edu -m 1G", ("-m", "client")),
+    ("edu -netdev user,id=n", ("-netdev", "network")),
+    ("edu -vnc :1", ("-vnc", "display")),
+    ("edu -monitor stdio", ("-monitor stdio", "human-monitor-command")),
+    ("edu -machine q35", ("'q35'", "x-remote")),
+    ("edu -hda x.img", ("-hda", "-blockdev")),
+    ("edu -sandbox on", ("-sandbox", "service manager")),
+    ("edu -S", ("-S", "-qmp")),
+    ("edu -daemonize --run true", ("-daemonize", "--run")),
+    ("edu -pidfile nowhere/p", ("nowhere/p",)),
+    ("edu -D nowhere/l", ("nowhere/l",)),
+    ("-device {'driver':'edu'", ("JSON",)),
+    ("-device {'driver':['edu','nvme']}", ("driver",)),
+    ("-c nothing.conf", ("nothing.conf", "No such file")),
+    (f"-device edu,id=d0 -object {SERVER},id=s,device=d0", ("'s'", "socket", "path=")),
+    (f"-device edu,id=d0 -object {SERVER},id=s,path=s", ("'s'", "device=")),
+]
+
+
+@pytest.mark.parametrize("line, said", NOT_OURS)
+def test_refused(run: Run, folder: Path, line: str, said: tuple[str, ...]) -> None:
+    result = run(*line.replace("'", '"').split() if "{" in line else line.split())
+    assert result.returncode == 1
+    (message,) = result.stderr.splitlines()
+    for part in said:
+        assert part in message
+    assert sorted(path.name for path in folder.iterdir()) == ["run"]
+
+
+@pytest.mark.parametrize("machine, ends", [
+    ("-machine x-remote", True),
+    ("-machine x-remote,auto-shutdown=off", False),
+    ("-machine auto-shutdown=on", True),
+    ("", False),
+])  # fmt: skip
+def test_auto_shutdown(outboard: Start, folder: Path, machine: str, ends: bool) -> None:
+    process = outboard("edu", "socket=a", "--", "edu", "socket=b", *machine.split())
+    first, second = Client(folder / "a"), Client(folder / "b")
+    first.close()
+    Client(folder / "a").close()
+    assert second.read(REGION_CONFIG, 0, 2)
+    assert process.process.poll() is None
+    second.close()
+    if ends:
+        assert process.wait() == 0
+    else:
+        Client(folder / "b").close()
+        assert process.stop() == 0
+
+
+def test_trace_is_for_what_matches(outboard: Start, folder: Path) -> None:
+    words = ("edu", "id=a", "socket=a", "--", "edu", "id=b", "socket=b")
+    process = outboard(*words, "-trace", "a*")
+    for name in ("b", "a"):
+        with Client(folder / name) as client:
+            client.reset()
+        process.wait_log(f"{name}-server: client disconnected")
+    traced = {line for line in process.errors().splitlines() if "trace: " in line}
+    assert "outboard: trace: a-server: DEVICE_RESET (13): 0 bytes, 0 descriptors" in traced
+    assert "outboard: trace: a: is reset" in traced
+    assert all("trace: a" in line for line in traced)
+
+
+def test_helps(run: Run) -> None:
+    assert "auto-shutdown=" in run("-machine", "help").stdout
+    assert "-trace PATTERN" in run("-trace", "help").stdout
+
+
+class Background:
+    """A process that was started with -daemonize. It is nobody's child, so ended by its number."""
+
+    def __init__(self, folder: Path, env: dict[str, str], *words: str) -> None:
+        self.result = subprocess.run(
+            [str(BIN), *words, "-daemonize", "-pidfile", "pid"],
+            cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT, check=False,
+        )  # fmt: skip
+        self.pid_file = folder / "pid"
+        self.pid = int(self.pid_file.read_text()) if self.result.returncode == 0 else 0
+
+    def runs(self) -> bool:
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            return False
+        return state != "Z"
+
+    def stop(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+        wait_until(lambda: not self.runs())
+
+
+def test_daemonize(folder: Path, environment: dict[str, str]) -> None:
+    process = Background(folder, environment, "edu", "socket=s", "-D", "log")
+    assert process.result.returncode == 0, process.result.stderr
+    # Nothing has to be waited for: clients can connect when the command has ended.
+    Client(folder / "s").close()
+    assert "vfio-user-pci" in process.result.stdout
+    assert os.getsid(process.pid) == process.pid
+    for fd in range(3):
+        assert os.readlink(f"/proc/{process.pid}/fd/{fd}") == "/dev/null"
+    assert process.runs()
+    process.stop()
+    wait_until(lambda: not process.pid_file.exists())
+    assert not (folder / "s").exists()
+    assert "client connected" in (folder / "log").read_text()
+
+
+def test_daemonize_tells_what_is_wrong(folder: Path, environment: dict[str, str]) -> None:
+    process = Background(folder, environment, "nvme", "nothing.img", "socket=s", "-D", "log")
+    assert process.result.returncode == 1
+    assert "nothing.img" in process.result.stderr
+    assert "nothing.img" in (folder / "log").read_text()
+    assert not process.pid_file.exists()
+    assert not (folder / "s").exists()
+
+
+def test_pid_file_is_for_one(outboard: Start, run: Run, folder: Path) -> None:
+    (folder / "pid").write_text("a longer line of somebody who is gone\n")
+    process = outboard("edu", "socket=s", "-pidfile", "pid")
+    assert (folder / "pid").read_text() == f"{process.pid}\n"
+    result = run("edu", "socket=t", "-pidfile", "pid")
+    assert result.returncode == 1
+    assert "-pidfile pid: another process has it" in result.stderr
+    assert (folder / "pid").read_text() == f"{process.pid}\n"
+    assert process.stop() == 0
+    assert not (folder / "pid").exists()
+
+
+def test_log_file_is_appended_to(outboard: Start, folder: Path) -> None:
+    (folder / "log").write_text("before\n")
+    process = outboard("edu", "socket=s", "-D", "log", "-msg", "timestamp=on")
+    Client(folder / "s").close()
+    wait_until(lambda: "client connected" in (folder / "log").read_text())
+    assert process.stop() == 0
+    first, second = (folder / "log").read_text().splitlines()[:2]
+    assert first == "before"
+    assert second.startswith("20")
+    assert process.errors() == ""
+
+
+CONFIG = """
+# Two disks.
+[blockdev "b0"]
+  driver = "mem"
+  size = "1M"
+[device "d0"]
+  driver = "nvme"
+  drive = "b0"
+[object "s0"]
+  qom-type = "x-vfio-user-server"
+  path = "a"
+  device = "d0"
+
+[nvme "d1"]          # the short form
+  size = 1M
+  socket = b
+"""
+
+
+@pytest.mark.parametrize("option", ["-c", "--config", "-readconfig"])
+def test_configuration_file(outboard: Start, folder: Path, option: str) -> None:
+    (folder / "x.conf").write_text(CONFIG)
+    process = outboard(option, "x.conf", "edu", "socket=c")
+    for name in "abc":
+        Client(folder / name).close()
+    assert process.stop() == 0
+
+
+def test_configuration_file_errors_name_the_line(run: Run, folder: Path) -> None:
+    (folder / "x.conf").write_text(CONFIG.replace("socket = b", "sockt = b"))
+    result = run("-c", "x.conf")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "outboard: error: x.conf:14: unknown property 'sockt' for nvme: did you mean 'socket'?\n"
+    )
+
+
+def listener(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(path))
+    sock.listen()
+    return sock
+
+
+def test_inherited_sockets_go_by_name(folder: Path, environment: dict[str, str]) -> None:
+    """As a service manager starts it, with -daemonize in between."""
+    with listener(folder / "keep-1") as one, listener(folder / "keep-2") as two:
+        script = (
+            "exec 3<&%d 4<&%d; LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=second:d0 exec %s "
+            "nvme size=1M id=d0 -- edu id=second -daemonize -pidfile pid"
+        ) % (one.fileno(), two.fileno(), BIN)
+        subprocess.run(
+            ["bash", "-c", script], cwd=folder, env=environment, check=True, timeout=LIMIT,
+            pass_fds=[one.fileno(), two.fileno()], stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+    pid = int((folder / "pid").read_text())
+    try:
+        ids = {}
+        for name in ("keep-1", "keep-2"):
+            with Client(folder / name) as client:
+                ids[name] = client.read(REGION_CONFIG, 0, 2)
+        assert ids["keep-1"] == (0x1234).to_bytes(2, "little")
+        assert ids["keep-2"] != ids["keep-1"]
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not (folder / "pid").exists())
