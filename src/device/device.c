@@ -81,6 +81,7 @@ static int make_pci(struct ob_dev *dev, struct ob_error *err)
 static void dispose(struct ob_dev *dev)
 {
 	ob_task_cancel(&dev->quiet_task);
+	device_bus_remove(dev);
 	device_doorbells_free(dev);
 	device_memory_free(dev);
 	if (dev->props) {

@@ -3,6 +3,7 @@
 #ifndef DEVICE_INTERNAL_H
 #define DEVICE_INTERNAL_H
 
+#include "bus.h"
 #include "device.h"
 
 struct device_doorbell;
@@ -13,6 +14,15 @@ struct device_memory {
 	uint64_t size;
 	int fd;     /* -1: it can't be given to clients */
 	bool given; /* a client has it, or had */
+};
+
+/* A device's place on a bus, and its DMA there that waits for the loop. */
+struct device_port {
+	struct list link;
+	struct device_bus *on; /* NULL: it is on none */
+	struct dma_bus bus;
+	struct ob_dma_op *first, *last, *moving;
+	struct ob_task step;
 };
 
 struct ob_dev {
@@ -27,6 +37,7 @@ struct ob_dev {
 	struct device_memory memory[PCI_BARS]; /* of BARs with OB_BAR_RAM or a shared area */
 	struct device_doorbell *doorbells;     /* one for each of the layout's */
 
+	struct device_port port;
 	void *attached; /* see device_attach() */
 	void (*attached_free)(void *attached);
 	char failure[128]; /* what the model said: see ob_dev_failed() */

@@ -52,6 +52,23 @@ static void ring_remove(struct ob_dma_op *op)
 	op->next = op->prev = NULL;
 }
 
+/* Bytes from address on that lie on the bus, up to the next map; 0: none. The rare way. */
+static uint64_t find_on_bus(const struct dma_space *space, uint64_t address, uint64_t length,
+                            unsigned want)
+{
+	unsigned before, next;
+	uint64_t piece;
+
+	if (!space->bus)
+		return 0;
+	piece = space->bus->find(space->bus, address, length, want);
+	before = dma_search(space, address);
+	next = before == space->count ? 0 : before + 1;
+	if (piece && next < space->count && space->starts[next] - address < piece)
+		piece = space->starts[next] - address;
+	return piece;
+}
+
 int dma_survey(struct dma_space *space, uint64_t address, uint64_t length, unsigned want,
                bool *direct)
 {
@@ -60,28 +77,40 @@ int dma_survey(struct dma_space *space, uint64_t address, uint64_t length, unsig
 		return -EFAULT;
 	while (length > 0) {
 		const struct dma_map *map = dma_find(space, address);
-		uint64_t piece;
+		uint64_t piece = map ? dma_piece(map, address, length)
+		                     : find_on_bus(space, address, length, want);
 
-		if (!map || !(map->prot & want))
+		if (!piece || (map && !(map->prot & want)))
 			return -EFAULT;
-		if (map->kind == DMA_REMOTE && !space->remote)
+		if (map && map->kind == DMA_REMOTE && !space->remote)
 			return -EFAULT;
-		if (map->kind != DMA_DIRECT)
+		if (!map || map->kind != DMA_DIRECT)
 			*direct = false;
-		piece = dma_piece(map, address, length);
 		address += piece;
 		length -= piece;
 	}
 	return 0;
 }
 
-/* Moves op->piece bytes, all of them in map. 0, -EINPROGRESS or -errno. */
+static int start_piece(struct dma_remote *remote, struct ob_dma_op *op, enum dma_op_state state)
+{
+	size_t whole = op->piece;
+	int rc = remote->start(remote, op);
+
+	assert(op->piece > 0 && op->piece <= whole);
+	if (rc == -EINPROGRESS)
+		op->state = (uint8_t)state;
+	return rc;
+}
+
+/* Moves op->piece bytes, all of them in map (NULL: on the bus). 0, -EINPROGRESS or -errno. */
 static int move_piece(struct dma_space *space, struct dma_map *map, struct ob_dma_op *op)
 {
 	uint64_t address = op->address + op->transferred;
 	uint8_t *buffer = (uint8_t *)op->buffer + op->transferred;
-	size_t whole = op->piece;
-	int rc;
+
+	if (!map)
+		return start_piece(&space->bus->at, op, DMA_OP_ON_BUS);
 
 	switch (map->kind) {
 	case DMA_DIRECT:
@@ -93,15 +122,13 @@ static int move_piece(struct dma_space *space, struct dma_map *map, struct ob_dm
 	default:
 		if (!space->remote)
 			return -EFAULT;
-		rc = space->remote->start(space->remote, op);
-		assert(op->piece > 0 && op->piece <= whole);
-		return rc;
+		return start_piece(space->remote, op, DMA_OP_UNDER_WAY);
 	}
 }
 
-static void piece_moved(struct dma_space *space, struct ob_dma_op *op)
+static void piece_moved(struct dma_space *space, struct ob_dma_op *op, bool on_bus)
 {
-	if (op->write)
+	if (op->write && !on_bus)
 		dma_wrote(space, op->address + op->transferred, op->piece);
 	op->transferred += op->piece;
 }
@@ -114,15 +141,17 @@ static int advance(struct dma_space *space, struct ob_dma_op *op)
 	while (op->transferred < op->length) {
 		uint64_t address = op->address + op->transferred;
 		struct dma_map *map = dma_find(space, address);
+		size_t rest = op->length - op->transferred;
 		int rc;
 
-		if (!map || !(map->prot & want))
+		op->piece = map ? (size_t)dma_piece(map, address, rest)
+		                : (size_t)find_on_bus(space, address, rest, want);
+		if (!op->piece || (map && !(map->prot & want)))
 			return -EFAULT;
-		op->piece = (size_t)dma_piece(map, address, op->length - op->transferred);
 		rc = move_piece(space, map, op);
 		if (rc != 0)
 			return rc;
-		piece_moved(space, op);
+		piece_moved(space, op, !map);
 	}
 	return 0;
 }
@@ -145,10 +174,8 @@ static int transfer(struct dma_space *space, uint64_t address, void *buffer, siz
 	op->transferred = 0;
 	op->write = write;
 	rc = advance(space, op);
-	if (rc == -EINPROGRESS) {
-		op->state = DMA_OP_UNDER_WAY;
+	if (rc == -EINPROGRESS)
 		ring_add(&space->under_way, op);
-	}
 	return rc;
 }
 
@@ -192,10 +219,10 @@ void *dma_direct(struct dma_space *space, uint64_t address, size_t length, enum 
 
 void dma_op_finish(struct dma_space *space, struct ob_dma_op *op, int status)
 {
-	if (op->state != DMA_OP_UNDER_WAY)
+	if (op->state != DMA_OP_UNDER_WAY && op->state != DMA_OP_ON_BUS)
 		return;
 	if (status == 0) {
-		piece_moved(space, op);
+		piece_moved(space, op, op->state == DMA_OP_ON_BUS);
 		status = advance(space, op);
 		if (status == -EINPROGRESS)
 			return;
@@ -205,16 +232,24 @@ void dma_op_finish(struct dma_space *space, struct ob_dma_op *op, int status)
 	op->done(op, status);
 }
 
+/* Who has the piece under way; NULL: nobody any more. */
+static struct dma_remote *holder_of(const struct dma_space *space, const struct ob_dma_op *op)
+{
+	if (op->state == DMA_OP_ON_BUS)
+		return &space->bus->at;
+	return op->state == DMA_OP_UNDER_WAY ? space->remote : NULL;
+}
+
 void dma_cancel(struct dma_space *space, struct ob_dma_op *op)
 {
-	bool at_remote = op->state == DMA_OP_UNDER_WAY;
+	struct dma_remote *holder = holder_of(space, op);
 
 	if (op->state == DMA_OP_IDLE)
 		return;
 	ring_remove(op);
 	op->state = DMA_OP_IDLE;
-	if (at_remote)
-		space->remote->cancel(space->remote, op);
+	if (holder)
+		holder->cancel(holder, op);
 }
 
 /*
@@ -252,7 +287,7 @@ void dma_fault_ops(struct dma_space *space, uint64_t address, uint64_t last)
 
 		next = op->next;
 		if (begin <= last && end >= address)
-			leave_remote(space, space->remote, op, DMA_OP_FAULTED);
+			leave_remote(space, holder_of(space, op), op, DMA_OP_FAULTED);
 	}
 	call_ending(space);
 }
@@ -260,12 +295,21 @@ void dma_fault_ops(struct dma_space *space, uint64_t address, uint64_t last)
 void dma_set_remote(struct dma_space *space, struct dma_remote *remote)
 {
 	struct dma_remote *old = space->remote;
+	struct ob_dma_op *op, *next;
 
 	if (remote == old)
 		return;
 	/* First, so that what the callbacks begin does not go to the old one. */
 	space->remote = remote;
-	while (space->under_way.next != &space->under_way)
-		leave_remote(space, old, space->under_way.next, DMA_OP_CANCELED);
+	for (op = space->under_way.next; op != &space->under_way; op = next) {
+		next = op->next;
+		if (op->state == DMA_OP_UNDER_WAY)
+			leave_remote(space, old, op, DMA_OP_CANCELED);
+	}
 	call_ending(space);
+}
+
+void dma_set_bus(struct dma_space *space, struct dma_bus *bus)
+{
+	space->bus = bus;
 }

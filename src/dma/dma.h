@@ -47,6 +47,17 @@ struct dma_remote {
 };
 
 /*
+ * The bus that the device sits on: where an address leads that the client has not mapped. find()
+ * says how many bytes from address on, at most length, lie together there and can be accessed as
+ * want (enum dma_prot) says; 0: none. at is asked for such pieces, as a remote; it may find that
+ * what was there is gone (-EFAULT). What it moves is not the client's memory and is not logged.
+ */
+struct dma_bus {
+	uint64_t (*find)(struct dma_bus *bus, uint64_t address, uint64_t length, unsigned want);
+	struct dma_remote at;
+};
+
+/*
  * done is called from within the dma_unpin() that gave the last pin back, as the last thing that it
  * does: the map is gone by then, and done may call anything of this header. A caller that is not
  * prepared for that position defers its work to the loop.
@@ -106,6 +117,9 @@ void dma_set_listener(struct dma_space *space, struct dma_listener *listener);
  */
 void dma_set_remote(struct dma_space *space, struct dma_remote *remote);
 
+/* Puts the device on a bus, or with NULL takes it off: no operation is under way there then. */
+void dma_set_bus(struct dma_space *space, struct dma_bus *bus);
+
 /*
  * Adds a map. fd is -1 for memory that is reached by messages. Takes fd over on success only (and
  * closes it then, unless it is needed further). Nothing needs to be aligned to pages. A descriptor
@@ -155,7 +169,8 @@ unsigned dma_fd_count(const struct dma_space *space);
 bool dma_map_at(const struct dma_space *space, unsigned index, struct dma_map_info *info);
 
 /*
- * As ob_dma_read() and so on say in outboard/dma.h. Without a remote, memory that is reached by
+ * As ob_dma_read() and so on say in outboard/dma.h. What is not mapped is looked for on the bus, if
+ * there is one; it is never direct. Without a remote, memory that is reached by
  * messages counts as not mapped (-EFAULT); memory by descriptor works.
  */
 int dma_read(struct dma_space *space, uint64_t address, void *buffer, size_t length,

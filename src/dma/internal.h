@@ -32,14 +32,24 @@ struct dma_map {
 	struct dma_waiter *waiter;
 };
 
-/* Of an operation. In the two last ones, done is about to be called. */
-enum dma_op_state { DMA_OP_IDLE, DMA_OP_UNDER_WAY, DMA_OP_FAULTED, DMA_OP_CANCELED };
+/*
+ * Of an operation: with the remote, or on the bus. In the two last ones, done is about to be
+ * called.
+ */
+enum dma_op_state {
+	DMA_OP_IDLE,
+	DMA_OP_UNDER_WAY,
+	DMA_OP_ON_BUS,
+	DMA_OP_FAULTED,
+	DMA_OP_CANCELED,
+};
 
 struct dma_log;
 
 struct dma_space {
 	struct dma_map *last; /* the last hit */
 	struct dma_remote *remote;
+	struct dma_bus *bus;
 
 	/*
 	 * Sorted by address. The addresses stand apart from the maps, so that a search touches few

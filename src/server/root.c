@@ -16,6 +16,7 @@ struct root *root_new(const char *id, bool own)
 		return NULL;
 	list_init(&root->link);
 	list_init(&root->members);
+	device_bus_init(&root->bus);
 	snprintf(root->id, sizeof(root->id), "%s", id);
 	root->own = own;
 	return root;
@@ -117,6 +118,7 @@ static void tell_slot(const struct root *root, unsigned slot)
 void root_attach(struct root_member *member, struct ob_dev *dev)
 {
 	member->dev = dev;
+	device_bus_add(&member->root->bus, dev);
 	tell_slot(member->root, member->slot);
 }
 
@@ -127,6 +129,8 @@ void root_leave(struct root_member *member)
 	if (!root)
 		return;
 	list_remove(&member->link);
+	if (member->dev)
+		device_bus_remove(member->dev);
 	root->functions[member->slot] &= (uint8_t) ~(1u << member->function);
 	root->count--;
 	tell_slot(root, member->slot);

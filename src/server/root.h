@@ -3,8 +3,9 @@
  * An isolated PCI root: the bus of one VM's devices. Roots share nothing with each other, so that
  * no device can reach what belongs to another root's.
  *
- * Memory and interrupts are the client's of each device; what a root holds is who belongs together,
- * and the slots of its bus, each with eight functions. A root that was made for a device that named
+ * Interrupts, and memory that a device reaches by DMA, are those of the device's own client; what a
+ * root adds is the memory space of its devices' BARs, in which they reach each other, and the slots
+ * of its bus, each with eight functions. A root that was made for a device that named
  * none is that device's own, and goes with it.
  */
 #ifndef SERVER_ROOT_H
@@ -14,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "device/bus.h"
 #include "device/device.h"
 #include "names.h"
 #include "outboard/error.h"
@@ -27,6 +29,7 @@ struct root {
 	char id[ID_MAX + 1];
 	bool own; /* made for one device, and has that device's id */
 	struct list members;
+	struct device_bus bus;         /* their memory space */
 	unsigned count;                /* of places taken */
 	uint8_t functions[ROOT_SLOTS]; /* bit n of each: function n is taken */
 };

@@ -172,6 +172,8 @@ void stage_begin(struct stage *stage, const char *model, const char *options)
 	if (!stage->dev)
 		fprintf(stderr, "%s\n", err.message);
 	must(stage->dev && !opts.count);
+	device_bus_init(&stage->bus);
+	device_bus_add(&stage->bus, stage->dev);
 }
 
 void stage_end(struct stage *stage)

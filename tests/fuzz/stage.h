@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "block/block.h"
+#include "device/bus.h"
 #include "device/device.h"
 #include "input.h"
 #include "loop/loop.h"
@@ -61,6 +62,7 @@ struct stage {
 	struct log log;
 	struct ob_loop *loop;
 	struct ob_dev *dev;
+	struct device_bus bus;    /* so that the device can reach its own BARs */
 	struct stage_drive drive; /* "d0": does as it is told */
 	struct ob_block *mem;     /* "m0": the driver mem */
 	int fds[STAGE_FDS];       /* -1: not made yet */
