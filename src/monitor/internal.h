@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the parts of the monitor know of each other; others include monitor.h. */
+#ifndef MONITOR_INTERNAL_H
+#define MONITOR_INTERNAL_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/fd.h"
+#include "base/list.h"
+#include "channel.h"
+#include "framer.h"
+#include "monitor.h"
+#include "schema.h"
+#include "server/listener.h"
+#include "text.h"
+
+enum {
+	MAX_UNSENT = 64 * 1024,         /* with more, no further command is read */
+	MAX_UNSENT_EVENTS = 256 * 1024, /* with more, events are dropped */
+};
+
+struct monitors {
+	struct monitors_env env;
+	struct log log; /* of what clients cause */
+	struct list list;
+	struct machine_listener listener;
+	bool shutting_down;
+};
+
+struct monitor {
+	struct list link;
+	struct monitors *set;
+	char id[64];
+	bool pretty;
+
+	struct listener *listener; /* NULL: there is one client, and no other after it */
+	struct loop_fd acceptable;
+	struct ob_timer accept_retry;
+
+	/* The client; NULL: there is none, and nothing below counts. */
+	struct channel *channel;
+	struct framer framer;
+	bool negotiated;
+	uint64_t events_dropped;
+
+	/* A command whose reply is to come. */
+	bool busy, has_busy_id;
+	struct json_object *busy_id; /* NULL is an id too */
+	struct machine_waiter stopped;
+};
+
+/* Sends a value to the client. */
+void monitor_send(struct monitor *monitor, struct json_object *value);
+
+/* The command that returned -EINPROGRESS has ended well. */
+void monitor_finish(struct monitor *monitor);
+
+/* What is sent to a new client. This and all replies are the caller's to put. */
+struct json_object *qmp_greeting(void);
+
+/* Carries out what a client sent, a JSON object. NULL: the reply is to come. */
+struct json_object *qmp_dispatch(struct monitor *monitor, struct json_object *request);
+
+/* The reply that was to come. */
+struct json_object *qmp_finish(struct monitor *monitor);
+
+/* {"error": ...} without an id. class NULL: GenericError. */
+struct json_object *qmp_error_reply(const char *class, const char *text);
+
+/* Tells all clients that have negotiated. data (may be NULL) is put. */
+void monitors_event(struct monitors *monitors, const char *name, struct json_object *data);
+
+/* VersionInfo, and a list of PciInfo. */
+struct json_object *qmp_version(void);
+struct json_object *qmp_pci(const struct machine *machine);
+
+/* Turns what happens in the machine into events. */
+void events_listen(struct monitors *monitors);
+
+/* Runs a command line of the monitor for people; what it prints is added to out. */
+void hmp_run(struct monitors *monitors, const char *line, struct text *out);
+
+/* Members of objects that are being made. A string that is NULL adds nothing. */
+static inline void put_str(struct json_object *object, const char *key, const char *value)
+{
+	if (value)
+		json_object_object_add(object, key, json_object_new_string(value));
+}
+
+static inline void put_int(struct json_object *object, const char *key, uint64_t value)
+{
+	json_object_object_add(object, key, json_object_new_uint64(value));
+}
+
+static inline void put_bool(struct json_object *object, const char *key, bool value)
+{
+	json_object_object_add(object, key, json_object_new_boolean(value));
+}
+
+/* Arguments that have been checked: NULL, 0 or false where there is none. */
+static inline const char *get_str(struct json_object *args, const char *key)
+{
+	return json_object_get_string(json_object_object_get(args, key));
+}
+
+static inline bool get_bool(struct json_object *args, const char *key)
+{
+	return json_object_get_boolean(json_object_object_get(args, key));
+}
+
+#endif
