@@ -115,9 +115,18 @@ static void measure(struct nvme *nvme, uint64_t count, uint64_t idle_ms, uint64_
 	       nvme_doorbells_name(nvme->doorbells));
 }
 
+/* By the driver's own names: the last one is that of doorbells by message. */
+static enum nvme_doorbells doorbells_named(const char *name)
+{
+	for (unsigned way = NVME_DOORBELLS_AUTO; way <= NVME_DOORBELLS_MESSAGE; way++) {
+		if (!strcmp(name, nvme_doorbells_name((enum nvme_doorbells)way)))
+			return (enum nvme_doorbells)way;
+	}
+	fail(name, EINVAL);
+}
+
 int main(int argc, char **argv)
 {
-	static const char *const names[] = {"auto", "mmap", "shadow", "eventfd", "message"};
 	struct nvme_config config = {.queues = 1, .depth = 1, .slot_size = 4096, .nsid = 1};
 	uint64_t count = 5, idle_ms = 1000, server = 0, client_cpu = CLIENT_CPU;
 	const char *doorbells = "auto";
@@ -132,10 +141,7 @@ int main(int argc, char **argv)
 
 	if (!path || !count || count > MAX_COUNT || !idle_ms)
 		fail("socket, count and idle-ms", EINVAL);
-	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (!strcmp(doorbells, names[i]))
-			config.doorbells = (enum nvme_doorbells)i;
-	}
+	config.doorbells = doorbells_named(doorbells);
 	pin(client_cpu);
 	if (ob_client_connect(path, NULL, &client, &err) ||
 	    nvme_open(client, &config, &nvme, &err)) {

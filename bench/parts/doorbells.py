@@ -13,6 +13,7 @@ TITLE = "Doorbells"
 
 WAYS = {
     "mmap": "mapped page",
+    "mmap-shadow": "shadow, and mapped page",
     "shadow": "shadow, and messages",
     "eventfd": "shadow, and an eventfd",
     "message": "messages",
@@ -24,10 +25,15 @@ def never_polls() -> list[str]:
     return ["poll=off"] if has_property("nvme", "poll") else ["poll-max-us=0"]
 
 
+def words_for(way: str) -> list[str]:
+    """What a disk has to be told to offer this way."""
+    if way.startswith("mmap"):
+        return ["mmap-doorbells=on"] if has_property("nvme", "mmap-doorbells") else []
+    return ["ioeventfds=on"] if way == "eventfd" else []
+
+
 def one(bench: Bench, way: str, polls: bool, depth: int) -> dict[str, float]:
-    words = ["nvme", "null=on", "read-zeroes=off", "size=1G"]
-    if way == "eventfd":
-        words.append("ioeventfds=on")
+    words = ["nvme", "null=on", "read-zeroes=off", "size=1G", *words_for(way)]
     if not polls:
         words += never_polls()
     with serve(*words) as (_, socket):
@@ -45,7 +51,7 @@ def measure(bench: Bench) -> list[Row]:
     for way in WAYS:
         for polls in (True, False):
             # A mapped page wakes nobody: who does not look does not see.
-            if way == "mmap" and not polls:
+            if way.startswith("mmap") and not polls:
                 continue
             for depth in DEPTHS:
                 probes[f"{way}, polls {polls}, depth {depth}"] = (

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from ..programs import Bench, Missing, column, program, serve
 from ..results import Beside, Row, at_most, median
-from .doorbells import WAYS
+from .doorbells import WAYS, words_for
 
 TITLE = "Idle"
 
 
 def one(bench: Bench, way: str) -> dict[str, float]:
-    words = ["ioeventfds=on"] if way == "eventfd" else []
-    with serve("nvme", "null=on", *words) as (server, socket):
+    with serve("nvme", "null=on", *words_for(way)) as (server, socket):
         result = program(
             "ours_idle",
             socket,
@@ -45,18 +44,18 @@ def measure(bench: Bench) -> list[Row]:
         via = "eventfd" if way == "eventfd" else "socket"
         beside = []
         # A page that wakes nobody is looked at now and then, which is no wake-up.
-        if f"floor {via}" in found and way != "mmap":
+        if f"floor {via}" in found and not way.startswith("mmap"):
             floor = column(found[f"floor {via}"], "first")
             beside = [Beside(f"waking a process by {via}", floor)]
         values = column(found[way], "first")
         rows.append(Row(f"first command after a second, doorbell by {way}", "ns", values, beside))
     for way in ways:
-        beside = [Beside("once", [1.0], at_most(1))] if way != "mmap" else []
+        beside = [Beside("once", [1.0], at_most(1))] if not way.startswith("mmap") else []
         values = column(found[way], "sleeps_per_command")
         rows.append(Row(f"wake-ups for that command, doorbell by {way}", "", values, beside))
     for way in ways:
         # Of a second: 0.1 % is what a process that does nothing is allowed to cost.
         used = [value / 1e9 * 100 for value in column(found[way], "idle_cpu_ns_per_second")]
-        beside = [Beside("0.1 %", [0.1], at_most(1))] if way != "mmap" else []
+        beside = [Beside("0.1 %", [0.1], at_most(1))] if not way.startswith("mmap") else []
         rows.append(Row(f"processor time while idle, doorbell by {way}", "%", used, beside))
     return rows

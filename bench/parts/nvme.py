@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..programs import Bench, column, nvme_io, program, serve
+from ..programs import Bench, Missing, column, has_property, nvme_io, program, serve
 from ..results import Beside, Row, Target, at_least, at_most
 
 TITLE = "NVMe: disks in memory"
@@ -55,6 +55,15 @@ def load(bench: Bench, socket: Path, block: str, kind: str, queues: int, depth: 
     return nvme_io(socket, *KINDS[kind], *options)
 
 
+def mapped(bench: Bench, depth: int) -> dict:
+    """Doorbells in a page that the client maps, and a server that always looks, as SPDK's does."""
+    if not has_property("nvme", "mmap-doorbells"):
+        raise Missing("this outboard does not offer its doorbells' page")
+    with serve("nvme", *DISKS["null"], "mmap-doorbells=on", "poll=on") as (_, socket):
+        words = ["--doorbells=mmap", f"--depth={depth}", f"--time={bench.seconds(0.2)}", "--random"]
+        return nvme_io(socket, *words)
+
+
 def floors(bench: Bench) -> dict:
     probes = {"ping-pong": lambda: program("floor_pingpong", count=bench.count(1000000))}
     for block, size in BLOCKS.items():
@@ -80,6 +89,8 @@ def measure(bench: Bench) -> list[Row]:
             probes[key(disk, block, kind, queues, depth)] = (
                 lambda d=disk, b=block, k=kind, q=queues, n=depth: load(bench, sockets[d], b, k, q, n)
             )
+        for depth in (1, 128):
+            probes[f"mapped, depth {depth}"] = lambda d=depth: mapped(bench, d)
         found = bench.collect(probes)
     bench.note("SPDK: its published figures for a machine of the same kind, not measured here")
     return [*compared(found), *matrix(bench, found)]
@@ -87,13 +98,22 @@ def measure(bench: Bench) -> list[Row]:
 
 def compared(found: dict) -> list[Row]:
     rows = []
-    results = found.get(key("null", "4 KiB", "read", 1, 1))
-    if results and "ping-pong" in found:
-        floor = column(found["ping-pong"], "round_trip_ns")
-        beside = [Beside("memory ping-pong", floor, at_most(3))]
-        times = [1e9 / result["iops"] for result in results]
-        beside.append(Beside("SPDK (published)", [1e9 / SPDK["null"][1]]))
-        rows.append(Row("null, read of 4 KiB, depth 1: time of a command", "ns", times, beside))
+    for how, name in (
+        ("", key("null", "4 KiB", "read", 1, 1)),
+        (", mapped doorbells, polls", "mapped, depth 1"),
+    ):
+        if name in found and "ping-pong" in found:
+            floor = column(found["ping-pong"], "round_trip_ns")
+            beside = [
+                Beside("memory ping-pong", floor, at_most(3)),
+                Beside("SPDK (published)", [1e9 / SPDK["null"][1]]),
+            ]
+            times = [1e9 / result["iops"] for result in found[name]]
+            rows.append(Row(f"null, time of a read, depth 1{how}", "ns", times, beside))
+    if "mapped, depth 128" in found:
+        values = column(found["mapped, depth 128"], "iops")
+        name = "null, read of 4 KiB, depth 128, mapped doorbells, polls"
+        rows.append(Row(name, "/s", values, beside_of(found, "null", "read", 128)))
     for disk in DISKS:
         for kind in ("read", "write"):
             for depth in (1, 32, 128):
