@@ -22,6 +22,7 @@
 #include "background.h"
 #include "base/list.h"
 #include "loop/loop.h"
+#include "monitor/monitor.h"
 #include "process.h"
 #include "server/machine.h"
 
@@ -30,6 +31,7 @@ struct daemon {
 	struct log *log;
 	struct ob_loop *loop;
 	struct machine *machine;
+	struct monitors *monitors;
 	struct loop_fd signals; /* .fd is -1 before it is open */
 	struct opts named;      /* sockets of the service manager's: process_listen_fds() */
 	int ready;              /* of background_begin(); -1: in the foreground, or ready already */
@@ -148,6 +150,14 @@ static int begin_loop(struct daemon *daemon, struct ob_error *err)
 	if (!daemon->machine)
 		return ob_error_set(err, -ENOMEM, "cannot begin: %s", strerror(errno));
 	machine_on_shutdown(daemon->machine, stop, daemon);
+	daemon->monitors = monitors_new(&(struct monitors_env){
+		.loop = daemon->loop,
+		.log = daemon->log,
+		.machine = daemon->machine,
+		.name = daemon->args->name,
+	});
+	if (!daemon->monitors)
+		return ob_error_set(err, -ENOMEM, "cannot begin: out of memory");
 	rc = process_signals();
 	if (rc >= 0) {
 		daemon->signals.fd = rc;
@@ -158,28 +168,31 @@ static int begin_loop(struct daemon *daemon, struct ob_error *err)
 	return rc ? ob_error_set(err, rc, "cannot begin: %s", strerror(-rc)) : 0;
 }
 
-/* Before anything is made. */
-static int refuse_monitors(const struct daemon *daemon, struct ob_error *err)
+/* Their clients find all that the command line made. */
+static int make_monitors(struct daemon *daemon, struct ob_error *err)
 {
-	if (!daemon->args->plan.monitors.count)
-		return 0;
-	return ob_error_set(err, -ENOTSUP, "-qmp, -mon: this version has no monitor");
+	struct plan_list *list = &daemon->args->plan.monitors;
+	int rc = 0;
+
+	for (size_t i = 0; i < list->count && !rc; i++)
+		rc = monitors_add(daemon->monitors, &list->items[i].opts, err);
+	return rc;
 }
 
 static int make_objects(struct daemon *daemon, struct ob_error *err)
 {
 	struct args *args = daemon->args;
-	int rc = 0;
+	int rc;
 
 	machine_set_auto_shutdown(daemon->machine, args_auto_shutdown(args));
 	/* Nothing is there yet, so nothing has to become quiet first. */
 	if (args->stopped)
 		machine_pause(daemon->machine, NULL);
-	rc = refuse_monitors(daemon, err);
-	if (!rc)
-		rc = plan_give_sockets(&args->plan, &args->sockets, &daemon->named, err);
+	rc = plan_give_sockets(&args->plan, &args->sockets, &daemon->named, err);
 	if (!rc)
 		rc = plan_make(&args->plan, daemon->machine, err);
+	if (!rc)
+		rc = make_monitors(daemon, err);
 	plan_free(&args->plan);
 	return rc;
 }
@@ -199,8 +212,11 @@ static int refuse_waiting(void *context, const struct machine_server_info *info)
 /* Nobody could ever reach such a process, or change that. */
 static int refuse_unreachable(struct daemon *daemon, struct ob_error *err)
 {
-	int rc = machine_each_server(daemon->machine, refuse_waiting, err);
+	int rc;
 
+	if (monitors_count(daemon->monitors))
+		return 0;
+	rc = machine_each_server(daemon->machine, refuse_waiting, err);
 	if (!rc && !machine_server_at(daemon->machine, 0))
 		rc = ob_error_set(err, -EINVAL,
 		                  "no device is served: add -object "
@@ -273,6 +289,7 @@ static void end(struct daemon *daemon)
 			loop_fd_remove(daemon->loop, &daemon->signals);
 		close(daemon->signals.fd);
 	}
+	monitors_free(daemon->monitors);
 	machine_free(daemon->machine);
 	loop_free(daemon->loop);
 	pid_file_remove(daemon->args->pid_file, daemon->pid_file);
