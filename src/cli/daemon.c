@@ -30,6 +30,7 @@ struct daemon {
 	struct args *args;
 	struct log *log;
 	struct ob_loop *loop;
+	struct rlimit files; /* what a child may have open */
 	struct machine *machine;
 	struct monitors *monitors;
 	struct loop_fd signals; /* .fd is -1 before it is open */
@@ -128,6 +129,7 @@ static int begin_process(struct daemon *daemon, pid_t parent, struct ob_error *e
 	struct args *args = daemon->args;
 	int rc = open_log(daemon, err);
 
+	process_raise_files(&daemon->files);
 	if (!rc && args->exit_with_parent)
 		rc = process_end_with_parent(parent, err);
 	if (!rc)
@@ -246,7 +248,7 @@ static int start_command(struct daemon *daemon, struct ob_error *err)
 	if (rc)
 		return ob_error_set(err, rc, "--run: %s", strerror(-rc));
 	unsetenv("NOTIFY_SOCKET"); /* it is for us */
-	pid = process_start_command(daemon->args->run);
+	pid = process_start_command(daemon->args->run, &daemon->files);
 	if (pid < 0)
 		return ob_error_set(err, pid, "--run: %s", strerror(-pid));
 	daemon->command = pid;

@@ -158,6 +158,18 @@ void process_write_ready(int fd)
 	close(fd);
 }
 
+void process_raise_files(struct rlimit *before)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, before))
+		*before = (struct rlimit){.rlim_cur = 1024, .rlim_max = 1024};
+	limit = *before;
+	limit.rlim_cur = limit.rlim_max;
+	/* Without, there are fewer devices: nothing else is wrong. */
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static void run_command(const char *command, pid_t parent)
 {
 	sigset_t none;
@@ -173,13 +185,15 @@ static void run_command(const char *command, pid_t parent)
 	_exit(127);
 }
 
-pid_t process_start_command(const char *command)
+pid_t process_start_command(const char *command, const struct rlimit *files)
 {
 	pid_t parent = getpid();
 	pid_t pid = fork();
 
-	if (pid == 0)
+	if (pid == 0) {
+		(void)setrlimit(RLIMIT_NOFILE, files);
 		run_command(command, parent);
+	}
 	return pid < 0 ? -errno : pid;
 }
 

@@ -7,6 +7,7 @@
 #define CLI_PROCESS_H
 
 #include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/opts.h"
@@ -20,6 +21,12 @@ int process_fill_standard_fds(void);
  * must not stay with the process when it has left.
  */
 void process_give_memory_back(void);
+
+/*
+ * Lets the process have as many descriptors as the system allows, and says in *before what the
+ * limit was, for children: many programs expect a low one.
+ */
+void process_raise_files(struct rlimit *before);
 
 /*
  * Routes the signals that end a process, and those of children, to a new signalfd; SIGPIPE and
@@ -50,8 +57,11 @@ void process_notify(const char *state);
 /* Writes a newline to fd and closes it. */
 void process_write_ready(int fd);
 
-/* Starts a shell command that gets SIGTERM when we end. Returns its pid, or -errno. */
-pid_t process_start_command(const char *command);
+/*
+ * Starts a shell command that gets SIGTERM when we end, and may open as many files as *files says.
+ * Returns its pid, or -errno.
+ */
+pid_t process_start_command(const char *command, const struct rlimit *files);
 
 /* The status to exit with for one that waitpid() gave, as shells have it. */
 int process_exit_status(int wait_status);
