@@ -82,7 +82,7 @@ static double cpu_seconds(void)
 
 static int open_file(const char *path, bool *direct)
 {
-	int fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	int fd = *direct ? open(path, O_RDWR | O_DIRECT | O_CLOEXEC) : -1;
 
 	*direct = fd >= 0;
 	return *direct ? fd : (int)check(path, open(path, O_RDWR | O_CLOEXEC));
@@ -91,11 +91,15 @@ static int open_file(const char *path, bool *direct)
 int main(int argc, char **argv)
 {
 	struct load load = {.block = 4096, .depth = 32, .state = 88172645463325252};
-	uint64_t milliseconds = 500, server_cpu = SERVER_CPU, count = 0, began, ended;
-	const struct option_spec options[] = {
-		{"block", &load.block, NULL},      {"depth", &load.depth, NULL},
-		{"ms", &milliseconds, NULL},       {"write", &load.write, NULL},
-		{"server-cpu", &server_cpu, NULL}, {0}};
+	uint64_t milliseconds = 500, try_direct = 1, server_cpu = SERVER_CPU, count = 0, began,
+		 ended;
+	const struct option_spec options[] = {{"block", &load.block, NULL},
+	                                      {"depth", &load.depth, NULL},
+	                                      {"ms", &milliseconds, NULL},
+	                                      {"write", &load.write, NULL},
+	                                      {"direct", &try_direct, NULL},
+	                                      {"server-cpu", &server_cpu, NULL},
+	                                      {0}};
 	const char *path = take_options(options, argc, argv);
 	struct stat status;
 	bool direct;
@@ -105,6 +109,7 @@ int main(int argc, char **argv)
 	if (!path || !load.depth || load.depth > MAX_DEPTH || !load.block)
 		fail("file, block and depth", EINVAL);
 	pin(server_cpu);
+	direct = try_direct;
 	fd = open_file(path, &direct);
 	check("fstat", fstat(fd, &status));
 	load.blocks = (uint64_t)status.st_size / load.block;
