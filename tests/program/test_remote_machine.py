@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from conftest import Run, Start
@@ -254,3 +256,135 @@ def test_inherited_sockets_go_by_name(folder: Path, environment: dict[str, str])
     finally:
         os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not (folder / "pid").exists())
+
+
+class Qmp:
+    """A client of a monitor: a connected socket, or a pair of pipes. Events are kept."""
+
+    def __init__(self, reader: IO[str], writer: IO[str]) -> None:
+        self.reader, self.writer = reader, writer
+        self.events: list[dict[str, Any]] = []
+        assert "QMP" in json.loads(self.reader.readline())
+        self.call("qmp_capabilities")
+
+    @classmethod
+    def at(cls, sock: socket.socket) -> Qmp:
+        sock.settimeout(LIMIT)
+        file = sock.makefile("rw")
+        return cls(file, file)
+
+    @classmethod
+    def connect(cls, path: Path) -> Qmp:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(path))
+        return cls.at(sock)
+
+    def message(self) -> dict[str, Any]:
+        line = self.reader.readline()
+        assert line, "the monitor closed"
+        return json.loads(line)
+
+    def call(self, command: str, **arguments: Any) -> Any:
+        named = {key.replace("_", "-"): value for key, value in arguments.items()}
+        self.writer.write(json.dumps({"execute": command, "arguments": named}) + "\n")
+        self.writer.flush()
+        while "return" not in (reply := self.message()):
+            assert "error" not in reply, reply
+            self.events.append(reply)
+        return reply["return"]
+
+    def event(self, name: str) -> dict[str, Any]:
+        while True:
+            for event in self.events:
+                if event["event"] == name:
+                    return event
+            self.events.append(self.message())
+
+
+MONITORS = [
+    "-qmp unix:q,server=on,wait=off",
+    "-qmp unix:q,server,nowait",
+    "-chardev socket,id=c,path=q,server=on,wait=off -mon chardev=c,mode=control",
+    "-c q.conf",
+]
+
+
+@pytest.mark.parametrize("line", MONITORS)
+def test_monitor_alone_is_enough(outboard: Start, folder: Path, line: str) -> None:
+    """Everything else comes by hot-plug."""
+    (folder / "q.conf").write_text('[qmp]\npath = "q"\n')
+    process = outboard(*line.split(), "-name", "guest=vm1")
+    monitor = Qmp.connect(folder / "q")
+    assert monitor.call("query-name") == {"name": "vm1"}
+    monitor.call("device_add", driver="edu", id="d0")
+    monitor.call("object-add", qom_type=SERVER, id="s0", device="d0",
+                 socket={"type": "unix", "path": "s"})  # fmt: skip
+    Client(folder / "s").close()
+    monitor.call("quit")
+    assert monitor.event("SHUTDOWN")["data"] == {"guest": False, "reason": "host-qmp-quit"}
+    assert process.wait() == 0
+
+
+def test_monitor_on_standard_input(folder: Path, environment: dict[str, str]) -> None:
+    process = subprocess.Popen(
+        [str(BIN), "-qmp", "stdio", "edu", "socket=s"], cwd=folder, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin and process.stdout
+    monitor = Qmp(process.stdout, process.stdin)
+    assert monitor.call("query-status")["running"] is True
+    monitor.call("quit")
+    assert process.wait(LIMIT) == 0
+
+
+@pytest.mark.parametrize("line", [
+    "-qmp fd:{}", "-chardev socket,id=c,fd={} -mon chardev=c,mode=control",
+])  # fmt: skip
+def test_monitor_on_an_inherited_socket(outboard: Start, line: str) -> None:
+    """As the Python library of QEMU's own tests starts it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = outboard(*line.format(theirs.fileno()).split(), pass_fds=[theirs.fileno()])
+        monitor = Qmp.at(ours)
+        monitor.call("quit")
+        assert process.wait() == 0
+
+
+def test_several_monitors_hear_of_a_signal(outboard: Start, folder: Path) -> None:
+    process = outboard("edu", "socket=s", *MONITORS[0].split(),
+                       "-qmp", "unix:r,server=on,wait=off")  # fmt: skip
+    monitors = [Qmp.connect(folder / name) for name in "qr"]
+    process.process.send_signal(signal.SIGTERM)
+    for monitor in monitors:
+        assert monitor.event("SHUTDOWN")["data"]["reason"] == "host-signal"
+    assert process.wait() == 0
+
+
+def test_starts_stopped(outboard: Start, folder: Path) -> None:
+    """-S: the factorial of the edu device is worked out when a monitor says so."""
+    outboard("edu", "socket=s", "-S", *MONITORS[0].split())
+    monitor = Qmp.connect(folder / "q")
+    assert monitor.call("query-status") == {"running": False, "status": "paused"}
+    with Client(folder / "s") as client:
+        assert client.read32(REGION_CONFIG, 0) != 0xFFFFFFFF
+        monitor.call("cont")
+        monitor.event("RESUME")
+        assert monitor.call("query-status") == {"running": True, "status": "running"}
+        assert client.read32(REGION_CONFIG, 0) != 0xFFFFFFFF
+
+
+REFUSED_MONITORS = [
+    ("-qmp unix:q,server=on", "wait"),
+    ("-qmp unix:q", "server"),
+    ("-qmp unix:nowhere/q,server=on,wait=off", "nowhere/q"),
+    ("-qmp fd:99", "99"),
+    ("-qmp unix:q,server=on,wait=off,colour=red", "colour"),
+]
+
+
+@pytest.mark.parametrize("line, said", REFUSED_MONITORS)
+def test_monitor_refused(run: Run, folder: Path, line: str, said: str) -> None:
+    result = run("edu", "socket=s", *line.split())
+    assert result.returncode == 1
+    assert said in result.stderr.splitlines()[0]
+    assert sorted(path.name for path in folder.iterdir()) == ["run"]
