@@ -54,7 +54,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!rc && args.action == ARGS_SERVE)
 		rc = group_join_monitors(&args, &err);
 	must(!rc || ((rc == -EINVAL || rc == -ENOMEM) && err.message[0]));
-	must(!strchr(err.message, '\n'));
 	check_list(&args.plan.blocks);
 	check_list(&args.plan.devices);
 	check_list(&args.plan.objects);
