@@ -116,7 +116,7 @@ static int enable(struct nvme *nvme, struct ob_error *err)
 		rc = nvme_map_memory(nvme, err);
 	if (rc)
 		return rc;
-	if (nvme_make_queue(nvme, &nvme->admin, 0, ADMIN_ENTRIES))
+	if (nvme_make_queue(nvme, &nvme->admin, 0, ADMIN_ENTRIES, 1))
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	rc = put(nvme, REG_AQA, 4, aqa, err);
 	if (!rc)
@@ -315,8 +315,11 @@ void nvme_close(struct nvme *nvme)
 const char *nvme_doorbells_name(enum nvme_doorbells doorbells)
 {
 	static const char *const names[] = {
-		[NVME_DOORBELLS_AUTO] = "auto",       [NVME_DOORBELLS_MMAP] = "mmap",
-		[NVME_DOORBELLS_SHADOW] = "shadow",   [NVME_DOORBELLS_EVENTFD] = "eventfd",
+		[NVME_DOORBELLS_AUTO] = "auto",
+		[NVME_DOORBELLS_MMAP] = "mmap",
+		[NVME_DOORBELLS_MMAP_SHADOW] = "mmap-shadow",
+		[NVME_DOORBELLS_SHADOW] = "shadow",
+		[NVME_DOORBELLS_EVENTFD] = "eventfd",
 		[NVME_DOORBELLS_MESSAGE] = "message",
 	};
 

@@ -16,6 +16,7 @@
 enum nvme_doorbells {
 	NVME_DOORBELLS_AUTO, /* the first that the server can do of: mmap, shadow, message */
 	NVME_DOORBELLS_MMAP,
+	NVME_DOORBELLS_MMAP_SHADOW, /* shadow doorbells, with the mapped ones instead of messages */
 	NVME_DOORBELLS_SHADOW,  /* Doorbell Buffer Config, with messages when it asks for them */
 	NVME_DOORBELLS_EVENTFD, /* the same, with eventfds of the server's instead of messages */
 	NVME_DOORBELLS_MESSAGE,

@@ -24,8 +24,12 @@ int nvme_wrong(const struct nvme *nvme, int rc, const char *what, struct ob_erro
 /* Memory for everything, mapped for the controller. */
 int nvme_map_memory(struct nvme *nvme, struct ob_error *err);
 
-/* Room and bookkeeping of a queue pair, without slots. -ENOMEM; nvme_free_queue() in any case. */
-int nvme_make_queue(struct nvme *nvme, struct nvme_queue *queue, unsigned id, unsigned entries);
+/*
+ * Room and bookkeeping of a queue pair for depth commands at a time, without slots. -ENOMEM;
+ * nvme_free_queue() in any case.
+ */
+int nvme_make_queue(struct nvme *nvme, struct nvme_queue *queue, unsigned id, unsigned entries,
+                    unsigned depth);
 void nvme_free_queue(struct nvme_queue *queue);
 
 /* As the configuration says, of what the controller and the server can do. */

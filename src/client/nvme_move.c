@@ -57,15 +57,17 @@ static void rewire(struct nvme *nvme, struct nvme_bell *bell)
 
 static int take_doorbells(struct nvme *nvme, struct ob_error *err)
 {
+	bool wants_map = nvme->doorbells == NVME_DOORBELLS_MMAP ||
+	                 nvme->doorbells == NVME_DOORBELLS_MMAP_SHADOW;
 	int rc = 0;
 
-	if (nvme->doorbells == NVME_DOORBELLS_MMAP)
+	if (wants_map)
 		rc = nvme_map_doorbells(nvme, err);
 	else if (nvme->doorbells == NVME_DOORBELLS_EVENTFD)
 		rc = nvme_get_eventfds(nvme, err);
 	if (rc)
 		return rc;
-	if (nvme->doorbells == NVME_DOORBELLS_MMAP && !nvme->mapped)
+	if (wants_map && !nvme->mapped)
 		return ob_error_set(err, -ENOTSUP,
 		                    "the other server does not let the doorbells be mapped");
 	if (nvme->mapped) {

@@ -13,6 +13,7 @@
 
 enum {
 	DOORBELLS = 0x1000,
+	LEAST_ENTRIES = 64,
 	ADMIN_CREATE_SQ = 0x01,
 	ADMIN_CREATE_CQ = 0x05,
 	ADMIN_SET_FEATURES = 0x09,
@@ -38,13 +39,26 @@ static void *take(struct nvme *nvme, size_t size)
 	return data;
 }
 
-static size_t queue_memory(const struct nvme_config *config)
+/*
+ * One more than can be under way, and not too few: a controller that polls is rung once in a lap of
+ * the queue at least.
+ */
+static unsigned queue_entries(const struct nvme *nvme)
 {
+	unsigned most = (unsigned)(nvme->capabilities & 0xffff) + 1;
+	unsigned least = most < LEAST_ENTRIES ? most : LEAST_ENTRIES;
+
+	return nvme->config.depth < least ? least : nvme->config.depth + 1;
+}
+
+static size_t queue_memory(const struct nvme *nvme)
+{
+	const struct nvme_config *config = &nvme->config;
 	size_t slot =
 		pages(config->slot_size) + (config->slot_size > 2 * NVME_PAGE ? NVME_PAGE : 0);
 
-	return pages((config->depth + 1) * sizeof(struct nvme_sqe)) +
-	       pages((config->depth + 1) * sizeof(struct nvme_cqe)) +
+	return pages(queue_entries(nvme) * sizeof(struct nvme_sqe)) +
+	       pages(queue_entries(nvme) * sizeof(struct nvme_cqe)) +
 	       config->depth * slot * config->buffers;
 }
 
@@ -58,7 +72,7 @@ int nvme_share(const struct nvme *nvme, struct ob_client *client, struct ob_clie
 
 int nvme_map_memory(struct nvme *nvme, struct ob_error *err)
 {
-	size_t size = 5 * NVME_PAGE + nvme->config.queues * queue_memory(&nvme->config);
+	size_t size = 5 * NVME_PAGE + nvme->config.queues * queue_memory(nvme);
 	int rc = ob_client_memory_new(size, &nvme->memory);
 
 	if (rc)
@@ -92,7 +106,8 @@ static void make_buffer(struct nvme *nvme, struct nvme_queue *queue, unsigned in
 	}
 }
 
-int nvme_make_queue(struct nvme *nvme, struct nvme_queue *queue, unsigned id, unsigned entries)
+int nvme_make_queue(struct nvme *nvme, struct nvme_queue *queue, unsigned id, unsigned entries,
+                    unsigned depth)
 {
 	uint64_t stride = UINT64_C(4) << (nvme->capabilities >> 32 & 15);
 
@@ -104,8 +119,8 @@ int nvme_make_queue(struct nvme *nvme, struct nvme_queue *queue, unsigned id, un
 		.cq_bell = {.eventfd = -1, .offset = DOORBELLS + stride * (2 * id + 1)},
 		.id = id,
 		.entries = entries,
-		.depth = entries - 1,
-		.buffer_count = (entries - 1) * (id ? nvme->config.buffers : 1),
+		.depth = depth,
+		.buffer_count = depth * (id ? nvme->config.buffers : 1),
 		.phase = 1,
 		.eventfd = -1,
 	};
@@ -181,60 +196,69 @@ static void wire_eventfd(const struct nvme *nvme, struct nvme_bell *bell)
 	}
 }
 
+static bool uses_shadow(enum nvme_doorbells doorbells)
+{
+	return doorbells == NVME_DOORBELLS_MMAP_SHADOW || doorbells == NVME_DOORBELLS_SHADOW ||
+	       doorbells == NVME_DOORBELLS_EVENTFD;
+}
+
+/* The admin queue has no shadow. */
 void nvme_wire_bell(struct nvme *nvme, struct nvme_bell *bell)
 {
 	uint64_t place = bell->offset - DOORBELLS;
+	bool is_admin = bell == &nvme->admin.sq_bell || bell == &nvme->admin.cq_bell;
 
 	if (nvme->mapped)
 		bell->mapped = (volatile uint32_t *)(void *)(nvme->mapped + bell->offset -
 		                                             nvme->mapped_offset);
-	if (nvme->doorbells != NVME_DOORBELLS_SHADOW && nvme->doorbells != NVME_DOORBELLS_EVENTFD)
-		return;
-	if (place + 4 <= NVME_PAGE) {
+	if (!is_admin && uses_shadow(nvme->doorbells) && place + 4 <= NVME_PAGE) {
 		bell->shadow = (volatile uint32_t *)(void *)(nvme->shadow + place);
 		bell->event = (volatile uint32_t *)(void *)(nvme->event + place);
 		wire_eventfd(nvme, bell);
 	}
 }
 
-int nvme_choose_doorbells(struct nvme *nvme, struct ob_error *err)
+/* What AUTO stands for; otherwise whether the device can do what was wished for. */
+static int decide(struct nvme *nvme, enum nvme_doorbells *wish, struct ob_error *err)
 {
 	bool can_shadow = nvme->optional_admin & OACS_DOORBELL_BUFFER;
-	enum nvme_doorbells wish = nvme->config.doorbells;
-	int rc;
+	bool wants_map = *wish == NVME_DOORBELLS_MMAP || *wish == NVME_DOORBELLS_MMAP_SHADOW;
 
-	if (wish == NVME_DOORBELLS_AUTO || wish == NVME_DOORBELLS_MMAP) {
-		rc = nvme_map_doorbells(nvme, err);
-		if (rc)
-			return rc;
+	if (*wish == NVME_DOORBELLS_AUTO) {
+		*wish = nvme->mapped                           ? NVME_DOORBELLS_MMAP
+		        : can_shadow && !nvme->config.unshared ? NVME_DOORBELLS_SHADOW
+		                                               : NVME_DOORBELLS_MESSAGE;
+		return 0;
 	}
-	if (nvme->mapped)
-		wish = NVME_DOORBELLS_MMAP;
-	else if (wish == NVME_DOORBELLS_MMAP)
-		return ob_error_set(err, -ENOTSUP,
-		                    "the server does not let the doorbells be mapped; say "
-		                    "--doorbells=message");
-	else if (wish == NVME_DOORBELLS_AUTO)
-		wish = can_shadow && !nvme->config.unshared ? NVME_DOORBELLS_SHADOW
-		                                            : NVME_DOORBELLS_MESSAGE;
-	else if (wish != NVME_DOORBELLS_MESSAGE && !can_shadow)
+	if (wants_map && !nvme->mapped)
+		return ob_error_set(
+			err, -ENOTSUP,
+			"the server does not let the doorbells be mapped (outboard does "
+			"with mmap-doorbells=on); say --doorbells=message");
+	if (uses_shadow(*wish) && !can_shadow)
 		return ob_error_set(err, -ENOTSUP,
 		                    "the controller has no Doorbell Buffer Config; say "
 		                    "--doorbells=message");
-	if (wish == NVME_DOORBELLS_EVENTFD) {
-		rc = nvme_get_eventfds(nvme, err);
-		if (rc)
-			return rc;
-	}
-	nvme->doorbells = wish;
-	/* The admin queue's too; it has no shadow. */
-	if (nvme->mapped) {
-		nvme_wire_bell(nvme, &nvme->admin.sq_bell);
-		nvme_wire_bell(nvme, &nvme->admin.cq_bell);
-	}
-	if (wish == NVME_DOORBELLS_SHADOW || wish == NVME_DOORBELLS_EVENTFD)
-		return configure_shadow(nvme, err);
 	return 0;
+}
+
+int nvme_choose_doorbells(struct nvme *nvme, struct ob_error *err)
+{
+	enum nvme_doorbells wish = nvme->config.doorbells;
+	int rc = 0;
+
+	if (wish <= NVME_DOORBELLS_MMAP_SHADOW)
+		rc = nvme_map_doorbells(nvme, err);
+	if (!rc)
+		rc = decide(nvme, &wish, err);
+	if (!rc && wish == NVME_DOORBELLS_EVENTFD)
+		rc = nvme_get_eventfds(nvme, err);
+	if (rc)
+		return rc;
+	nvme->doorbells = wish;
+	nvme_wire_bell(nvme, &nvme->admin.sq_bell);
+	nvme_wire_bell(nvme, &nvme->admin.cq_bell);
+	return uses_shadow(wish) ? configure_shadow(nvme, err) : 0;
 }
 
 /* Interrupts */
@@ -343,7 +367,7 @@ int nvme_make_queues(struct nvme *nvme, struct ob_error *err)
 	for (unsigned i = 0; i < nvme->config.queues && !rc; i++) {
 		struct nvme_queue *queue = &nvme->queues[i];
 
-		if (nvme_make_queue(nvme, queue, i + 1, nvme->config.depth + 1))
+		if (nvme_make_queue(nvme, queue, i + 1, queue_entries(nvme), nvme->config.depth))
 			return ob_error_set(err, -ENOMEM, "out of memory");
 		queue->stride = pages(nvme->config.slot_size);
 		queue->buffers = take(nvme, queue->buffer_count * queue->stride);

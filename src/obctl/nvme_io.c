@@ -19,7 +19,8 @@ struct io_options {
 };
 
 static const char *const interrupt_names[] = {"poll", "msix", NULL};
-static const char *const doorbell_names[] = {"auto", "mmap", "shadow", "eventfd", "message", NULL};
+static const char *const doorbell_names[] = {"auto",    "mmap",    "mmap-shadow", "shadow",
+                                             "eventfd", "message", NULL};
 
 #define OPTION(option_name, option_type, member, ...)                                              \
 	{                                                                                          \

@@ -62,6 +62,30 @@ def test_doorbells_and_interrupts(disk: Path, interrupts: str, doorbells: str) -
     assert (result["wrong_blocks"], result["write"]["count"]) == (0, 512)
 
 
+@pytest.mark.parametrize("poll", ["off", "on", "adaptive", "adaptive poll-max-us=1"])
+@pytest.mark.parametrize("memory", [[], ["--no-shared-memory"]])
+def test_every_way_to_ring(
+    outboard: Start, folder: Path, poll: str, memory: list[str]
+) -> None:
+    ways = ["mmap-doorbells=on", "ioeventfds=on", "idle-poll-us=100", *f"poll={poll}".split()]
+    outboard("nvme", "size=8M", "socket=a", *ways)
+    words = ["--mix=50", "--verify", "--random", "--size=1M", "--count=500", *memory]
+    for doorbells in ("mmap", "mmap-shadow", "shadow", "eventfd", "message"):
+        for more in (["--depth=1", "--interrupts=msix"], ["--depth=8", "--queues=3"]):
+            result = good_json(folder, "nvme-io", "a", *words, *more, f"--doorbells={doorbells}")
+            assert result["doorbells"] == doorbells
+            assert result["failed_commands"] == result["wrong_blocks"] == 0
+
+
+def test_no_wakeup_is_lost(outboard: Start, folder: Path) -> None:
+    """A server that goes to sleep after each command, and a client that rings only if asked to."""
+    outboard("nvme", "size=8M", "socket=a", "poll-max-us=1")
+    for interrupts in ("poll", "msix"):
+        words = ["--read", "--random", "--count=30000", f"--interrupts={interrupts}"]
+        result = good_json(folder, "nvme-io", "a", *words, "--doorbells=shadow")
+        assert result["read"]["count"] == 30000
+
+
 def test_doorbells_by_eventfd(outboard: Start, folder: Path) -> None:
     outboard("nvme", "size=8M", "ioeventfds=on", "socket=a")
     words = ["--mix=50", "--verify", "--random", "--size=2M", "--count=2000", "--depth=4"]
@@ -174,6 +198,8 @@ def test_server_that_stops(outboard: Start, folder: Path) -> None:
         (["--time=soon"], "a number of seconds"),
         (["--doorbells=bell"], "doorbells"),
         (["--doorbells=eventfd"], "ioeventfds=on"),
+        (["--doorbells=mmap"], "mmap-doorbells=on"),
+        (["--doorbells=mmap-shadow"], "mmap-doorbells=on"),
         (["--block-size=2M"], "more than the controller transfers at a time"),
     ],
 )

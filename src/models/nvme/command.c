@@ -216,6 +216,7 @@ void nvme_complete(struct nvme_cmd *cmd, int status)
 	nvme_link_del(&cmd->link);
 	nvme_link_add(&cq->pending, &cmd->link);
 	sq->in_flight--;
+	n->unposted++;
 	nvme_cq_post(cq);
 	if (sq->deleter && !sq->in_flight)
 		nvme_sq_drained(sq);

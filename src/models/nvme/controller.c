@@ -17,6 +17,7 @@ void nvme_fatal(struct nvme *n, const char *what, uint64_t where)
 		return;
 	n->state->csts |= NVME_CSTS_CFS;
 	/* No turn comes any more: completions that were posted are told of now. */
+	nvme_tell(n);
 	nvme_poll_stop(n, true);
 	ob_dev_failed(n->dev, "controller fatal status: %s (0x%llx)", what,
 	              (unsigned long long)where);

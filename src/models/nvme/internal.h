@@ -145,6 +145,7 @@ struct nvme_sq {
 	struct ob_dma_op op;       /* fetches entries */
 	unsigned fetching;         /* entries that op fetches; 0: not under way */
 	uint8_t *page;             /* for op */
+	uint32_t seen;             /* in the doorbell's place in memory, when it was looked at */
 	struct nvme_shadow shadow;
 	struct nvme_cmd *deleter;
 };
@@ -159,6 +160,8 @@ struct nvme_cq {
 	unsigned staged;   /* entries in stage, which are not known to be written, */
 	uint16_t stage_at; /* and where they belong. The tail is past them already */
 	uint8_t stage[NVME_POST_BATCH * NVME_CQE_SIZE];
+	unsigned untold; /* entries that were written in this turn, without an interrupt yet */
+	uint32_t seen;   /* as a submission queue's */
 	struct nvme_shadow shadow;
 };
 
@@ -169,11 +172,15 @@ struct nvme_vector {
 	unsigned count; /* completions since the last interrupt */
 };
 
-enum { NVME_VECTOR_WORDS = (NVME_MAX_VECTORS + 63) / 64 };
+enum { NVME_VECTOR_WORDS = (NVME_MAX_VECTORS + 63) / 64, NVME_SET = NVME_MAX_PAIRS / 64 + 1 };
 
 /* Polling for commands, and the interrupts held back meanwhile: see poll.c. */
 struct nvme_poll {
-	uint64_t until; /* 0: not polling */
+	struct ob_poller poller; /* added while active */
+	struct ob_timer idle;    /* for looks at the page meanwhile */
+	bool active;
+	unsigned empty; /* looks that found nothing */
+	uint64_t since; /* when they began, or 0 */
 	int balance;
 	unsigned declined;
 	unsigned hold; /* how many may: see hold_limit() */
@@ -199,10 +206,16 @@ struct nvme {
 	bool quiescing;  /* between quiesce and resume */
 	bool disabling;  /* CC.EN went to 0, requests are still in flight */
 	bool irq_raised; /* INTA# */
-	uint64_t ready[(NVME_MAX_PAIRS + 64) / 64];   /* queues to look at: submission */
-	uint64_t posting[(NVME_MAX_PAIRS + 64) / 64]; /* and completion */
-	unsigned next_sq;
-	unsigned sq_count; /* submission queues that exist */
+	uint32_t *page;  /* the doorbells that clients may map; NULL: none */
+
+	/* Sets of submission queues: those that exist, have entries, were emptied in this turn, */
+	uint64_t live[NVME_SET], ready[NVME_SET], emptied[NVME_SET];
+	/* and of completion queues: with completions to post, with entries to interrupt for. */
+	uint64_t posting[NVME_SET], telling[NVME_SET];
+	unsigned unposted;   /* completions since the last posting */
+	unsigned next_sq;    /* whose turn is next */
+	unsigned sq_count;   /* submission queues that exist */
+	unsigned full_count; /* completion queues without room */
 
 	unsigned requests; /* in flight on drives */
 	struct nvme_link free, yielded;
@@ -297,18 +310,25 @@ void nvme_queues_init(struct nvme *n);
 void nvme_queues_clear(struct nvme *n);
 void nvme_queues_stop(struct nvme *n);
 void nvme_queues_resume(struct nvme *n);
+/* Interrupts for what was posted. */
+void nvme_tell(struct nvme *n);
 /* Whether commands are fetched and completions posted. */
 bool nvme_running(const struct nvme *n);
 void nvme_schedule(struct nvme *n);
 void nvme_sq_ready(struct nvme_sq *sq);
 void nvme_cq_post(struct nvme_cq *cq);
 void nvme_turn(struct ob_task *task);
+/* A look, and a turn if there is anything to do. Whether the look found commands. */
+bool nvme_turn_of_poller(struct nvme *n);
 void nvme_doorbell(struct nvme *n, unsigned index, uint32_t value);
 /* One rang by an eventfd, which brings no value. */
 void nvme_rang(struct ob_dev *dev, const struct ob_doorbell *doorbell);
 /* New tail or head, from a doorbell register or from its shadow: checked. True if it changed. */
 bool nvme_sq_set_tail(struct nvme_sq *sq, uint32_t value);
 bool nvme_cq_set_head(struct nvme_cq *cq, uint32_t value);
+/* The same for what was seen in memory, which is news only once. */
+bool nvme_sq_saw(struct nvme_sq *sq, uint32_t value);
+bool nvme_cq_saw(struct nvme_cq *cq, uint32_t value);
 void nvme_sq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, uint16_t cqid);
 void nvme_sq_close(struct nvme_sq *sq);
 void nvme_cq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, bool irq,
@@ -329,15 +349,30 @@ static inline uint32_t nvme_distance(uint32_t from, uint32_t to, uint32_t entrie
 }
 
 /* poll.c */
-/* At the end of a turn, which found new commands or not. */
-void nvme_poll(struct nvme *n, bool found);
+void nvme_poll_init(struct nvme *n);
+/* At the end of a turn, which found new commands or not: what wakes us for the next ones. */
+void nvme_poll_turned(struct nvme *n, bool found);
 /* Whether the interrupt for count completions is held back: it will be sent later. */
 bool nvme_poll_hold(struct nvme_cq *cq, unsigned count);
 /* Ends polling; what is held back is sent, or dropped for a reset. */
 void nvme_poll_stop(struct nvme *n, bool send);
 
+/* look.c */
+/* Whether there are doorbells in memory that can be looked at without a message. */
+bool nvme_can_look(struct nvme *n);
+/* Whether that is going on for shadow doorbells, so that nobody has to ring. */
+bool nvme_shadow_is_polled(struct nvme *n);
+/* Looks at all of them. Whether there are new commands; their queues are ready then. */
+bool nvme_look(struct nvme *n);
+void nvme_look_for_room(struct nvme_cq *cq);
+/* A new queue: what stands in the page is of an older one. */
+void nvme_page_clear(struct nvme *n, unsigned id, bool completion);
+void nvme_page_clear_all(struct nvme *n);
+
 /* post.c */
+/* Writes what is pending; nvme_cq_tell() says so to the guest. */
 void nvme_cq_flush(struct nvme_cq *cq);
+void nvme_cq_tell(struct nvme_cq *cq);
 void nvme_cq_stop(struct nvme_cq *cq);
 
 /* shadow.c */
@@ -348,6 +383,8 @@ void nvme_shadow_open_cq(struct nvme_cq *cq);
 /* Looks for a new tail or head, until there is none and the guest will ring for the next. */
 void nvme_shadow_look_sq(struct nvme_sq *sq);
 void nvme_shadow_look_cq(struct nvme_cq *cq);
+/* The same for a set of submission queues, which is emptied. */
+void nvme_shadow_arm(struct nvme *n, const uint64_t set[NVME_SET]);
 void nvme_shadow_resume_sq(struct nvme_sq *sq);
 void nvme_shadow_resume_cq(struct nvme_cq *cq);
 void nvme_shadow_stop(struct nvme *n, struct nvme_shadow *shadow);

@@ -97,6 +97,8 @@ static int nvme_configure(struct ob_dev *dev, struct ob_layout *layout, struct o
 	const struct nvme_props *props = ob_dev_props(dev);
 
 	choose_interrupts(props, &layout->irqs);
+	if (props->mmap_doorbells)
+		layout->bars[0].shared = (struct ob_bar_area){NVME_DOORBELLS, NVME_PAGE};
 	if (props->ioeventfds)
 		offer_doorbells(ob_dev_runtime(dev), props, layout);
 	return check_drives(props, err);
@@ -167,6 +169,9 @@ static int nvme_start(struct ob_dev *dev, struct ob_error *err)
 		return error;
 	nvme_queues_init(n);
 	nvme_irq_init(n);
+	nvme_poll_init(n);
+	n->page = n->props->mmap_doorbells ? ob_bar_shared(dev, 0) : NULL;
+	nvme_page_clear_all(n);
 	nvme_features_reset(n);
 	n->state->health.started = ob_loop_now();
 	return 0;
@@ -195,6 +200,7 @@ static void nvme_reset(struct ob_dev *dev)
 	n->irq_raised = false; /* the core lowered it */
 	n->disabling = false;
 	memset(s, 0, offsetof(struct nvme_state, lba_shift));
+	nvme_page_clear_all(n);
 	nvme_features_reset(n);
 }
 
@@ -202,6 +208,9 @@ static void nvme_quiesce(struct ob_dev *dev)
 {
 	struct nvme *n = ob_dev_runtime(dev);
 
+	/* What stands in the page does not move with the state: tails that were written do. */
+	if (n->page && nvme_running(n))
+		nvme_look(n);
 	n->quiescing = true;
 	ob_task_cancel(&n->turn);
 	nvme_queues_stop(n);
@@ -219,6 +228,7 @@ static void nvme_resume(struct ob_dev *dev)
 }
 
 static const char *const interrupt_kinds[] = {"msix", "msi", "intx", NULL};
+
 /*
  * Where a drive is divided, a new size would move all namespaces but the first. Commands in flight
  * were checked against the old size; the drive refuses those that are too far now.
@@ -244,6 +254,7 @@ static int nvme_resize(struct ob_dev *dev, struct ob_block *block, uint64_t size
 	return 0;
 }
 
+static const char *const polling[] = {"off", "on", "adaptive", NULL};
 static const char *const block_sizes[] = {"512", "4096", NULL};
 
 static const struct ob_prop nvme_prop_table[] = {
@@ -272,10 +283,23 @@ static const struct ob_prop nvme_prop_table[] = {
          .preset = "7", .help = "largest transfer: 4 KiB times 2 to the power of this"},
 	{"ioeventfds", OB_PROP_BOOL, offsetof(struct nvme_props, ioeventfds), .preset = "off",
          .help = "doorbells by eventfd for clients that ask; the guest must use shadow doorbells"},
+	{"mmap-doorbells", OB_PROP_BOOL, offsetof(struct nvme_props, mmap_doorbells),
+         .preset = "off",
+         .help = "doorbells in a page that clients may map: for clients that never wait, as "
+                 "nothing "
+                 "tells of what is written there"},
+	{"poll", OB_PROP_ENUM, offsetof(struct nvme_props, poll), .preset = "adaptive",
+         .choices = polling,
+         .help = "look for commands in memory: never, always (all of a core), or while they keep "
+                 "coming"},
 	{"poll-max-us", OB_PROP_UINT32, offsetof(struct nvme_props, poll_max_us), .max = 1000,
          .preset = "50",
          .help = "how long to look for more commands before sleeping, in microseconds; 0: not at "
                  "all"},
+	{"idle-poll-us", OB_PROP_UINT32, offsetof(struct nvme_props, idle_poll_us), .max = 1000000,
+         .preset = "1000",
+         .help = "how often to look at the doorbells' page while not polling, in microseconds; 0: "
+                 "not at all"},
 	{NULL},
 };
 

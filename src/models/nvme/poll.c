@@ -5,15 +5,21 @@
  *
  * A doorbell costs the guest an exit, and us a wake-up; an interrupt costs the guest more than most
  * commands do. A guest with shadow doorbells (NVMe 1.4, 5.7) writes new tails to memory, and rings
- * only if its event index says so. So after a turn that found commands, the tails are looked at on
- * every turn of the loop, for poll-max-us after the last one that was found, with the event indices
- * left alone; interrupts are held meanwhile, and sent for several completions together.
+ * only if its event index says so; a client that has mapped the doorbells' page never rings. So
+ * after a turn that found commands a poller looks at the tails, for poll-max-us after the last one
+ * that was found, with the event indices left alone; interrupts are held meanwhile, and sent for
+ * several completions together. The clock is read only while nothing is found.
  *
  * A guest that waits for each completion would be kept waiting by that. Whether looking pays is
  * learnt from the last times: each that finds something earns more than one that doesn't costs, and
  * while the balance is below zero, one time in PROBE is tried all the same.
  *
- * Idle, there is no polling: it ends with the event indices set, and one more look after that.
+ * Idle, there is no polling, and no wake-up is lost by that: first the poller goes (so that looks
+ * ask to be rung), then each event index is set, and then each tail is read once more (shadow.c),
+ * with a fence in between. A guest writes its tail, has a fence, and reads the event index.
+ * Whichever of the two fences is first, either we see the tail or the guest sees the index, and
+ * rings. Nobody can be asked to ring who only writes to the page, so that is looked at by a timer,
+ * every idle-poll-us, for as long as there is a queue.
  */
 #include "internal.h"
 
@@ -24,7 +30,8 @@ enum {
 	BALANCE_MAX = 64,
 	BALANCE_MIN = -16,
 	PROBE = 16,
-	GROW = 32, /* interrupts at a limit before the next one is tried */
+	GROW = 32,           /* interrupts at a limit before the next one is tried */
+	LOOKS_PER_CLOCK = 16 /* looks that find nothing before one that reads the clock */
 };
 
 /* How many completions share an interrupt: what the guest has been seen not to wait behind. */
@@ -52,67 +59,150 @@ bool nvme_poll_hold(struct nvme_cq *cq, unsigned count)
 	struct nvme_poll *poll = &cq->nvme->poll;
 	unsigned vector = nvme_cq_state(cq)->vector;
 
-	if (!poll->until || !cq->id)
+	if (!poll->active || !cq->id)
 		return false;
 	poll->held += count;
 	poll->vectors[vector / 64] |= UINT64_C(1) << (vector % 64);
 	return true;
 }
 
-/* Only where a look is a load from memory: by messages, it would keep the client busy. */
-static bool can_look(struct nvme *n)
+static void send_if_many(struct nvme *n)
 {
-	const struct nvme_state *s = n->state;
+	struct nvme_poll *poll = &n->poll;
 
-	return s->shadow && n->props->poll_max_us &&
-	       ob_dma_direct(n->dev, s->shadow_doorbells, 4, OB_DMA_FROM_CLIENT);
+	if (poll->held < hold_limit(poll))
+		return;
+	if (poll->hold < (HOLD_MAX - 1) * GROW)
+		poll->hold++;
+	send_held(n);
 }
 
-static bool is_worth_it(struct nvme_poll *poll)
+static void start(struct nvme *n)
 {
-	return poll->balance >= 0 || ++poll->declined % PROBE == 0;
+	n->poll.active = true;
+	n->poll.empty = 0;
+	n->poll.since = 0;
+	ob_timer_cancel(ob_dev_loop(n->dev), &n->poll.idle);
+	ob_poller_add(ob_dev_loop(n->dev), &n->poll.poller);
 }
 
-static void look_at_queues(struct nvme *n)
+static void watch_page(struct nvme *n)
 {
-	for (unsigned i = 1; i <= n->props->num_queues; i++) {
-		if (n->state->sq[i].entries && nvme_shadowed(n, i))
-			nvme_shadow_look_sq(&n->sqs[i]);
+	uint64_t delay = n->props->idle_poll_us * UINT64_C(1000);
+
+	/* Without memory for a timer, what finds the client's commands is the next message. */
+	if (n->page && delay && !n->poll.idle.slot)
+		ob_timer_arm(ob_dev_loop(n->dev), &n->poll.idle, delay);
+}
+
+static void fall_asleep(struct nvme *n)
+{
+	n->poll.active = false;
+	ob_poller_remove(ob_dev_loop(n->dev), &n->poll.poller);
+	nvme_shadow_arm(n, n->live);
+	watch_page(n);
+}
+
+/* Nothing was found for poll-max-us. */
+static void lapse(struct nvme *n)
+{
+	struct nvme_poll *poll = &n->poll;
+
+	if (poll->balance > BALANCE_MIN)
+		poll->balance -= COST;
+	/* The guest waited behind those that are held: so many are too many. */
+	if (poll->held) {
+		if (hold_limit(poll) > poll->held)
+			poll->hold = (poll->held - 1) * GROW;
+		send_held(n);
 	}
+	poll->since = 0;
+	if (n->props->poll != NVME_POLL_ON)
+		fall_asleep(n);
 }
 
-void nvme_poll(struct nvme *n, bool found)
+static void found_nothing(struct nvme *n)
 {
 	struct nvme_poll *poll = &n->poll;
 	uint64_t now;
 
-	if (!found && !poll->until)
+	if (++poll->empty % LOOKS_PER_CLOCK)
 		return;
 	now = ob_loop_now();
-	if (found && poll->until && poll->balance < BALANCE_MAX)
-		poll->balance += EARN;
-	if (found && (poll->until || (can_look(n) && is_worth_it(poll))))
-		poll->until = now + n->props->poll_max_us * UINT64_C(1000);
-	if (now >= poll->until) {
-		if (poll->until && poll->balance > BALANCE_MIN)
-			poll->balance -= COST;
-		/* The guest waited behind those that are held: so many are too many. */
-		if (poll->held && hold_limit(poll) > poll->held)
-			poll->hold = (poll->held - 1) * GROW;
-		poll->until = 0;
+	if (!poll->since)
+		poll->since = now;
+	if (now - poll->since >= n->props->poll_max_us * UINT64_C(1000))
+		lapse(n);
+}
+
+static bool on_poll(struct ob_poller *poller)
+{
+	struct nvme *n = ob_container_of(poller, struct nvme, poll.poller);
+	struct nvme_poll *poll = &n->poll;
+
+	if (!nvme_turn_of_poller(n)) {
+		found_nothing(n);
+		return poll->active;
 	}
-	if (poll->held >= hold_limit(poll) && poll->hold < (HOLD_MAX - 1) * GROW)
-		poll->hold++;
-	if (poll->held && (!poll->until || poll->held >= hold_limit(poll)))
-		send_held(n);
-	look_at_queues(n);
-	if (poll->until)
-		nvme_schedule(n);
+	if (poll->balance < BALANCE_MAX)
+		poll->balance += EARN;
+	poll->empty = 0;
+	poll->since = 0;
+	if (poll->held)
+		send_if_many(n);
+	return poll->active;
+}
+
+static void on_idle(struct ob_timer *timer)
+{
+	struct nvme *n = ob_container_of(timer, struct nvme, poll.idle);
+
+	if (!nvme_running(n))
+		return;
+	/* What is found begins a turn, at the end of which this goes on. */
+	if (!nvme_look(n))
+		watch_page(n);
+}
+
+static bool is_worth_it(struct nvme *n)
+{
+	struct nvme_poll *poll = &n->poll;
+
+	return poll->balance >= 0 || ++poll->declined % PROBE == 0;
+}
+
+void nvme_poll_turned(struct nvme *n, bool found)
+{
+	enum nvme_polling wish = n->props->poll;
+
+	if (n->poll.active) {
+		if (n->poll.held)
+			send_if_many(n);
+		return;
+	}
+	if (wish == NVME_POLL_ON ||
+	    (wish == NVME_POLL_ADAPTIVE && found && n->props->poll_max_us)) {
+		if (nvme_can_look(n) && (wish == NVME_POLL_ON || is_worth_it(n))) {
+			start(n);
+			return;
+		}
+	}
+	nvme_shadow_arm(n, n->emptied);
+	watch_page(n);
+}
+
+void nvme_poll_init(struct nvme *n)
+{
+	n->poll.poller.poll = on_poll;
+	n->poll.idle.expired = on_idle;
 }
 
 void nvme_poll_stop(struct nvme *n, bool send)
 {
+	ob_poller_remove(ob_dev_loop(n->dev), &n->poll.poller);
+	ob_timer_cancel(ob_dev_loop(n->dev), &n->poll.idle);
 	if (send)
 		send_held(n);
 	n->poll = (struct nvme_poll){0};
+	nvme_poll_init(n);
 }

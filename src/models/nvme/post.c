@@ -88,6 +88,21 @@ static void write_failed(struct nvme_cq *cq, int error)
 		nvme_fatal(cq->nvme, "cannot write a completion queue", nvme_cq_state(cq)->base);
 }
 
+/* At the end of the turn: interrupts of a batch are one. */
+static void tell_later(struct nvme_cq *cq, unsigned count)
+{
+	cq->untold += count;
+	cq->nvme->telling[cq->id / 64] |= UINT64_C(1) << (cq->id % 64);
+}
+
+void nvme_cq_tell(struct nvme_cq *cq)
+{
+	unsigned count = cq->untold;
+
+	cq->untold = 0;
+	nvme_irq_posted(cq, count);
+}
+
 static void written(struct ob_dma_op *op, int error)
 {
 	struct nvme_cq *cq = ob_container_of(op, struct nvme_cq, op);
@@ -106,9 +121,9 @@ static void written(struct ob_dma_op *op, int error)
 /* No room: what comes next has to wait for the guest, which may have made some without ringing. */
 static void wait_for_room(struct nvme_cq *cq)
 {
+	cq->nvme->full_count += !cq->full;
 	cq->full = true;
-	if (nvme_shadowed(cq->nvme, cq->id))
-		nvme_shadow_look_cq(cq);
+	nvme_look_for_room(cq);
 }
 
 void nvme_cq_flush(struct nvme_cq *cq)
@@ -128,7 +143,7 @@ void nvme_cq_flush(struct nvme_cq *cq)
 	}
 	cq->writing = error == -EINPROGRESS || cq->writing;
 	if (posted)
-		nvme_irq_posted(cq, posted);
+		tell_later(cq, posted);
 	if (error && error != -EINPROGRESS)
 		write_failed(cq, error);
 	else if (!cq->writing && !nvme_link_empty(&cq->pending))

@@ -17,7 +17,48 @@
 enum { LEAST_SHARE = 8 }; /* commands in flight that any queue may have */
 
 static void fetched(struct ob_dma_op *op, int error);
-static void emptied(struct nvme_sq *sq);
+static void post_round(struct nvme *n);
+
+/* Sets of queues */
+
+static bool any(const uint64_t *set)
+{
+	uint64_t bits = 0;
+
+	for (unsigned i = 0; i < NVME_SET; i++)
+		bits |= set[i];
+	return bits;
+}
+
+static void add(uint64_t *set, unsigned id)
+{
+	set[id / 64] |= UINT64_C(1) << (id % 64);
+}
+
+static bool take(uint64_t *set, unsigned id)
+{
+	uint64_t bit = UINT64_C(1) << (id % 64);
+
+	if (!(set[id / 64] & bit))
+		return false;
+	set[id / 64] &= ~bit;
+	return true;
+}
+
+/* Takes the first one from id on, or else the first one. There is one. */
+static unsigned take_next(uint64_t *set, unsigned id)
+{
+	uint64_t bits = set[id / 64] & UINT64_MAX << (id % 64);
+	unsigned word = id / 64;
+
+	while (!bits) {
+		word = (word + 1) % NVME_SET;
+		bits = set[word];
+	}
+	id = word * 64 + (unsigned)__builtin_ctzll(bits);
+	take(set, id);
+	return id;
+}
 
 bool nvme_running(const struct nvme *n)
 {
@@ -39,13 +80,13 @@ void nvme_sq_ready(struct nvme_sq *sq)
 
 	if (st->head == st->tail || st->deleting)
 		return;
-	sq->nvme->ready[sq->id / 64] |= UINT64_C(1) << (sq->id % 64);
+	add(sq->nvme->ready, sq->id);
 	nvme_schedule(sq->nvme);
 }
 
 void nvme_cq_post(struct nvme_cq *cq)
 {
-	cq->nvme->posting[cq->id / 64] |= UINT64_C(1) << (cq->id % 64);
+	add(cq->nvme->posting, cq->id);
 	nvme_schedule(cq->nvme);
 }
 
@@ -72,6 +113,7 @@ bool nvme_sq_set_tail(struct nvme_sq *sq, uint32_t value)
 	    nvme_distance(st->tail, value, st->entries) > st->entries - 1 - used)
 		return bad_value(sq->nvme, "submission", sq->id, value);
 	st->tail = (uint16_t)value;
+	sq->shadow.armed = false;
 	return true;
 }
 
@@ -81,6 +123,7 @@ static void wake_users(struct nvme_cq *cq)
 	struct nvme *n = cq->nvme;
 
 	cq->full = false;
+	n->full_count--;
 	nvme_cq_post(cq);
 	for (unsigned i = 0; i <= n->props->num_queues; i++) {
 		if (n->state->sq[i].entries && n->state->sq[i].cqid == cq->id)
@@ -98,28 +141,51 @@ bool nvme_cq_set_head(struct nvme_cq *cq, uint32_t value)
 	                                    nvme_distance(st->head, st->tail, st->entries))
 		return bad_value(cq->nvme, "completion", cq->id, value);
 	st->head = (uint16_t)value;
+	cq->shadow.armed = false;
 	if (cq->full)
 		wake_users(cq);
 	nvme_irq_consumed(cq->nvme);
 	return true;
 }
 
+bool nvme_sq_saw(struct nvme_sq *sq, uint32_t value)
+{
+	if (value == sq->seen)
+		return false;
+	sq->seen = value;
+	return nvme_sq_set_tail(sq, value);
+}
+
+bool nvme_cq_saw(struct nvme_cq *cq, uint32_t value)
+{
+	if (value == cq->seen)
+		return false;
+	cq->seen = value;
+	return nvme_cq_set_head(cq, value);
+}
+
+/* In the page, the value stands already: the next look finds nothing new there. */
 static void ring_sq(struct nvme_sq *sq, uint32_t value)
 {
 	sq->shadow.fresh = false;
-	if (nvme_shadowed(sq->nvme, sq->id))
+	if (nvme_shadowed(sq->nvme, sq->id)) {
 		nvme_shadow_look_sq(sq);
-	else if (nvme_sq_set_tail(sq, value))
+		return;
+	}
+	sq->seen = value;
+	if (nvme_sq_set_tail(sq, value))
 		nvme_sq_ready(sq);
 }
 
 static void ring_cq(struct nvme_cq *cq, uint32_t value)
 {
 	cq->shadow.fresh = false;
-	if (nvme_shadowed(cq->nvme, cq->id))
+	if (nvme_shadowed(cq->nvme, cq->id)) {
 		nvme_shadow_look_cq(cq);
-	else
-		nvme_cq_set_head(cq, value);
+		return;
+	}
+	cq->seen = value;
+	nvme_cq_set_head(cq, value);
 }
 
 void nvme_doorbell(struct nvme *n, unsigned index, uint32_t value)
@@ -152,9 +218,11 @@ void nvme_rang(struct ob_dev *dev, const struct ob_doorbell *doorbell)
 	struct nvme *n = ob_dev_runtime(dev);
 	unsigned index = (unsigned)(doorbell->offset - NVME_DOORBELLS) / 4;
 
-	/* The guest wrote the shadow before it rang, so that the value stands there. */
+	/* The guest wrote the shadow, or the page, before it rang: the value stands there. */
 	if (nvme_shadowed(n, index / 2))
 		nvme_doorbell(n, index, 0);
+	else if (n->page && nvme_running(n))
+		nvme_look(n);
 	else
 		ob_dev_guest_error(dev,
 		                   "doorbell %u rung by an eventfd: its value is lost, as the "
@@ -219,19 +287,14 @@ static unsigned begin(struct nvme_sq *sq, const uint8_t *bytes, unsigned count)
 		for (unsigned i = 0; i < NVME_SQE_SIZE / 4; i++)
 			cmd->dw[i] = le32toh(cmd->dw[i]);
 		nvme_cmd_start(cmd);
+		if (n->unposted >= NVME_POST_BATCH)
+			post_round(n);
 	}
 	if (st->head == st->tail)
-		emptied(sq);
+		add(n->emptied, sq->id);
 	else if (done)
 		nvme_sq_ready(sq);
 	return done;
-}
-
-/* The queue was emptied: with a shadow doorbell, that is when to look for more. */
-static void emptied(struct nvme_sq *sq)
-{
-	if (nvme_shadowed(sq->nvme, sq->id) && nvme_sq_state(sq)->entries)
-		nvme_shadow_look_sq(sq);
 }
 
 static void fetch_failed(struct nvme_sq *sq, int error)
@@ -254,6 +317,7 @@ static void fetched(struct ob_dma_op *op, int error)
 	else
 		begin(sq, page, count);
 	nvme_page_put(n, page);
+	nvme_schedule(n);
 }
 
 /* How many entries to fetch at once: they have to follow each other in memory. */
@@ -304,25 +368,6 @@ static unsigned fetch(struct nvme_sq *sq, unsigned max)
 
 /* The turn */
 
-static bool any(const struct nvme *n, const uint64_t *set)
-{
-	uint64_t bits = 0;
-
-	for (unsigned i = 0; i <= n->props->num_queues / 64; i++)
-		bits |= set[i];
-	return bits;
-}
-
-static bool take(uint64_t *set, unsigned id)
-{
-	uint64_t bit = UINT64_C(1) << (id % 64);
-
-	if (!(set[id / 64] & bit))
-		return false;
-	set[id / 64] &= ~bit;
-	return true;
-}
-
 static void run_yielded(struct nvme *n)
 {
 	struct nvme_link *last = n->yielded.prev;
@@ -344,27 +389,22 @@ static void run_yielded(struct nvme *n)
 /* Whether there was any. */
 static bool fetch_round(struct nvme *n)
 {
-	unsigned queues = n->props->num_queues + 1, budget = NVME_TURN_BUDGET;
+	unsigned budget = NVME_TURN_BUDGET;
 
 	n->moved = 0;
-	while (budget && !is_spent(n) && any(n, n->ready)) {
-		for (unsigned i = 0; i < queues && budget && !is_spent(n); i++) {
-			unsigned id = n->next_sq++ % queues, done;
+	while (budget && any(n->ready) && !is_spent(n)) {
+		unsigned id = take_next(n->ready, n->next_sq);
 
-			n->next_sq %= queues;
-			if (!take(n->ready, id))
-				continue;
-			done = fetch(&n->sqs[id],
-			             budget < NVME_FETCH_BATCH ? budget : NVME_FETCH_BATCH);
-			budget -= done;
-		}
+		n->next_sq = id < NVME_MAX_PAIRS ? id + 1 : 0;
+		budget -= fetch(&n->sqs[id], budget < NVME_FETCH_BATCH ? budget : NVME_FETCH_BATCH);
 	}
 	return budget < NVME_TURN_BUDGET;
 }
 
 static void post_round(struct nvme *n)
 {
-	for (unsigned i = 0; i <= n->props->num_queues / 64; i++) {
+	n->unposted = 0;
+	for (unsigned i = 0; i < NVME_SET; i++) {
 		uint64_t bits = n->posting[i];
 
 		n->posting[i] = 0;
@@ -373,21 +413,59 @@ static void post_round(struct nvme *n)
 	}
 }
 
-void nvme_turn(struct ob_task *task)
+/* One interrupt for all that a queue has got in this turn. */
+void nvme_tell(struct nvme *n)
 {
-	struct nvme *n = ob_container_of(task, struct nvme, turn);
+	for (unsigned i = 0; i < NVME_SET; i++) {
+		uint64_t bits = n->telling[i];
+
+		n->telling[i] = 0;
+		for (; bits; bits &= bits - 1)
+			nvme_cq_tell(&n->cqs[i * 64 + (unsigned)__builtin_ctzll(bits)]);
+	}
+}
+
+static bool has_work(const struct nvme *n)
+{
+	return any(n->ready) || any(n->posting) || !nvme_link_empty(&n->yielded);
+}
+
+/* Whether commands were fetched. */
+static bool work(struct nvme *n)
+{
 	bool found;
 
-	if (!nvme_running(n))
-		return;
 	n->in_turn = true;
 	run_yielded(n);
 	found = fetch_round(n);
 	post_round(n);
+	nvme_tell(n);
 	n->in_turn = false;
-	nvme_poll(n, found);
-	if (any(n, n->ready) || any(n, n->posting) || !nvme_link_empty(&n->yielded))
+	return found;
+}
+
+void nvme_turn(struct ob_task *task)
+{
+	struct nvme *n = ob_container_of(task, struct nvme, turn);
+
+	if (!nvme_running(n))
+		return;
+	nvme_poll_turned(n, work(n));
+	if (has_work(n))
 		nvme_schedule(n);
+}
+
+bool nvme_turn_of_poller(struct nvme *n)
+{
+	bool found;
+
+	/* What is found is for this turn, not for a task. */
+	n->in_turn = true;
+	found = nvme_look(n);
+	n->in_turn = false;
+	if (found || has_work(n))
+		work(n);
+	return found;
 }
 
 /* Queues come and go */
@@ -409,6 +487,9 @@ void nvme_sq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, 
 	n->state->sq[id] = (struct nvme_sq_state){.base = base, .entries = entries, .cqid = cqid};
 	n->state->cq[cqid].users++;
 	n->sq_count++;
+	n->sqs[id].seen = 0;
+	nvme_page_clear(n, id, false);
+	add(n->live, id);
 }
 
 /* Ends a fetch under way: the entries stay in the queue. */
@@ -433,7 +514,9 @@ void nvme_sq_close(struct nvme_sq *sq)
 	s->cq[s->sq[sq->id].cqid].users--;
 	sq->nvme->sq_count--;
 	s->sq[sq->id] = (struct nvme_sq_state){0};
+	take(sq->nvme->live, sq->id);
 	take(sq->nvme->ready, sq->id);
+	take(sq->nvme->emptied, sq->id);
 	for (unsigned i = 0; i < s->skip_count;) {
 		if (s->skips[i].sqid == sq->id)
 			s->skips[i] = s->skips[--s->skip_count];
@@ -447,6 +530,9 @@ void nvme_cq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, 
 {
 	n->state->cq[id] = (struct nvme_cq_state){
 		.base = base, .entries = entries, .irq = irq, .vector = vector, .phase = true};
+	n->cqs[id].seen = 0;
+	n->cqs[id].untold = 0;
+	nvme_page_clear(n, id, true);
 }
 
 void nvme_cq_close(struct nvme_cq *cq)
@@ -454,11 +540,13 @@ void nvme_cq_close(struct nvme_cq *cq)
 	nvme_cq_stop(cq);
 	nvme_shadow_stop(cq->nvme, &cq->shadow);
 	cq->staged = 0;
+	cq->nvme->full_count -= cq->full;
 	cq->full = false;
 	while (!nvme_link_empty(&cq->pending))
 		nvme_cmd_free(nvme_cmd_of(cq->pending.next));
 	cq->nvme->state->cq[cq->id] = (struct nvme_cq_state){0};
 	take(cq->nvme->posting, cq->id);
+	take(cq->nvme->telling, cq->id);
 	nvme_irq_update(cq->nvme);
 }
 
@@ -478,6 +566,7 @@ void nvme_queues_clear(struct nvme *n)
 
 void nvme_queues_stop(struct nvme *n)
 {
+	nvme_tell(n);
 	nvme_poll_stop(n, true);
 	for (unsigned i = 0; i <= n->props->num_queues; i++) {
 		stop_fetch(&n->sqs[i]);
@@ -493,10 +582,13 @@ void nvme_queues_resume(struct nvme *n)
 	nvme_cmds_resume(n);
 	for (unsigned i = 0; i <= n->props->num_queues; i++) {
 		if (n->state->cq[i].entries) {
+			n->cqs[i].seen = n->state->cq[i].head;
 			nvme_cq_post(&n->cqs[i]);
 			nvme_shadow_resume_cq(&n->cqs[i]);
 		}
 		if (n->state->sq[i].entries) {
+			n->sqs[i].seen = n->state->sq[i].tail;
+			add(n->live, i);
 			nvme_sq_ready(&n->sqs[i]);
 			nvme_shadow_resume_sq(&n->sqs[i]);
 		}

@@ -11,6 +11,7 @@
  * interrupt waits for its end.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "internal.h"
 
@@ -83,14 +84,12 @@ static unsigned looker_id(const struct looker *l)
 	return l->sq ? l->sq->id : l->cq->id;
 }
 
-static bool take_value(const struct looker *l, uint32_t value)
+static void take_value(const struct looker *l, uint32_t value)
 {
 	if (l->cq)
-		return nvme_cq_set_head(l->cq, value);
-	if (!nvme_sq_set_tail(l->sq, value))
-		return false;
-	nvme_sq_ready(l->sq);
-	return true;
+		nvme_cq_saw(l->cq, value);
+	else if (nvme_sq_saw(l->sq, value))
+		nvme_sq_ready(l->sq);
 }
 
 /* Whether to ask to be rung for what comes next. */
@@ -99,8 +98,8 @@ static bool wants_ring(const struct looker *l)
 	const struct nvme_cq_state *cq;
 
 	if (l->sq)
-		return !l->nvme->poll.until &&
-		       nvme_sq_state(l->sq)->head == nvme_sq_state(l->sq)->tail;
+		return nvme_sq_state(l->sq)->head == nvme_sq_state(l->sq)->tail &&
+		       !nvme_shadow_is_polled(l->nvme);
 	cq = nvme_cq_state(l->cq);
 	return l->cq->full || (cq->irq && cq->head != cq->tail && !ob_irq_is_message(l->nvme->dev));
 }
@@ -148,8 +147,7 @@ static bool step_seen(const struct looker *l)
 	struct nvme_shadow *shadow = l->shadow;
 
 	shadow->state = NVME_LOOK_NONE;
-	if (take_value(l, ob_get_le32(shadow->bytes)))
-		shadow->armed = false;
+	take_value(l, ob_get_le32(shadow->bytes));
 	if (wants_ring(l) && !shadow->armed)
 		return step_arm(l);
 	if (!shadow->again)
@@ -232,6 +230,17 @@ void nvme_shadow_look_cq(struct nvme_cq *cq)
 	look(&l);
 }
 
+void nvme_shadow_arm(struct nvme *n, const uint64_t set[NVME_SET])
+{
+	for (unsigned i = 0; n->state->shadow && i < NVME_SET; i++) {
+		/* The admin queue has no shadow. */
+		for (uint64_t bits = set[i] & (i ? UINT64_MAX : ~UINT64_C(1)); bits;
+		     bits &= bits - 1)
+			nvme_shadow_look_sq(&n->sqs[i * 64 + (unsigned)__builtin_ctzll(bits)]);
+	}
+	memset(n->emptied, 0, sizeof(n->emptied));
+}
+
 /*
  * The shadow of such a queue means nothing before it is rung, but the event index has to say that
  * it is to be rung.
@@ -248,6 +257,7 @@ void nvme_shadow_open_sq(struct nvme_sq *sq)
 {
 	struct looker l = of_sq(sq);
 
+	nvme_page_clear(sq->nvme, sq->id, false);
 	open_queue(&l);
 }
 
@@ -255,6 +265,7 @@ void nvme_shadow_open_cq(struct nvme_cq *cq)
 {
 	struct looker l = of_cq(cq);
 
+	nvme_page_clear(cq->nvme, cq->id, true);
 	open_queue(&l);
 }
 

@@ -31,7 +31,9 @@ enum {
 	NVME_FIRMWARE_LENGTH = 8,
 };
 
-enum nvme_interrupts { NVME_MSIX, NVME_MSI, NVME_INTX }; /* of the property */
+/* Of the properties of these names. */
+enum nvme_interrupts { NVME_MSIX, NVME_MSI, NVME_INTX };
+enum nvme_polling { NVME_POLL_OFF, NVME_POLL_ON, NVME_POLL_ADAPTIVE };
 
 struct nvme_props {
 	struct ob_block_list drives;
@@ -42,8 +44,9 @@ struct nvme_props {
 	uint32_t interrupts;   /* enum nvme_interrupts */
 	uint32_t block_size;   /* 0: 512, 1: 4096 */
 	uint32_t mdts;
-	bool ioeventfds;
-	uint32_t poll_max_us;
+	bool ioeventfds, mmap_doorbells;
+	uint32_t poll; /* enum nvme_polling */
+	uint32_t poll_max_us, idle_poll_us;
 };
 
 /* A queue exists when entries is not 0. */
