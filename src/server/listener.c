@@ -2,6 +2,9 @@
 /*
  * Listening UNIX sockets; see listener.h.
  *
+ * A socket is made under a name next to its own, gets its permissions, listens, and is then
+ * renamed: whoever sees the file can connect to it, if they may.
+ *
  * Whether a socket file is stale is asked with a socket of another type: connect() says
  * ECONNREFUSED where no process holds the file's socket, and EPROTOTYPE where one does, even before
  * it listens. So nobody's server sees a client that only wanted to know.
@@ -109,18 +112,37 @@ static int remove_stale(const char *path)
 	return rc;
 }
 
-static int bind_replacing(int fd, const char *path)
+static int bind_at(int fd, const char *path)
 {
 	struct sockaddr_un address = address_of(path);
-	int rc;
+	/* No thread of ours creates files, so that this is seen by nobody else. */
+	mode_t before = umask(0177);
+	int rc = bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
 
+	umask(before);
+	return rc;
+}
+
+static int rename_to(const char *from, const char *path)
+{
+	if (!renameat2(AT_FDCWD, from, AT_FDCWD, path, RENAME_NOREPLACE))
+		return 0;
+	if (errno != EINVAL)
+		return -errno;
+	/* The file system has no such flag. */
+	if (link(from, path))
+		return -errno;
+	unlink(from);
+	return 0;
+}
+
+/* Calls place(), and where a stale socket is in its way, again when that is gone. */
+static int place_replacing(const char *path, int (*place)(void *context), void *context)
+{
 	for (unsigned i = 0; i < REPLACE_TRIES; i++) {
-		/* No thread of ours creates files, so that this is seen by nobody else. */
-		mode_t before = umask(0177);
+		int rc = place(context);
 
-		rc = bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
-		umask(before);
-		if (rc != -EADDRINUSE)
+		if (rc != -EADDRINUSE && rc != -EEXIST)
 			return rc;
 		rc = remove_stale(path);
 		if (rc)
@@ -129,15 +151,15 @@ static int bind_replacing(int fd, const char *path)
 	return -EADDRINUSE;
 }
 
-/* Nobody can connect before listen(), so that the order of these does not matter to security. */
-static int set_owner_and_mode(const struct listener_config *config, struct ob_error *err)
+/* Before it has its name nobody can connect, so that the order of these does not matter. */
+static int set_owner_and_mode(const struct listener_config *config, const char *at,
+                              struct ob_error *err)
 {
 	if (config->group != (gid_t)-1 &&
-	    fchownat(AT_FDCWD, config->path, (uid_t)-1, config->group, AT_SYMLINK_NOFOLLOW))
+	    fchownat(AT_FDCWD, at, (uid_t)-1, config->group, AT_SYMLINK_NOFOLLOW))
 		return ob_error_set(err, -errno, "cannot give socket %s to group %u: %s",
 		                    config->path, (unsigned)config->group, strerror(errno));
-	if (config->mode != 0600 &&
-	    fchmodat(AT_FDCWD, config->path, config->mode, AT_SYMLINK_NOFOLLOW))
+	if (config->mode != 0600 && fchmodat(AT_FDCWD, at, config->mode, AT_SYMLINK_NOFOLLOW))
 		return ob_error_set(err, -errno, "cannot set socket %s to mode %04o: %s",
 		                    config->path, (unsigned)config->mode, strerror(errno));
 	return 0;
@@ -156,24 +178,66 @@ static int keep_path(struct listener *listener, const char *path)
 }
 
 /* Remembers the file, to remove that one and no other. */
-static int keep_file(struct listener *listener, const char *path)
+static int keep_file(struct listener *listener, const char *path, const char *at)
 {
 	struct stat st;
 
-	if (keep_path(listener, path) || lstat(path, &st)) {
-		unlink(path);
+	if (keep_path(listener, path) || lstat(at, &st))
 		return -ENOMEM;
-	}
 	listener->made = true;
 	listener->dev = st.st_dev;
 	listener->ino = st.st_ino;
 	return 0;
 }
 
+/* A socket on its way to its path. */
+struct placing {
+	int fd;
+	const char *path,
+		*at; /* at: the name that it has until then; path itself if that is too long */
+};
+
+static int bind_it(void *context)
+{
+	const struct placing *placing = context;
+
+	return bind_at(placing->fd, placing->at);
+}
+
+static int rename_it(void *context)
+{
+	const struct placing *placing = context;
+
+	return rename_to(placing->at, placing->path);
+}
+
+/* Bound under another name, and renamed when it listens: who finds the file can connect. */
+static int make_socket(struct listener *listener, const struct listener_config *config,
+                       struct placing *placing, struct ob_error *err)
+{
+	int rc = place_replacing(placing->at, bind_it, placing);
+
+	if (rc)
+		return refuse(config->path, rc, err);
+	rc = keep_file(listener, config->path, placing->at);
+	if (rc)
+		return refuse(config->path, rc, err);
+	rc = set_owner_and_mode(config, placing->at, err);
+	if (rc)
+		return rc;
+	if (listen(listener->fd, BACKLOG))
+		return refuse(config->path, -errno, err);
+	if (placing->at != placing->path)
+		rc = place_replacing(placing->path, rename_it, placing);
+	return rc ? refuse(config->path, rc, err) : 0;
+}
+
 static int open_path(struct listener *listener, const struct listener_config *config,
                      struct ob_error *err)
 {
 	size_t length = strlen(config->path);
+	struct placing placing = {.path = config->path};
+	char at[LISTENER_PATH_MAX + 1];
 	int rc;
 
 	if (!length)
@@ -185,17 +249,14 @@ static int open_path(struct listener *listener, const struct listener_config *co
 	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (listener->fd < 0)
 		return ob_error_set(err, -errno, "cannot create a socket: %s", strerror(errno));
-	rc = bind_replacing(listener->fd, config->path);
-	if (!rc)
-		rc = keep_file(listener, config->path);
-	if (rc)
-		return refuse(config->path, rc, err);
-	rc = set_owner_and_mode(config, err);
-	if (rc)
-		return rc;
-	if (listen(listener->fd, BACKLOG))
-		return refuse(config->path, -errno, err);
-	return 0;
+	rc = snprintf(at, sizeof(at), "%s.%d~", config->path, (int)getpid());
+	placing.fd = listener->fd;
+	placing.at = rc < (int)sizeof(at) ? at : config->path;
+	rc = make_socket(listener, config, &placing, err);
+	/* If it has its name already, listener_free() removes it. */
+	if (rc && listener->made && placing.at == at)
+		unlink(at);
+	return rc;
 }
 
 static int socket_option(int fd, int option)

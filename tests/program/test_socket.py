@@ -150,3 +150,23 @@ def test_race_for_a_stale_socket(outboard: Start, folder: Path) -> None:
         Client(folder / "a").close()
         assert winner.stop() == 0
         assert [path.name for path in folder.iterdir() if path.is_socket()] == []
+
+
+def test_who_finds_the_socket_can_connect(outboard: Start, folder: Path) -> None:
+    for i in range(10):
+        path = folder / f"a{i}"
+        process = outboard("edu", f"socket={path.name}", "socket-mode=0666", wait=False)
+        while not path.exists():
+            assert process.process.poll() is None
+        assert mode_of(path) == 0o666
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(str(path))
+        process.wait_ready()
+    assert not list(folder.glob("*~"))
+
+
+def test_a_path_without_room_for_another_name(outboard: Start, folder: Path) -> None:
+    name = "a" * (107 - len(str(folder)) - 1)
+    outboard("edu", f"socket={folder / name}")
+    with Client(folder / name):
+        pass
