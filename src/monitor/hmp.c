@@ -109,8 +109,14 @@ static void qtree_bus(struct json_object *bus, struct text *out)
 	text_format(out, "bus: %s\n  type PCI\n", get_str(bus, "root"));
 }
 
-static int name_type(void *context, const struct machine_property_info *info)
+static int name_property(void *context, const struct machine_property_info *info)
 {
+	static const char *const said[] = {"type", "bus", "addr"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(said); i++) {
+		if (!strcmp(said[i], info->name))
+			return 0;
+	}
 	json_object_object_add(context, info->name, NULL);
 	return 0;
 }
@@ -129,17 +135,15 @@ static void qtree_property(const struct machine *machine, const char *id, const 
 static void qtree_device(struct monitors *monitors, struct json_object *device, struct text *out)
 {
 	const struct machine *machine = monitors->env.machine;
-	const char *id = get_str(device, "qdev_id");
 	struct json_object *names = json_object_new_object();
-	struct json_object *class_info = json_object_object_get(device, "class_info");
-	struct json_object *ids = json_object_object_get(device, "id");
+	const char *id = get_str(device, "qdev_id");
+	cleanup_opts struct opts type = {0};
 
-	text_format(out, "  dev: %04" PRIx64 ":%04" PRIx64 ", id \"%s\"\n", number(ids, "vendor"),
-	            number(ids, "device"), id);
-	text_format(out, "    addr = %02" PRIx64 ".%" PRIx64 "\n    class = %04" PRIx64 "\n",
-	            number(device, "slot"), number(device, "function"),
-	            number(class_info, "class"));
-	machine_each_property(machine, id, name_type, names, NULL);
+	if (!machine_get_property(machine, id, "type", &type, NULL, NULL) && type.count)
+		text_format(out, "  dev: %s, id \"%s\"\n", type.list[0].value, id);
+	text_format(out, "    addr = %02" PRIx64 ".%" PRIx64 "\n", number(device, "slot"),
+	            number(device, "function"));
+	machine_each_property(machine, id, name_property, names, NULL);
 	json_object_object_foreach(names, name, ignored)
 	{
 		(void)ignored;

@@ -4,16 +4,19 @@
 
     tests/fuzz/make_seeds.py FOLDER
 
-makes FOLDER/session and FOLDER/model: every command of NVMe in each kind of guest memory, waits
+makes FOLDER/session, FOLDER/model and FOLDER/monitor: every command of NVMe in each kind of guest memory, waits
 that are interrupted, long accesses, memory that is cut. With them in build/fuzz/corpus,
 scripts/fuzz --store takes what is of use into the stored corpus.
 """
 
 from __future__ import annotations
 
+import json
 import struct
 import sys
 from pathlib import Path
+
+SCHEMA = Path(__file__).parents[2] / "src/monitor/schema.json"
 
 BASE = 0x100000
 DATA = BASE + 0x10000
@@ -286,8 +289,54 @@ def session_seeds() -> dict[str, bytes]:
     return seeds
 
 
+def monitor_seeds() -> dict[str, bytes]:
+    """Every command with all its arguments and with none, and some of them with a purpose."""
+    schema = json.loads(SCHEMA.read_text())
+    values: dict[str, object] = {"str": "d0", "int": 1 << 20, "bool": True, "any": {"a": [1.5]}}
+    seeds = {}
+    for name, parts in schema["commands"].items():
+        if name == "quit":
+            continue
+        args = {
+            arg.lstrip("*"): [values.get(kind.strip("[]"), "oob")]
+            if kind.startswith("[")
+            else values.get(kind, "")
+            for arg, (kind, _) in parts.get("args", {}).items()
+        }
+        full = {"execute": name, "arguments": args, "id": [{"a": None}, 1e300]}
+        seeds[name] = (json.dumps(full) + json.dumps({"execute": name})).encode()
+    lines = [
+        {"execute": "device_add", "arguments": {"driver": "pci-root-bus", "id": "r0"}},
+        {"execute": "device_add", "arguments": {"driver": "edu", "bus": "r0", "addr": "3.1"}},
+        {"execute": "blockdev-add", "arguments": {"driver": "mem", "node-name": "b1", "size": 4096}},
+        {"execute": "device_add", "arguments": {"driver": "nvme", "id": "n1", "drive": ["b1"]}},
+        {"execute": "object-add", "arguments": {"qom-type": "x-vfio-user-server", "id": "s0"}},
+        {"execute": "qom-set", "arguments": {"path": "s0", "property": "device", "value": "n1"}},
+        {"execute": "qom-get", "arguments": {"path": "/objects/s0", "property": "device"}},
+        {"execute": "query-vfio-user"},
+        {"execute": "stop"},
+        {"execute": "system_reset"},
+        {"execute": "cont"},
+        {"execute": "block_resize", "arguments": {"node-name": "b1", "size": 8192}},
+        {"execute": "object-del", "arguments": {"id": "s0"}},
+        {"execute": "device_del", "arguments": {"id": "/machine/peripheral/n1"}},
+        {"execute": "blockdev-del", "arguments": {"node-name": "b1"}},
+    ]
+    seeds["story"] = b"\r\n".join(json.dumps(line).encode() for line in lines)
+    for word in ("help", "info qtree", "info pci", "info block", "device_add edu,id=x", "device_del x"):
+        hmp = {"execute": "human-monitor-command", "arguments": {"command-line": word}}
+        seeds["hmp-" + word.replace(" ", "-")] = json.dumps(hmp).encode()
+    seeds["lexical"] = (
+        b"{'a': 'it\\'s', \"b\": [-0.5e+3, 99999999999999999999, \"\\ud83d\\ude00\\u00e9\"]}"
+        b"[@ {\n{} \xff\xff {\"a\": 1, \"a\": 2} [1,] {,} \"\xc3\xa9\xf0\x9f\x98\x80\" nul tru 01 [[[[}"
+    )
+    return seeds
+
+
 def main() -> None:
-    for name, seeds in (("session", session_seeds()), ("model", model_seeds())):
+    kinds = {"session": session_seeds, "model": model_seeds, "monitor": monitor_seeds}
+    for name, make in kinds.items():
+        seeds = make()
         folder = Path(sys.argv[1]) / name
         folder.mkdir(parents=True, exist_ok=True)
         for seed, data in seeds.items():
