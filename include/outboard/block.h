@@ -67,11 +67,11 @@ const char *ob_block_name(const struct ob_block *block);
 
 /*
  * Starts a request. Returns 0 when it is done already, -EINPROGRESS when request->done will tell,
- * or what went wrong: -EROFS (write to a read-only node), -EINVAL (offset or length not a multiple
- * of block_size, more than 1024 iovecs), -ENOSPC (also: past the end), -EIO, -ENOMEM, -EFAULT (an
- * iovec's memory is not there). done gets one of these too, or 0. How much of a request that failed
- * was done is not said. Requests under way may end in any order, and a FLUSH is only about those
- * that had ended when it was submitted.
+ * or what went wrong: -EROFS (write to a read-only node), -EPERM (the node is inactive), -EINVAL
+ * (offset or length not a multiple of block_size, more than 1024 iovecs), -ENOSPC (also: past the
+ * end), -EIO, -ENOMEM, -EFAULT (an iovec's memory is not there). done gets one of these too, or 0.
+ * How much of a request that failed was done is not said. Requests under way may end in any order,
+ * and a FLUSH is only about those that had ended when it was submitted.
  */
 int ob_block_submit(struct ob_block *block, struct ob_block_request *request);
 

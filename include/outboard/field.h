@@ -127,9 +127,9 @@ typedef uint64_t ob_field_c_U64;
  * a list of records, each a struct that a table describes.
  *
  * save calls emit for each record, in order; the device is quiet. add gets them back in the same
- * order, one at a time, after the state was loaded and before loaded(): 0, or -EINVAL with a
- * message when there cannot be such a record. What it gets was checked by the table and by nothing
- * else.
+ * order, one at a time, after loaded() has found the state to be sound: 0, or -EINVAL with a
+ * message when there cannot be such a record; then the device is reset. What it gets was checked by
+ * the table and by nothing else.
  */
 typedef void ob_emit(void *context, const void *record);
 
@@ -165,9 +165,9 @@ struct ob_migration {
 
 	/*
 	 * State is another's, which may be an enemy's: each field is in its range, and nothing else
-	 * is known of it. Checks what fields say about each other, and makes the runtime of it.
-	 * stream_version is the saver's. 0, or -EINVAL with a message; the device then has to be
-	 * reset before it does anything.
+	 * is known of it. Checks what fields say about each other, and after that makes the runtime
+	 * of it. stream_version is the saver's. 0, or -EINVAL with a message, and then the runtime
+	 * is as it was: the state is put back.
 	 */
 	int (*loaded)(struct ob_dev *dev, unsigned stream_version, struct ob_error *err);
 };

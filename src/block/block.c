@@ -66,6 +66,8 @@ static int check(const struct ob_block *block, const struct ob_block_request *re
 {
 	uint64_t mask = block->info.block_size - 1;
 
+	if (block->inactive)
+		return -EPERM;
 	if (request->op == OB_BLOCK_FLUSH)
 		return 0;
 	if (block->info.read_only && modifies(request))
@@ -181,6 +183,16 @@ static void free_node(struct ob_block *block)
 	free(block);
 }
 
+static int take_active(struct ob_block *block, struct opts *opts, struct ob_error *err)
+{
+	cleanup_free char *value = opts_take(opts, "active");
+	bool active = true;
+	int rc = value ? parse_bool("active", value, &active, err) : 0;
+
+	block->inactive = !active;
+	return rc;
+}
+
 static int open_node(struct ob_block *block, const struct log *log, struct opts *opts,
                      struct ob_error *err)
 {
@@ -193,7 +205,9 @@ static int open_node(struct ob_block *block, const struct log *log, struct opts 
 		return rc;
 	log_init(&block->log, log, LOG_LINES_PER_SECOND, "%s", block->name);
 	snprintf(what, sizeof(what), "block driver '%s'", driver->name);
-	rc = props_apply(driver->props, block->props, opts, NULL, err);
+	rc = take_active(block, opts, err);
+	if (!rc)
+		rc = props_apply(driver->props, block->props, opts, NULL, err);
 	if (!rc)
 		rc = opts_refuse_rest(opts, what, err);
 	if (!rc)
@@ -244,6 +258,8 @@ static int resize(struct ob_block *block, uint64_t size, struct ob_error *err)
 		                    block->driver->name);
 	if (block->info.read_only)
 		return ob_error_set(err, -EROFS, "it is read-only");
+	if (block->inactive)
+		return ob_error_set(err, -EBUSY, "it is inactive: another process has it");
 	rc = block_check_size(size, err);
 	if (rc || size == block->info.size)
 		return rc;
@@ -264,4 +280,25 @@ int block_resize(struct ob_block *block, uint64_t size, struct ob_error *err)
 	int rc = resize(block, size, err);
 
 	return rc ? ob_error_prefix(err, rc, "block node '%s'", block->name) : 0;
+}
+
+void block_inactivate(struct ob_block *block)
+{
+	if (block->inactive)
+		return;
+	if (block->driver->inactivate)
+		block->driver->inactivate(block);
+	block->inactive = true;
+}
+
+int block_activate(struct ob_block *block, struct ob_error *err)
+{
+	int rc = 0;
+
+	if (block->inactive && block->driver->activate)
+		rc = block->driver->activate(block, err);
+	if (rc)
+		return ob_error_prefix(err, rc, "block node '%s'", block->name);
+	block->inactive = false;
+	return 0;
 }

@@ -27,8 +27,33 @@ struct ob_block {
 	struct log log;
 	char name[64];
 	unsigned in_flight;
+	bool inactive; /* another process has the storage, or may: see block_inactivate() */
 	struct block_stats stats;
 	void *props; /* of the driver's table */
+};
+
+/* A piece of a node's contents. */
+struct block_piece {
+	uint64_t offset, length;
+	const uint8_t *bytes; /* NULL: zeroes. Valid until control returns to the event loop */
+};
+
+/*
+ * How the contents of a node move to another process, for drivers whose storage nobody else can
+ * reach. While they move, writes go on, and what was written is given once more.
+ */
+struct block_migration {
+	/* Everything is to be given. 0 or -ENOMEM. Begins anew if it is under way. */
+	int (*begin)(struct ob_block *block);
+	void (*end)(struct ob_block *block); /* also if it was not begun */
+	/* Bytes that are still to be given, if nothing is written any more. */
+	uint64_t (*pending)(const struct ob_block *block);
+	/* Gives a piece with at most max bytes (or any number of zeroes); false: all was given. */
+	bool (*next)(struct ob_block *block, uint64_t max, struct block_piece *piece);
+
+	/* The other side: everything is zeroes, and then pieces come. Within the node's size. */
+	void (*clear)(struct ob_block *block);
+	void (*load)(struct ob_block *block, const struct block_piece *piece);
 };
 
 struct block_driver {
@@ -42,14 +67,24 @@ struct block_driver {
 	int (*submit)(struct ob_block *block, struct ob_block_request *request);
 	/* Optional. As block_resize(), which has checked size and sets info.size afterwards. */
 	int (*resize)(struct ob_block *block, uint64_t size, struct ob_error *err);
+
+	/*
+	 * Optional, for storage that other processes can reach: gives it up, and takes it back (0,
+	 * or -errno with a message). open and activate are called with block->inactive set as it is
+	 * to be, or as it was.
+	 */
+	void (*inactivate)(struct ob_block *block);
+	int (*activate)(struct ob_block *block, struct ob_error *err);
+
+	const struct block_migration *migration; /* optional */
 };
 
 /* Built in: "mem", "null", "file"; ended by NULL. */
 const struct block_driver *const *block_drivers(void);
 
 /*
- * Opens a node. Takes driver, node-name and the driver's properties out of opts and refuses the
- * rest. NULL with a message.
+ * Opens a node. Takes driver, node-name, active and the driver's properties out of opts and refuses
+ * the rest. NULL with a message. With active=off it is inactive at first.
  */
 struct ob_block *block_open(struct ob_loop *loop, const struct log *log, struct opts *opts,
                             struct ob_error *err);
@@ -71,6 +106,19 @@ int block_resize(struct ob_block *block, uint64_t size, struct ob_error *err);
  */
 void block_memory_add(struct ob_loop *loop, void *base, size_t length);
 void block_memory_remove(struct ob_loop *loop, void *base);
+
+/*
+ * A node that is handed over to another process: inactive, it leaves the storage alone and refuses
+ * requests (-EPERM), so that the other one can take it. Nothing is in flight, and what has to be on
+ * stable storage was flushed. What the storage must not have become meanwhile (smaller, locked by
+ * somebody else) fails the activation: 0, or -errno with a message, and it stays inactive.
+ */
+void block_inactivate(struct ob_block *block);
+int block_activate(struct ob_block *block, struct ob_error *err);
+static inline bool block_is_active(const struct ob_block *block)
+{
+	return !block->inactive;
+}
 
 /* For drivers: the request is done; calls request->done. Only for one that is under way. */
 void block_complete(struct ob_block_request *request, int status);

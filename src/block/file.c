@@ -87,11 +87,13 @@ static int file_open(struct ob_block *block, struct ob_error *err)
 	if (!rc && props->iopoll)
 		rc = check_iopoll(node, err);
 	if (rc) {
+		file_unlock(node);
 		fd_close(&node->fd);
 		return ob_error_prefix(err, rc, "file '%s'", props->filename);
 	}
 	node->shared = file_shared_get(block->loop);
 	if (!node->shared) {
+		file_unlock(node);
 		fd_close(&node->fd);
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	}
@@ -129,6 +131,19 @@ static int file_resize(struct ob_block *block, uint64_t size, struct ob_error *e
 		return ob_error_set(err, size > INT64_MAX ? -EFBIG : -errno, "size=%" PRIu64 ": %s",
 		                    size, strerror(size > INT64_MAX ? EFBIG : errno));
 	return 0;
+}
+
+static void file_inactivate(struct ob_block *block)
+{
+	file_give_up(container_of(block, struct file_node, block));
+}
+
+static int file_activate(struct ob_block *block, struct ob_error *err)
+{
+	const struct file_props *props = block->props;
+	int rc = file_take_back(container_of(block, struct file_node, block), err);
+
+	return rc ? ob_error_prefix(err, rc, "file '%s'", props->filename) : 0;
 }
 
 static const char *const on_off_auto[] = {
@@ -177,4 +192,6 @@ const struct block_driver block_file = {
 	.close = file_close,
 	.submit = file_submit,
 	.resize = file_resize,
+	.inactivate = file_inactivate,
+	.activate = file_activate,
 };

@@ -131,6 +131,12 @@ struct file_shared *file_shared_find(const struct ob_loop *loop);
 
 /* file_open.c. Opens props->filename and looks at it. 0, or -errno with a message. */
 int file_open_node(struct file_node *node, struct ob_error *err);
+/* Keeps others out (unless locking=off): 0, or -errno with a message, and nothing is locked. */
+int file_lock(struct file_node *node, struct ob_error *err);
+/* Lets others have it. */
+void file_give_up(struct file_node *node);
+/* The file was another process's: looks at it anew and locks it. */
+int file_take_back(struct file_node *node, struct ob_error *err);
 void file_unlock(struct file_node *node);
 
 static inline struct file_node *file_node_of(const struct ob_block_request *request)

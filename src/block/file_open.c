@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -48,14 +49,19 @@ static int check_type(mode_t mode, struct ob_error *err)
 	return ob_error_set(err, -EINVAL, "is %s: expected a regular file or a block device", what);
 }
 
+static int in_use(struct ob_error *err)
+{
+	return ob_error_set(err, -EBUSY,
+	                    "is in use by this machine (mounted, or part of a volume)");
+}
+
 static int open_failed(const struct file_props *props, int code, struct ob_error *err)
 {
 	if (code == -ENOENT)
 		return ob_error_set(err, code, "does not exist: create it with 'truncate -s 1G %s'",
 		                    props->filename);
 	if (code == -EBUSY)
-		return ob_error_set(err, code,
-		                    "is in use by this machine (mounted, or part of a volume)");
+		return in_use(err);
 	if (!props->read_only && !access(props->filename, R_OK))
 		return ob_error_set(err, code,
 		                    "can't be opened for writing (%s): read-only=on "
@@ -76,9 +82,6 @@ static int open_file(const struct file_props *props, struct stat *st, struct ob_
 	rc = check_type(st->st_mode, err);
 	if (rc)
 		return rc;
-	/* For a block device: fail if a file system or the like has claimed it. */
-	if (S_ISBLK(st->st_mode) && !props->read_only && props->locking)
-		flags |= O_EXCL;
 	fd = open(props->filename, flags);
 	if (fd < 0)
 		return open_failed(props, -errno, err);
@@ -216,8 +219,38 @@ static int lock_bytes(int fd, int command, short type, off_t start, off_t length
 	return fcntl(fd, command, found) ? -errno : 0;
 }
 
+/*
+ * Claims a block device for us, or gives it free: which of these, is a matter of how it was opened,
+ * so the same descriptor is opened anew. Fails if a file system or the like has claimed it, or
+ * another one of us.
+ */
+static int reopen(struct file_node *node, int exclusive, struct ob_error *err)
+{
+	int flags = fcntl(node->fd, F_GETFL) & (O_ACCMODE | O_DIRECT);
+	cleanup_fd int fd = -1;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", node->fd);
+	fd = open(path, flags | exclusive | O_CLOEXEC);
+	if (fd < 0 && errno == EBUSY)
+		return in_use(err);
+	if (fd < 0 || dup3(fd, node->fd, O_CLOEXEC) < 0)
+		return ob_error_set(err, -errno, "can't be claimed (%s): locking=off goes without",
+		                    strerror(errno));
+	return 0;
+}
+
+/* The engine has the open file that was, and would keep it open. */
+static void forget_file(struct file_node *node)
+{
+	if (node->file >= 0)
+		node->knows_file->remove_file(node->knows_file, node->file);
+	node->file = -1;
+	node->knows_file = NULL;
+}
+
 /* A writer locks all bytes. A reader marks that it can't have writers, then looks for one. */
-static int lock(struct file_node *node, struct ob_error *err)
+static int lock_file(struct file_node *node, struct ob_error *err)
 {
 	const struct file_props *props = node->block.props;
 	struct flock found;
@@ -249,6 +282,25 @@ static int lock(struct file_node *node, struct ob_error *err)
 	return 0;
 }
 
+int file_lock(struct file_node *node, struct ob_error *err)
+{
+	const struct file_props *props = node->block.props;
+	int rc;
+
+	if (!props->locking)
+		return 0;
+	if (node->is_device && !props->read_only) {
+		forget_file(node);
+		rc = reopen(node, O_EXCL, err);
+		if (rc)
+			return rc;
+	}
+	rc = lock_file(node, err);
+	if (rc)
+		file_unlock(node);
+	return rc;
+}
+
 /* The open file may live on in the kernel for a moment after its descriptor was closed. */
 void file_unlock(struct file_node *node)
 {
@@ -257,6 +309,19 @@ void file_unlock(struct file_node *node)
 	if (node->locked)
 		lock_bytes(node->fd, F_OFD_SETLK, F_UNLCK, 0, 0, &unused);
 	node->locked = false;
+}
+
+void file_give_up(struct file_node *node)
+{
+	const struct file_props *props = node->block.props;
+	struct ob_error err;
+
+	file_unlock(node);
+	if (!node->is_device || props->read_only || !props->locking)
+		return;
+	forget_file(node);
+	if (reopen(node, 0, &err))
+		log_error(&node->block.log, "cannot be given up: %s", err.message);
 }
 
 /* Punching a hole behind the end of the file changes nothing, and shows whether it can be done. */
@@ -276,20 +341,44 @@ int file_open_node(struct file_node *node, struct ob_error *err)
 	struct stat st;
 	int rc;
 
+	node->file = -1;
 	node->fd = open_file(props, &st, err);
 	if (node->fd < 0)
 		return node->fd;
 	node->is_device = S_ISBLK(st.st_mode);
 	rc = take_size(node, &st, err);
-	if (!rc && props->locking)
-		rc = lock(node, err);
+	if (!rc && !node->block.inactive)
+		rc = file_lock(node, err);
 	if (!rc)
 		rc = choose_cache(node, err);
 	if (rc) {
+		file_unlock(node);
 		fd_close(&node->fd);
 		return rc;
 	}
 	node->can_zero = true;
 	node->can_punch = probe_punch(node);
 	return 0;
+}
+
+/* What stands in the page cache here may be older than what the other process wrote. */
+int file_take_back(struct file_node *node, struct ob_error *err)
+{
+	uint64_t size = node->block.info.size;
+	struct stat st;
+	int rc;
+
+	if (fstat(node->fd, &st))
+		return ob_error_set(err, -errno, "its size is not known: %s", strerror(errno));
+	rc = take_size(node, &st, err);
+	if (!rc && node->block.info.size < size)
+		rc = ob_error_set(err, -EINVAL,
+		                  "has shrunk to %" PRIu64 " bytes, and the disk has %" PRIu64,
+		                  node->block.info.size, size);
+	node->block.info.size = size;
+	if (!rc)
+		rc = file_lock(node, err);
+	if (!rc)
+		posix_fadvise(node->fd, 0, 0, POSIX_FADV_DONTNEED);
+	return rc;
 }

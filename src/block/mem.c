@@ -19,24 +19,13 @@
 
 #include "base/fd.h"
 #include "drivers.h"
+#include "mem.h"
 
-enum { PAGE_SHIFT = 12, MEM_PAGE = 1 << PAGE_SHIFT, MAP_BITS = 64, PUNCH_FROM = 1 << 20 };
+enum { PUNCH_FROM = 1 << 20 };
 
 struct mem_props {
 	uint64_t size;
 };
-
-struct mem_node {
-	struct ob_block block;
-	int fd;
-	uint8_t *data;
-	uint64_t *written; /* one bit for each page that may hold something */
-};
-
-static bool page_written(const struct mem_node *mem, uint64_t page)
-{
-	return mem->written[page / MAP_BITS] >> (page % MAP_BITS) & 1;
-}
 
 static uint64_t page_rest(uint64_t offset)
 {
@@ -47,11 +36,11 @@ static uint64_t page_rest(uint64_t offset)
 static uint64_t run_length(const struct mem_node *mem, uint64_t offset, uint64_t length,
                            bool *written)
 {
-	uint64_t page = offset >> PAGE_SHIFT;
+	uint64_t page = offset >> MEM_PAGE_SHIFT;
 	uint64_t run = page_rest(offset);
 
-	*written = page_written(mem, page);
-	while (run < length && page_written(mem, ++page) == *written)
+	*written = mem_page_written(mem, page);
+	while (run < length && mem_page_written(mem, ++page) == *written)
 		run += MEM_PAGE;
 	return run < length ? run : length;
 }
@@ -72,14 +61,15 @@ static void read_out(const struct mem_node *mem, uint64_t offset, uint8_t *to, u
 	}
 }
 
-static void write_in(struct mem_node *mem, uint64_t offset, const uint8_t *from, uint64_t length)
+void mem_write(struct mem_node *mem, uint64_t offset, const uint8_t *from, uint64_t length)
 {
-	uint64_t page = offset >> PAGE_SHIFT;
+	uint64_t page = offset >> MEM_PAGE_SHIFT;
 
 	if (!length)
 		return;
-	for (; page <= (offset + length - 1) >> PAGE_SHIFT; page++)
-		mem->written[page / MAP_BITS] |= UINT64_C(1) << (page % MAP_BITS);
+	mem_touch(mem, offset, length);
+	for (; page <= (offset + length - 1) >> MEM_PAGE_SHIFT; page++)
+		mem->written[page / MEM_MAP_BITS] |= UINT64_C(1) << (page % MEM_MAP_BITS);
 	memcpy(mem->data + offset, from, length);
 }
 
@@ -93,7 +83,7 @@ static void transfer(struct mem_node *mem, const struct ob_block_request *reques
 		if (request->op == OB_BLOCK_READ)
 			read_out(mem, offset, iov->iov_base, iov->iov_len);
 		else
-			write_in(mem, offset, iov->iov_base, iov->iov_len);
+			mem_write(mem, offset, iov->iov_base, iov->iov_len);
 		offset += iov->iov_len;
 	}
 }
@@ -101,6 +91,7 @@ static void transfer(struct mem_node *mem, const struct ob_block_request *reques
 /* Zeroes what was written, and leaves the pages where they are. */
 static void clear(struct mem_node *mem, uint64_t offset, uint64_t length)
 {
+	mem_touch(mem, offset, length);
 	while (length) {
 		bool written;
 		uint64_t run = run_length(mem, offset, length, &written);
@@ -113,7 +104,7 @@ static void clear(struct mem_node *mem, uint64_t offset, uint64_t length)
 }
 
 /* Gives whole pages back to the system; what sticks out of them at both ends is cleared. */
-static void punch(struct mem_node *mem, uint64_t offset, uint64_t length)
+void mem_punch(struct mem_node *mem, uint64_t offset, uint64_t length)
 {
 	uint64_t end = offset + length;
 	uint64_t first = (offset + MEM_PAGE - 1) & ~(uint64_t)(MEM_PAGE - 1);
@@ -124,14 +115,16 @@ static void punch(struct mem_node *mem, uint64_t offset, uint64_t length)
 		clear(mem, offset, length);
 		return;
 	}
+	mem_touch(mem, offset, length);
 	clear(mem, offset, first - offset);
 	clear(mem, last, end - last);
-	for (uint64_t page = first >> PAGE_SHIFT; page < last >> PAGE_SHIFT;) {
-		if (page % MAP_BITS == 0 && (last >> PAGE_SHIFT) - page >= MAP_BITS) {
-			mem->written[page / MAP_BITS] = 0;
-			page += MAP_BITS;
+	for (uint64_t page = first >> MEM_PAGE_SHIFT; page < last >> MEM_PAGE_SHIFT;) {
+		if (page % MEM_MAP_BITS == 0 && (last >> MEM_PAGE_SHIFT) - page >= MEM_MAP_BITS) {
+			mem->written[page / MEM_MAP_BITS] = 0;
+			page += MEM_MAP_BITS;
 		} else {
-			mem->written[page / MAP_BITS] &= ~(UINT64_C(1) << (page % MAP_BITS));
+			mem->written[page / MEM_MAP_BITS] &=
+				~(UINT64_C(1) << (page % MEM_MAP_BITS));
 			page++;
 		}
 	}
@@ -150,10 +143,10 @@ static int mem_submit(struct ob_block *block, struct ob_block_request *request)
 		if (!(request->flags & OB_BLOCK_UNMAP) && request->length < PUNCH_FROM)
 			clear(mem, request->offset, request->length);
 		else
-			punch(mem, request->offset, request->length);
+			mem_punch(mem, request->offset, request->length);
 		break;
 	case OB_BLOCK_DISCARD:
-		punch(mem, request->offset, request->length);
+		mem_punch(mem, request->offset, request->length);
 		break;
 	case OB_BLOCK_FLUSH:
 		break;
@@ -184,7 +177,7 @@ static int check_memory(uint64_t size, struct ob_error *err)
 
 static uint64_t map_words(uint64_t size)
 {
-	return (((size + MEM_PAGE - 1) >> PAGE_SHIFT) + MAP_BITS - 1) / MAP_BITS;
+	return (((size + MEM_PAGE - 1) >> MEM_PAGE_SHIFT) + MEM_MAP_BITS - 1) / MEM_MAP_BITS;
 }
 
 static int map_memory(struct mem_node *mem, uint64_t size)
@@ -243,8 +236,8 @@ static void forget_tail(struct mem_node *mem, uint64_t from, uint64_t to)
 	uint64_t page = (from + MEM_PAGE - 1) & ~(uint64_t)(MEM_PAGE - 1);
 
 	clear(mem, from, (page < to ? page : to) - from);
-	for (page >>= PAGE_SHIFT; page < (to + MEM_PAGE - 1) >> PAGE_SHIFT; page++)
-		mem->written[page / MAP_BITS] &= ~(UINT64_C(1) << (page % MAP_BITS));
+	for (page >>= MEM_PAGE_SHIFT; page < (to + MEM_PAGE - 1) >> MEM_PAGE_SHIFT; page++)
+		mem->written[page / MEM_MAP_BITS] &= ~(UINT64_C(1) << (page % MEM_MAP_BITS));
 }
 
 static int mem_resize(struct ob_block *block, uint64_t size, struct ob_error *err)
@@ -257,6 +250,8 @@ static int mem_resize(struct ob_block *block, uint64_t size, struct ob_error *er
 
 	if (rc)
 		return rc;
+	if (mem->dirty)
+		return ob_error_set(err, -EBUSY, "its contents are on the move");
 	if (size > before) {
 		written = reallocarray(mem->written, map_words(size), sizeof(*written));
 		if (!written)
@@ -282,6 +277,7 @@ static void mem_close(struct ob_block *block)
 {
 	struct mem_node *mem = (struct mem_node *)block;
 
+	mem_migration.end(block);
 	munmap(mem->data, block->info.size);
 	close(mem->fd);
 	free(mem->written);
@@ -303,4 +299,5 @@ const struct block_driver block_mem = {
 	.close = mem_close,
 	.submit = mem_submit,
 	.resize = mem_resize,
+	.migration = &mem_migration,
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * DEVICE_FEATURE, and the commands that carry a migration's data.
+ * DEVICE_FEATURE: the frame that all features have in common.
  *
  * What Linux says about VFIO_DEVICE_FEATURE holds here: a feature that is not there is ENOTTY, a
  * method that a feature does not have EINVAL; a probe fails as the method would, and does nothing
@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-const struct feature session_features[] = {{0}};
+enum { FRONT = sizeof(struct wire_header) + sizeof(struct wire_device_feature) };
 
 static const struct feature *find(const struct feature *table, uint32_t index)
 {
@@ -31,86 +31,87 @@ static int check_methods(const struct feature *feature, uint32_t flags, struct r
 	return 0;
 }
 
-/* The reply has the request's data in front of its own; or just its size, if that is too much. */
-static int reply_to_get(struct session *session, struct request *request,
-                        struct wire_device_feature *header, const struct feature_call *call)
+uint8_t *feature_reply(struct session *session, struct feature_call *call, size_t length)
 {
-	uint8_t payload[sizeof(*header) + FEATURE_REPLY_ROOM];
-	uint32_t whole = (uint32_t)(sizeof(*header) + call->reply_length);
-	bool fits = header->argsz >= whole;
-
-	header->argsz = whole;
-	memcpy(payload, header, sizeof(*header));
-	memcpy(payload + sizeof(*header), call->reply, call->reply_length);
-	return session_reply(session, &request->header, payload, fits ? whole : sizeof(*header));
+	call->reply_length = length;
+	if (call->request->header.flags & WIRE_NO_REPLY ||
+	    call->header.argsz < sizeof(call->header) + length)
+		return NULL;
+	call->message = session->link->reserve(session->link, FRONT + length);
+	return call->message ? call->message + FRONT : NULL;
 }
 
-static int run_method(struct session *session, struct request *request,
-                      const struct feature *feature, struct wire_device_feature *header,
+/* The data that the method made, or just how much room it needs. */
+static int reply_to_get(struct session *session, const struct feature_call *call)
+{
+	const struct wire_header *request = &call->request->header;
+	struct wire_device_feature header = call->header;
+	size_t whole = FRONT + call->reply_length;
+
+	header.argsz = (uint32_t)(sizeof(header) + call->reply_length);
+	if (!call->message)
+		return session_reply(session, request, &header, sizeof(header));
+	wire_encode_reply(call->message, request, (uint32_t)whole);
+	memcpy(call->message + sizeof(*request), &header, sizeof(header));
+	session->link->commit(session->link, whole, NULL, 0);
+	return 0;
+}
+
+static int reply_to_set(struct session *session, const struct feature_call *call)
+{
+	const struct request *request = call->request;
+	size_t whole = sizeof(request->header) + request->length;
+	uint8_t *message;
+
+	if (!call->renew || request->header.flags & WIRE_NO_REPLY)
+		return session_reply(session, &request->header, request->payload, request->length);
+	message = session->link->reserve(session->link, whole);
+	if (!message)
+		return 0;
+	wire_encode_reply(message, &request->header, (uint32_t)whole);
+	memcpy(message + sizeof(request->header), request->payload, request->length);
+	memcpy(message + FRONT, &call->first, sizeof(call->first));
+	session->link->commit(session->link, whole, NULL, 0);
+	return 0;
+}
+
+static int run_method(struct session *session, const struct feature *feature,
                       struct feature_call *call)
 {
-	bool get = header->flags & WIRE_FEATURE_GET;
+	bool get = call->header.flags & WIRE_FEATURE_GET;
 	int rc;
 
 	if (call->length < (get ? feature->get_length : feature->set_length))
-		return refuse(request, -EINVAL, "message size: the feature's data expected");
+		return refuse(call->request, -EINVAL, "message size: the feature's data expected");
 	rc = get ? feature->get(session, call) : feature->set(session, call);
 	if (rc)
-		return refuse(request, rc, call->why);
-	if (get)
-		return reply_to_get(session, request, header, call);
-	return session_reply(session, &request->header, request->payload, request->length);
+		return rc == -EINPROGRESS ? rc : refuse(call->request, rc, call->why);
+	return get ? reply_to_get(session, call) : reply_to_set(session, call);
 }
 
 int feature_handle(struct session *session, struct request *request, const struct feature *table)
 {
-	uint8_t reply[FEATURE_REPLY_ROOM];
-	struct feature_call call = {.reply = reply};
+	struct feature_call call = {.request = request};
 	const struct feature *feature;
-	struct wire_device_feature header;
-	int rc = wire_decode_device_feature(request->payload, request->length, &header, &call.data,
-	                                    &call.length, &request->why);
+	int rc = wire_decode_device_feature(request->payload, request->length, &call.header,
+	                                    &call.data, &call.length, &request->why);
 
 	if (rc)
 		return rc;
-	feature = find(table, header.flags & WIRE_FEATURE_INDEX);
+	feature = find(table, call.header.flags & WIRE_FEATURE_INDEX);
 	if (!feature)
 		return refuse(request, -ENOTTY, "the device does not have this feature");
-	rc = check_methods(feature, header.flags, request);
+	rc = check_methods(feature, call.header.flags, request);
 	if (rc)
 		return rc;
-	if (!(header.flags & WIRE_FEATURE_PROBE))
-		return run_method(session, request, feature, &header, &call);
+	if (!(call.header.flags & WIRE_FEATURE_PROBE))
+		return run_method(session, feature, &call);
 	return session_reply(session, &request->header, request->payload, request->length);
 }
 
 int session_device_feature(struct session *session, struct request *request)
 {
-	return feature_handle(session, request, session_features);
-}
+	static const struct feature none[] = {{0}};
 
-static int refuse_migration(struct request *request)
-{
-	return refuse(request, -ENOTSUP, "the device does not migrate");
-}
-
-int session_mig_data_read(struct session *session, struct request *request)
-{
-	struct wire_mig_data read;
-	int rc =
-		wire_decode_mig_data_read(request->payload, request->length,
-	                                  session->limits.max_data_xfer_size, &read, &request->why);
-
-	return rc ? rc : refuse_migration(request);
-}
-
-int session_mig_data_write(struct session *session, struct request *request)
-{
-	struct wire_mig_data write;
-	const uint8_t *data;
-	int rc = wire_decode_mig_data_write(request->payload, request->length,
-	                                    session->limits.max_data_xfer_size, &write, &data,
-	                                    &request->why);
-
-	return rc ? rc : refuse_migration(request);
+	return feature_handle(session, request, session->migration ? session_features : none);
 }

@@ -5,18 +5,27 @@
 
 #include "internal.h"
 
-enum { FEATURE_REPLY_ROOM = 4096 };
-
-/* What a method gets, and where a GET puts what it answers. */
+/* What a method gets, and what it answers. */
 struct feature_call {
 	const uint8_t *data; /* of the request */
 	size_t length;
-	uint8_t *reply; /* FEATURE_REPLY_ROOM bytes */
-	size_t reply_length;
 	const char *why; /* what was wrong, for the log */
+
+	/* SET: the reply repeats the data, with these in place of its first 8 bytes if renew. */
+	uint64_t first;
+	bool renew;
+
+	/* GET: see feature_reply(). */
+	struct request *request;
+	struct wire_device_feature header;
+	uint8_t *message;
+	size_t reply_length;
 };
 
-/* A method returns 0 or -errno. One that is NULL is not supported. */
+/*
+ * A method returns 0, -errno, or (a SET) -EINPROGRESS: it will reply. One that is NULL is not
+ * supported.
+ */
 typedef int feature_method(struct session *session, struct feature_call *call);
 
 struct feature {
@@ -26,10 +35,20 @@ struct feature {
 	feature_method *get, *set;
 };
 
-/* What a device has of those; there is nothing yet. */
+/*
+ * For a GET: memory for length bytes of data, which are the reply once the method has returned 0.
+ * NULL if the client does not get them (it has no room, or wants no reply, or is not there any
+ * more): then the method must change nothing, and return 0.
+ */
+uint8_t *feature_reply(struct session *session, struct feature_call *call, size_t length);
+
+/* What devices have that migrate; others have none. */
 extern const struct feature session_features[];
 
 /* Handles a DEVICE_FEATURE request by a table. */
 int feature_handle(struct session *session, struct request *request, const struct feature *table);
+
+/* The largest bitmap of a DMA_LOGGING_REPORT, in bytes. */
+uint32_t session_max_bitmap(const struct session_limits *limits);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "base/list.h"
 #include "loop/loop.h"
+#include "migrate/migrate.h"
 #include "notify.h"
 #include "session.h"
 #include "stats.h"
@@ -18,10 +19,12 @@ enum session_state {
 	SESSION_UNMAPPING,    /* a DMA_UNMAP waits for pins; the link is paused */
 	SESSION_RESETTING,    /* a RESET waits for the device to be quiet; the link is paused */
 	SESSION_ACCESSING,    /* a long access to a region goes on in slices; the link is paused */
+	SESSION_MIGRATING,    /* a change of the migration's state waits; the link is paused */
 	SESSION_CLOSED,       /* given up; the owner will end it */
 	SESSION_ENDING_UNMAP, /* ended while UNMAPPING: waits for the same pins */
-	SESSION_QUIESCING,    /* ended: waits for the device to be quiet */
-	SESSION_CLEARING,     /* ended: waits for all maps to be gone */
+	SESSION_ENDING_MIGRATION, /* ended while MIGRATING: waits for the same */
+	SESSION_QUIESCING,        /* ended: waits for the device to be quiet */
+	SESSION_CLEARING,         /* ended: waits for all maps to be gone */
 	SESSION_ENDED,
 	SESSION_STATES,
 };
@@ -88,7 +91,13 @@ struct session {
 	struct ob_task step;
 	bool unmap_again; /* not all maps are gone yet: see dma_unmap_rest() */
 	struct session_access access;
+	struct migrate_waiter migrate_waiter;
+	struct {
+		struct wire_device_feature header;
+		struct wire_mig_device_state state;
+	} set_state; /* the payload of a MIG_DEVICE_STATE that waits */
 
+	struct migration *migration; /* NULL: the device does not migrate */
 	struct session_irqs irqs;
 	struct session_remote remote;
 	struct dma_watcher watcher;
@@ -140,6 +149,12 @@ void session_reply_error(struct session *session, const struct wire_header *requ
 
 /* Takes what an unmap returned: after -EAGAIN the rest follows, and this returns -EINPROGRESS. */
 int session_unmapping(struct session *session, int rc);
+
+/* The session has ended, and nothing but the device's being quiet is waited for. */
+void session_quiesce(struct session *session);
+
+/* memory.c: resets the device, which is quiet, and lets it run. */
+void session_reset_now(struct session *session);
 
 /* access.c: the next slice, and when it was the last, the reply. Whether it was. */
 bool session_access_step(struct session *session);

@@ -84,6 +84,14 @@ int session_dma_unmap(struct session *session, struct request *request)
 	return rc ? rc : session_reply(session, &request->header, &unmap, sizeof(unmap));
 }
 
+void session_reset_now(struct session *session)
+{
+	device_reset(session->dev);
+	if (session->migration)
+		migrate_reset(session->migration);
+	device_resume(session->dev);
+}
+
 int session_reset(struct session *session, struct request *request)
 {
 	int rc = wire_decode_reset(request->length, &request->why);
@@ -96,7 +104,6 @@ int session_reset(struct session *session, struct request *request)
 		session_move(session, SESSION_RESETTING);
 		return rc;
 	}
-	device_reset(session->dev);
-	device_resume(session->dev);
+	session_reset_now(session);
 	return session_reply(session, &request->header, NULL, 0);
 }

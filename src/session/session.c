@@ -3,12 +3,12 @@
  * One client's session: negotiation, the table of commands, and the session's states.
  *
  * Commands are handled in the order in which they come, one at a time. Some of them may have to
- * wait: DMA_UNMAP for pins, RESET for the device to be quiet, a long access to a region for its
- * next turn of the loop. Meanwhile the link is paused, so that nothing is taken from the client,
- * its replies to our requests included. That cannot deadlock, because no such wait needs the
- * client: a pin is held only between ob_xfer_begin() and ob_xfer_end(), with nothing in between
- * that waits for the client, and a model that is told to be quiet drops what waits for the client
- * instead of waiting for it.
+ * wait: DMA_UNMAP for pins, RESET for the device to be quiet, a change of the migration's state for
+ * that and for its drives, a long access to a region for its next turn of the loop. Meanwhile the
+ * link is paused, so that nothing is taken from the client, its replies to our requests included.
+ * That cannot deadlock, because no such wait needs the client: a pin is held only between
+ * ob_xfer_begin() and ob_xfer_end(), with nothing in between that waits for the client, and a model
+ * that is told to be quiet drops what waits for the client instead of waiting for it.
  *
  * The client may vanish at any moment. session_end() then first takes back the way to its memory
  * by messages (what waits for a message ends now, as it will never come), makes the device quiet,
@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "feature.h"
 #include "internal.h"
 
 enum { MIN_MAX_MESSAGE = 32768 }; /* VERSION with much JSON, SET_IRQS with many vectors */
@@ -50,13 +51,15 @@ size_t session_max_message(const struct session_limits *limits)
 #define TO(state) (1u << SESSION_##state)
 static const uint16_t moves[SESSION_STATES] = {
 	[SESSION_NEGOTIATING] = TO(RUNNING) | TO(CLOSED) | TO(QUIESCING),
-	[SESSION_RUNNING] =
-		TO(UNMAPPING) | TO(RESETTING) | TO(ACCESSING) | TO(CLOSED) | TO(QUIESCING),
+	[SESSION_RUNNING] = TO(UNMAPPING) | TO(RESETTING) | TO(ACCESSING) | TO(MIGRATING) |
+                            TO(CLOSED) | TO(QUIESCING),
 	[SESSION_ACCESSING] = TO(RUNNING) | TO(QUIESCING),
 	[SESSION_UNMAPPING] = TO(RUNNING) | TO(ENDING_UNMAP),
+	[SESSION_MIGRATING] = TO(RUNNING) | TO(ENDING_MIGRATION),
 	[SESSION_RESETTING] = TO(RUNNING) | TO(QUIESCING),
 	[SESSION_CLOSED] = TO(QUIESCING),
 	[SESSION_ENDING_UNMAP] = TO(QUIESCING),
+	[SESSION_ENDING_MIGRATION] = TO(QUIESCING),
 	[SESSION_QUIESCING] = TO(CLEARING),
 	[SESSION_CLEARING] = TO(ENDED),
 };
@@ -64,7 +67,7 @@ static const uint16_t moves[SESSION_STATES] = {
 static bool is_waiting(enum session_state state)
 {
 	return state == SESSION_UNMAPPING || state == SESSION_RESETTING ||
-	       state == SESSION_ACCESSING;
+	       state == SESSION_ACCESSING || state == SESSION_MIGRATING;
 }
 
 void session_move(struct session *session, enum session_state to)
@@ -172,6 +175,11 @@ static int make_twin(struct session *session, const struct wire_capabilities *cl
 	return -1;
 }
 
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static int negotiate(struct session *session, struct request *request)
 {
 	uint8_t payload[WIRE_VERSION_REPLY_ROOM];
@@ -202,6 +210,10 @@ static int negotiate(struct session *session, struct request *request)
 		.pgsizes = pgsizes ? pgsizes : WIRE_DEFAULT_PGSIZES,
 		.write_multiple = client->write_multiple,
 		.twin_socket = twin >= 0,
+		.migration = session->migration && client->migration,
+		.max_bitmap_size =
+			smaller(client->max_bitmap_size, session_max_bitmap(&session->limits)),
+		.migration_pgsize = WIRE_DEFAULT_PGSIZES,
 	};
 	session_move(session, SESSION_RUNNING);
 	return session_reply_fds(session, &request->header, payload,
@@ -323,6 +335,9 @@ static void finish(struct session *session)
 {
 	session_irqs_end(session);
 	device_revoke(session->dev);
+	dma_log_stop(session->dma);
+	if (session->migration)
+		migrate_abandon(session->migration);
 	session_move(session, SESSION_ENDED);
 	device_resume(session->dev);
 	session->ended(session->ended_context);
@@ -344,7 +359,7 @@ static void clear(struct session *session)
 		finish(session);
 }
 
-static void quiesce(struct session *session)
+void session_quiesce(struct session *session)
 {
 	session_move(session, SESSION_QUIESCING);
 	if (device_quiesce(session->dev, &session->quiesce_waiter) == 0)
@@ -381,7 +396,7 @@ static void run_step(struct ob_task *task)
 		session_move(session, SESSION_RUNNING);
 		break;
 	case SESSION_ENDING_UNMAP:
-		quiesce(session);
+		session_quiesce(session);
 		break;
 	default:
 		assert(session->state == SESSION_CLEARING);
@@ -405,8 +420,7 @@ static void quiet(struct device_waiter *waiter)
 		clear(session);
 		return;
 	}
-	device_reset(session->dev);
-	device_resume(session->dev);
+	session_reset_now(session);
 	session_reply(session, &session->waiting, NULL, 0);
 	session_move(session, SESSION_RUNNING);
 }
@@ -423,16 +437,19 @@ void session_end(struct session *session, void (*ended)(void *context), void *co
 	case SESSION_UNMAPPING:
 		session_move(session, SESSION_ENDING_UNMAP);
 		break;
+	case SESSION_MIGRATING:
+		session_move(session, SESSION_ENDING_MIGRATION);
+		break;
 	case SESSION_RESETTING: /* the same wait goes on; the reset is dropped */
 		session_move(session, SESSION_QUIESCING);
 		break;
 	case SESSION_ACCESSING:
 		ob_task_cancel(&session->step);
 		session_access_end(session);
-		quiesce(session);
+		session_quiesce(session);
 		break;
 	default:
-		quiesce(session);
+		session_quiesce(session);
 	}
 }
 
@@ -451,6 +468,7 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 	session->dev = dev;
 	session->pci = device_pci(dev);
 	session->dma = device_dma(dev);
+	session->migration = migrate_of(dev);
 	session->link = link;
 	session->log = log;
 	session->limits = *limits;

@@ -293,6 +293,11 @@ static void put_le(struct mstream_writer *writer, uint64_t value, unsigned size)
 	mstream_put(writer, bytes, size);
 }
 
+void mstream_put_value(struct mstream_writer *writer, enum ob_field_type type, uint64_t value)
+{
+	put_le(writer, value, mstream_type_size(type));
+}
+
 void mstream_put8(struct mstream_writer *writer, uint8_t value)
 {
 	put_le(writer, value, 1);

@@ -145,6 +145,8 @@ int mstream_put_end(struct mstream_writer *writer, const struct mstream_sum *sum
 /* A field of a schema, without the schema of its struct. */
 void mstream_put_field(struct mstream_writer *writer, enum ob_field_type type, unsigned flags,
                        uint32_t count, const char *name);
+/* A number or flag, as long as its type. */
+void mstream_put_value(struct mstream_writer *writer, enum ob_field_type type, uint64_t value);
 
 /* Bytes of a number or flag in a stream; 0 for a struct or what is no type. */
 unsigned mstream_type_size(unsigned type);

@@ -246,6 +246,7 @@ enum wire_feature {
 	WIRE_FEATURE_DMA_LOGGING_START = 6,
 	WIRE_FEATURE_DMA_LOGGING_STOP = 7,
 	WIRE_FEATURE_DMA_LOGGING_REPORT = 8,
+	WIRE_FEATURE_MIG_DATA_SIZE = 9, /* Linux's; vfio-user does not list it */
 };
 
 /* DEVICE_FEATURE, followed by the feature's data. */

@@ -99,6 +99,9 @@ static int decode_migration(struct json_object *object, struct wire_capabilities
 		return 0;
 	if (!json_object_is_type(migration, json_type_object))
 		return refuse(why, "capability migration: an object expected");
+	/* Where these are no numbers, the defaults hold. */
+	(void)get_number(migration, "max_bitmap_size", 0, UINT64_MAX, &caps->max_bitmap_size);
+	(void)get_number(migration, "pgsize", 1, UINT64_MAX, &caps->migration_pgsize);
 	caps->migration = true;
 	return 0;
 }
@@ -158,6 +161,8 @@ int wire_decode_version(const void *payload, size_t length, struct wire_version 
 				.max_data_xfer_size = WIRE_DEFAULT_DATA_XFER_SIZE,
 				.max_dma_maps = WIRE_DEFAULT_DMA_MAPS,
 				.pgsizes = WIRE_DEFAULT_PGSIZES,
+				.max_bitmap_size = WIRE_DEFAULT_BITMAP_SIZE,
+				.migration_pgsize = WIRE_DEFAULT_PGSIZES,
 			},
 	};
 	size_t json;
@@ -185,15 +190,21 @@ size_t wire_encode_version(void *payload, const struct wire_version *version)
 	const struct wire_capabilities *caps = &version->capabilities;
 	struct wire_version_header header = {version->major, version->minor};
 	char *text = (char *)payload + sizeof(header);
+	char migration[128] = "";
 	int length;
 
 	memcpy(payload, &header, sizeof(header));
+	if (caps->migration)
+		snprintf(migration, sizeof(migration),
+		         ",\"migration\":{\"pgsize\":%" PRIu64 ",\"max_bitmap_size\":%" PRIu64 "}",
+		         caps->migration_pgsize, caps->max_bitmap_size);
 	length = snprintf(
 		text, WIRE_VERSION_REPLY_ROOM - sizeof(header),
 		"{\"capabilities\":{\"max_msg_fds\":%" PRIu32 ",\"max_data_xfer_size\":%" PRIu32
-		",\"max_dma_maps\":%" PRIu32 ",\"pgsizes\":%" PRIu64 "%s%s}}",
+		",\"max_dma_maps\":%" PRIu32 ",\"pgsizes\":%" PRIu64 "%s%s%s}}",
 		caps->max_msg_fds, caps->max_data_xfer_size, caps->max_dma_maps, caps->pgsizes,
 		caps->write_multiple ? ",\"write_multiple\":true" : "",
-		caps->twin_socket ? ",\"twin_socket\":{\"supported\":true,\"fd_index\":0}" : "");
+		caps->twin_socket ? ",\"twin_socket\":{\"supported\":true,\"fd_index\":0}" : "",
+		migration);
 	return sizeof(header) + (size_t)length + 1;
 }

@@ -14,6 +14,7 @@ enum {
 	WIRE_DEFAULT_DATA_XFER_SIZE = 1048576,
 	WIRE_DEFAULT_DMA_MAPS = 65535,
 	WIRE_DEFAULT_PGSIZES = 4096,
+	WIRE_DEFAULT_BITMAP_SIZE = 256 << 20,
 	WIRE_MAX_VERSION_JSON = 16384, /* bytes that are looked at; more is refused */
 	WIRE_VERSION_REPLY_ROOM = 512, /* bytes that a reply's payload may take */
 };
@@ -26,6 +27,8 @@ struct wire_capabilities {
 	bool twin_socket;
 	bool write_multiple;
 	bool migration;
+	uint64_t max_bitmap_size;  /* bytes, of the log of written pages; */
+	uint64_t migration_pgsize; /* its smallest pages */
 };
 
 struct wire_version {
