@@ -122,6 +122,14 @@ def compared(found: dict) -> list[Row]:
                     values = column(results, "iops")
                     name = f"{disk}, {kind} of 4 KiB, depth {depth}"
                     rows.append(Row(name, "/s", values, beside_of(found, disk, kind, depth)))
+    for kind in ("read", "write"):
+        for depth in (32, 128):
+            results = found.get(key("mem", "128 KiB", kind, 1, depth))
+            copies = found.get(f"memcpy 128 KiB {kind} {depth}")
+            if results and copies:
+                beside = [Beside("memcpy alone", column(copies, "iops"))]
+                name = f"mem, {kind} of 128 KiB, depth {depth}"
+                rows.append(Row(name, "/s", column(results, "iops"), beside))
     return rows
 
 
