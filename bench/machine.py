@@ -40,7 +40,7 @@ def describe() -> dict[str, Any]:
         "processor": model,
         "processors": os.cpu_count(),
         "memory_gib": round(memory / (1 << 30)),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "load_at_start": os.getloadavg()[0],
         "pinned": dict(zip(("server", "client"), processors())),
     }

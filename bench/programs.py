@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -150,6 +152,19 @@ def program(name: str, *words: str | Path, **options: Any) -> dict[str, Any]:
 def nvme_io(socket: Path, *words: str) -> dict[str, Any]:
     command = [BUILD / "obctl", "nvme-io", socket, *words, "--json"]
     return run_json(command, machine.processors()[1])
+
+
+def system_calls(command: list[str | Path], pid: int | None = None) -> int:
+    """Of a process while a command runs, or of the command."""
+    if not shutil.which("perf"):
+        raise Missing("perf is not there")
+    with tempfile.NamedTemporaryFile(prefix="outboard-bench.") as file:
+        watch = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-o", file.name]
+        run([*watch, *(["-p", str(pid)] if pid else []), *command])
+        found = re.search(r"^(\d+),", Path(file.name).read_text(), re.MULTILINE)
+    if not found:
+        raise Missing("perf does not count system calls here")
+    return int(found[1])
 
 
 @lru_cache

@@ -58,6 +58,7 @@ def comparisons(part: Part) -> list[list[str]]:
     return lines
 
 
+FIGURES = ("median", "min", "ratio", "depth")  # columns of these names are set to the right
 HEADS = ["", "median", "min - max", "beside it", "median", "ratio", "target"]
 
 
@@ -77,15 +78,15 @@ def plain_table(heads: list[str], lines: list[list[str]]) -> str:
     for line in [heads, *lines]:
         # Words to the left, figures to the right.
         cells = [
-            cell.rjust(width) if i and not heads[i].startswith(("beside", "target")) else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths))
+            cell.rjust(width) if head.startswith(FIGURES) else cell.ljust(width)
+            for head, cell, width in zip(heads, line, widths)
         ]
         out.append("  ".join(cells).rstrip())
     return "\n".join(out)
 
 
 def markdown_table(heads: list[str], lines: list[list[str]]) -> str:
-    rule = ["---" if not i or head.startswith(("beside", "target")) else "---:" for i, head in enumerate(heads)]
+    rule = ["---:" if head.startswith(FIGURES) else "---" for head in heads]
     return "\n".join(f"| {' | '.join(line)} |" for line in [heads, rule, *lines])
 
 

@@ -16,8 +16,8 @@ from ..programs import (
     has_property,
     program,
     program_words,
-    run,
     serve,
+    system_calls,
 )
 from ..results import Beside, Row, at_most
 
@@ -30,19 +30,6 @@ SPDK_REGISTER_READ_NS = 53e3
 
 def access(socket: Path, count: int, **options: object) -> dict[str, float]:
     return program("ours_message", socket, count=count, **REGISTER, **options)
-
-
-def system_calls(command: list[str | Path], pid: int | None = None) -> int:
-    """Of a process while a command runs, or of the command."""
-    if not shutil.which("perf"):
-        raise Missing("perf is not there")
-    with tempfile.NamedTemporaryFile(prefix="outboard-bench.") as file:
-        watch = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-o", file.name]
-        run([*watch, *(["-p", str(pid)] if pid else []), *command])
-        found = re.search(r"^(\d+),", Path(file.name).read_text(), re.MULTILINE)
-    if not found:
-        raise Missing("perf does not count system calls here")
-    return int(found[1])
 
 
 def per_access(socket: Path, pid: int | None, **options: object) -> float:

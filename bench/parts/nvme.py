@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..programs import Bench, Missing, column, has_property, nvme_io, program, serve
+from ..programs import (
+    BUILD,
+    Bench,
+    Missing,
+    Server,
+    column,
+    has_property,
+    nvme_io,
+    program,
+    serve,
+    system_calls,
+)
 from ..results import Beside, Row, Target, at_least, at_most
 
 TITLE = "NVMe: disks in memory"
@@ -64,6 +75,15 @@ def mapped(bench: Bench, depth: int) -> dict:
         return nvme_io(socket, *words)
 
 
+def calls(server: Server, socket: Path, depth: int) -> dict[str, float]:
+    """Of the server, for each command. The difference of two runs is what bringing it up takes."""
+    counts = []
+    for count in (100000, 1100000):
+        words = ["--random", f"--depth={depth}", f"--count={count}"]
+        counts.append(system_calls([BUILD / "obctl", "nvme-io", socket, *words], server.pid))
+    return {"n": max(counts[1] - counts[0], 0) / 1e6}
+
+
 def floors(bench: Bench) -> dict:
     probes = {"ping-pong": lambda: program("floor_pingpong", count=bench.count(1000000))}
     for block, size in BLOCKS.items():
@@ -80,7 +100,7 @@ def floors(bench: Bench) -> dict:
 
 
 def measure(bench: Bench) -> list[Row]:
-    with serve("nvme", *DISKS["null"]) as (_, null), serve("nvme", *DISKS["mem"]) as (_, mem):
+    with serve("nvme", *DISKS["null"]) as (server, null), serve("nvme", *DISKS["mem"]) as (_, mem):
         sockets = {"null": null, "mem": mem}
         # Each block there is; otherwise reads find nothing to copy.
         nvme_io(mem, "--write", "--block-size=128K", "--depth=32", f"--size={SIZE}")
@@ -92,8 +112,15 @@ def measure(bench: Bench) -> list[Row]:
         for depth in (1, 128):
             probes[f"mapped, depth {depth}"] = lambda d=depth: mapped(bench, d)
         found = bench.collect(probes)
+        counted = bench.collect(
+            {f"depth {d}": lambda d=d: calls(server, null, d) for d in (1, 32)}, runs=1
+        )
     bench.note("SPDK: its published figures for a machine of the same kind, not measured here")
-    return [*compared(found), *matrix(bench, found)]
+    rows = compared(found)
+    for name, results in counted.items():
+        title = f"null, {name}: system calls of the server, for each command"
+        rows.append(Row(title, "calls", column(results, "n")))
+    return [*rows, *matrix(bench, found)]
 
 
 def compared(found: dict) -> list[Row]:
