@@ -14,18 +14,14 @@
 struct channel;
 
 struct channel_ops {
-	/*
-	 * Takes what it can of what came, at least a byte, and returns how much. Called from the
-	 * loop, and no longer than CHANNEL_TURN_NS in a row.
-	 */
+	/* Takes some of what came, at least a byte, and returns how much. Once in a turn of the
+	 * loop. */
 	size_t (*input)(void *context, const char *bytes, size_t length);
 	/* What was put has been sent. */
 	void (*drained)(void *context);
 	/* Nothing more will come or go. Called once, from the loop; may free the channel. */
 	void (*closed)(void *context);
 };
-
-enum { CHANNEL_TURN_NS = 100 * 1000 };
 
 /*
  * in and out may be the same descriptor; owned: they are closed with the channel. Descriptors that
