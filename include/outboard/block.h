@@ -45,6 +45,7 @@ struct ob_block_request {
 	struct ob_block *block;
 	struct ob_block_request *next;
 	uint64_t progress;
+	uint64_t started; /* 0: not timed */
 	void *bounce;
 };
 

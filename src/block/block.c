@@ -83,11 +83,33 @@ static int check(const struct ob_block *block, const struct ob_block_request *re
 
 static void count(struct ob_block *block, const struct ob_block_request *request, int status)
 {
-	block->stats.requests[request->op]++;
+	struct block_stats *stats = &block->stats;
+
+	stats->requests[request->op]++;
 	if (status)
-		block->stats.errors[request->op]++;
+		stats->errors[request->op]++;
 	else if (request->op != OB_BLOCK_FLUSH)
-		block->stats.bytes[request->op] += request->length;
+		stats->bytes[request->op] += request->length;
+	if (request->started) {
+		stats->timed[request->op]++;
+		stats->total_ns[request->op] += ob_loop_now() - request->started;
+	}
+}
+
+/* Reads and writes are many and short: a sample says as much. */
+static bool is_timed(const struct ob_block *block, const struct ob_block_request *request)
+{
+	return request->op > OB_BLOCK_WRITE ||
+	       block->stats.requests[request->op] % BLOCK_TIMED_EVERY == 0;
+}
+
+uint64_t block_stats_time(const struct block_stats *stats, enum ob_block_op op)
+{
+	uint64_t timed = stats->timed[op];
+
+	return timed ? (uint64_t)((double)stats->total_ns[op] / (double)timed *
+	                          (double)stats->requests[op])
+	             : 0;
 }
 
 int ob_block_submit(struct ob_block *block, struct ob_block_request *request)
@@ -96,12 +118,15 @@ int ob_block_submit(struct ob_block *block, struct ob_block_request *request)
 
 	if ((unsigned)request->op > OB_BLOCK_WRITE_ZEROES)
 		return -EINVAL;
+	request->started = 0;
 	rc = check(block, request);
 	if (!rc && (request->length || request->op == OB_BLOCK_FLUSH)) {
 		request->block = block;
 		request->next = NULL;
 		request->progress = 0;
 		request->bounce = NULL;
+		if (is_timed(block, request))
+			request->started = ob_loop_now();
 		block->in_flight++;
 		rc = block->driver->submit(block, request);
 		if (rc == -EINPROGRESS)

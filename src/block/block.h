@@ -15,9 +15,19 @@
 #include "outboard/error.h"
 #include "outboard/prop.h"
 
+/*
+ * By enum ob_block_op. The time is that from submit to done; of reads and writes one in
+ * BLOCK_TIMED_EVERY is timed, of all others each.
+ */
+enum { BLOCK_TIMED_EVERY = 16 };
+
 struct block_stats {
-	uint64_t requests[5], bytes[5], errors[5]; /* by enum ob_block_op */
+	uint64_t requests[5], bytes[5], errors[5];
+	uint64_t timed[5], total_ns[5];
 };
+
+/* About how long all requests of a kind took together, in ns. */
+uint64_t block_stats_time(const struct block_stats *stats, enum ob_block_op op);
 
 /* What each node begins with; a driver's own struct embeds it first. */
 struct ob_block {

@@ -19,8 +19,12 @@ int qmp_blockdev_add(struct monitor *monitor, struct json_object *args, struct j
 int qmp_blockdev_del(struct monitor *monitor, struct json_object *args, struct json_object **ret,
                      struct qmp_error *err)
 {
-	return machine_remove_block(monitor->set->env.machine, get_str(args, "node-name"),
-	                            &err->text);
+	struct machine *machine = monitor->set->env.machine;
+	const char *name = get_str(args, "node-name");
+	int rc = machine_remove_block(machine, name, &err->text);
+
+	/* Whoever reads the reply may use the name and the file again. */
+	return rc ? rc : machine_wait_block(machine, name, &monitor->stopped);
 }
 
 /* The block node that a device has, for block_resize. */
@@ -130,10 +134,6 @@ int qmp_query_block(struct monitor *monitor, struct json_object *args, struct js
 
 /* Members that clients of QEMU expect, and nothing is counted for. */
 static const char *const uncounted[] = {
-	"rd_total_time_ns",
-	"wr_total_time_ns",
-	"flush_total_time_ns",
-	"unmap_total_time_ns",
 	"wr_highest_offset",
 	"rd_merged",
 	"wr_merged",
@@ -157,6 +157,12 @@ static struct json_object *stats_of(const struct machine_block_info *info)
 	put_int(to, "wr_operations", done[OB_BLOCK_WRITE] + done[OB_BLOCK_WRITE_ZEROES]);
 	put_int(to, "flush_operations", done[OB_BLOCK_FLUSH]);
 	put_int(to, "unmap_operations", done[OB_BLOCK_DISCARD]);
+	put_int(to, "rd_total_time_ns", block_stats_time(stats, OB_BLOCK_READ));
+	put_int(to, "wr_total_time_ns",
+	        block_stats_time(stats, OB_BLOCK_WRITE) +
+	                block_stats_time(stats, OB_BLOCK_WRITE_ZEROES));
+	put_int(to, "flush_total_time_ns", block_stats_time(stats, OB_BLOCK_FLUSH));
+	put_int(to, "unmap_total_time_ns", block_stats_time(stats, OB_BLOCK_DISCARD));
 	put_int(to, "failed_rd_operations", errors[OB_BLOCK_READ]);
 	put_int(to, "failed_wr_operations", errors[OB_BLOCK_WRITE] + errors[OB_BLOCK_WRITE_ZEROES]);
 	put_int(to, "failed_flush_operations", errors[OB_BLOCK_FLUSH]);

@@ -79,6 +79,7 @@ static void run_close(struct ob_task *task)
 	names_remove(&machine->block_names, &block->name);
 	list_remove(&block->link);
 	block_close(block->block);
+	machine_waiters_call(&block->gone_waiters);
 	free(block);
 	machine_something_gone(machine);
 }
@@ -95,6 +96,7 @@ int machine_add_block(struct machine *machine, struct opts *opts, struct ob_erro
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	block->machine = machine;
 	block->close.run = run_close;
+	list_init(&block->gone_waiters);
 	block->block = block_open(machine->loop, machine->log, opts, err);
 	rc = block->block
 	             ? names_add(&machine->block_names, &block->name, ob_block_name(block->block))
@@ -150,6 +152,17 @@ int machine_remove_block(struct machine *machine, const char *node_name, struct 
 		                    node_name, block->user);
 	block_remove(block);
 	return 0;
+}
+
+int machine_wait_block(struct machine *machine, const char *node_name,
+                       struct machine_waiter *waiter)
+{
+	struct machine_block *block = block_find(machine, node_name);
+
+	if (!block || !block->removing)
+		return 0;
+	list_append(&block->gone_waiters, &waiter->link);
+	return -EINPROGRESS;
 }
 
 struct ob_block *blocks_claim(void *context, const char *node_name, const char *user,

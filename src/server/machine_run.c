@@ -7,15 +7,22 @@
 
 #include "objects.h"
 
-static void run_pause_waiters(struct ob_task *task)
+void machine_waiters_call(struct list *waiters)
 {
-	struct machine *machine = container_of(task, struct machine, pause_task);
-	struct machine_waiter *waiter;
+	while (!list_empty(waiters)) {
+		struct machine_waiter *waiter =
+			container_of(waiters->next, struct machine_waiter, link);
 
-	list_for_each (waiter, &machine->pause_waiters, struct machine_waiter, link) {
 		list_remove(&waiter->link);
 		waiter->done(waiter);
 	}
+}
+
+static void run_pause_waiters(struct ob_task *task)
+{
+	struct machine *machine = container_of(task, struct machine, pause_task);
+
+	machine_waiters_call(&machine->pause_waiters);
 }
 
 static void run_shutdown(struct ob_task *task)

@@ -47,6 +47,7 @@ struct machine_block {
 	struct ob_block *block;
 	char user[ID_MAX + 1]; /* id of the device; "": nobody's */
 	bool removing;
+	struct list gone_waiters;
 	struct ob_block_request flush;
 	struct ob_task close;
 };
@@ -109,6 +110,9 @@ int server_set_property(struct machine_server *server, const char *name, struct 
 
 /* Begins to close a server, and lets go of its device when that is done. */
 void server_remove(struct machine_server *server);
+
+/* Calls done of all waiters in a list, and empties it; done may do anything. */
+void machine_waiters_call(struct list *waiters);
 
 /* Something has gone: a machine that is stopping takes the next step. */
 void machine_something_gone(struct machine *machine);
