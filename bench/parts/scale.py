@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from ..machine import resident
-from ..programs import Bench, Server, column, program
+from ..programs import Bench, Server, column, folder_for_sockets, program
 from ..results import Beside, Row
 
 TITLE = "Devices in a process"
@@ -16,7 +15,7 @@ NUMBERS = (1, 10, 100, 1000)
 
 
 def devices(bench: Bench, number: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="outboard-bench.") as name:
+    with folder_for_sockets() as name:
         folder = Path(name)
         words: list[str] = []
         for i in range(number):

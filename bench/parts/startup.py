@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 from ..machine import processors, resident
-from ..programs import OUTBOARD, Bench, Broken, column, on_cpu
+from ..programs import OUTBOARD, Bench, Broken, column, folder_for_sockets, on_cpu
 from ..results import Beside, Row
 
 TITLE = "Start, and memory"
@@ -42,7 +41,7 @@ def start(words: list[str]) -> subprocess.Popen[bytes]:
 
 
 def ours() -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="outboard-bench.") as folder:
+    with folder_for_sockets() as folder:
         path = Path(folder, "s")
         began = time.perf_counter()
         process = start([str(OUTBOARD), "nvme", "size=1G", f"socket={path}"])
