@@ -76,6 +76,9 @@ static int apply_argument(struct args *args, const struct option *option, const 
 	case OPTION_LOG_FILE:
 		args->log_file = text;
 		return 0;
+	case OPTION_INCOMING:
+		args->incoming = text;
+		return 0;
 	case OPTION_RUN:
 	default:
 		args->run = text;

@@ -33,6 +33,7 @@ struct args {
 	bool remote;                     /* -machine x-remote */
 	enum args_switch auto_shutdown;  /* ARGS_UNSET: as the machine has it */
 	const char *run;                 /* NULL: none */
+	const char *incoming;            /* NULL: nobody's devices come */
 	const char *pid_file, *log_file; /* the same */
 	char *name;                      /* of the process; NULL: it has none. Owned */
 	int ready_fd;                    /* -1: none */

@@ -23,6 +23,7 @@
 #include "base/list.h"
 #include "loop/loop.h"
 #include "monitor/monitor.h"
+#include "move/move.h"
 #include "process.h"
 #include "server/machine.h"
 
@@ -32,6 +33,7 @@ struct daemon {
 	struct ob_loop *loop;
 	struct rlimit files; /* what a child may have open */
 	struct machine *machine;
+	struct moves *moves;
 	struct monitors *monitors;
 	struct loop_fd signals; /* .fd is -1 before it is open */
 	struct opts named;      /* sockets of the service manager's: process_listen_fds() */
@@ -152,10 +154,14 @@ static int begin_loop(struct daemon *daemon, struct ob_error *err)
 	if (!daemon->machine)
 		return ob_error_set(err, -ENOMEM, "cannot begin: %s", strerror(errno));
 	machine_on_shutdown(daemon->machine, stop, daemon);
+	daemon->moves = moves_new(daemon->loop, daemon->log, daemon->machine);
+	if (!daemon->moves)
+		return ob_error_set(err, -ENOMEM, "cannot begin: out of memory");
 	daemon->monitors = monitors_new(&(struct monitors_env){
 		.loop = daemon->loop,
 		.log = daemon->log,
 		.machine = daemon->machine,
+		.moves = daemon->moves,
 		.name = daemon->args->name,
 	});
 	if (!daemon->monitors)
@@ -181,6 +187,17 @@ static int make_monitors(struct daemon *daemon, struct ob_error *err)
 	return rc;
 }
 
+/* Devices that were just made stop, until those of others have come. */
+static int wait_for_others(struct daemon *daemon, struct ob_error *err)
+{
+	const char *uri = daemon->args->incoming;
+	int rc = moves_hold(daemon->moves, err);
+
+	if (!rc && strcmp(uri, "defer") != 0)
+		rc = moves_accept(daemon->moves, uri, err);
+	return rc ? ob_error_prefix(err, rc, "-incoming") : 0;
+}
+
 static int make_objects(struct daemon *daemon, struct ob_error *err)
 {
 	struct args *args = daemon->args;
@@ -191,8 +208,12 @@ static int make_objects(struct daemon *daemon, struct ob_error *err)
 	if (args->stopped)
 		machine_pause(daemon->machine, NULL);
 	rc = plan_give_sockets(&args->plan, &args->sockets, &daemon->named, err);
+	if (!rc && args->incoming)
+		rc = plan_wait(&args->plan, err);
 	if (!rc)
 		rc = plan_make(&args->plan, daemon->machine, err);
+	if (!rc && args->incoming)
+		rc = wait_for_others(daemon, err);
 	if (!rc)
 		rc = make_monitors(daemon, err);
 	plan_free(&args->plan);
@@ -292,6 +313,7 @@ static void end(struct daemon *daemon)
 		close(daemon->signals.fd);
 	}
 	monitors_free(daemon->monitors);
+	moves_free(daemon->moves);
 	machine_free(daemon->machine);
 	loop_free(daemon->loop);
 	pid_file_remove(daemon->args->pid_file, daemon->pid_file);

@@ -44,6 +44,9 @@ static const struct option options[] = {
          "end when the process that started this one ends"},
 	{OPTION_STOPPED, "stopped", "S", NULL,
          "devices do no work until a monitor is told to 'cont'"},
+	{OPTION_INCOMING, "incoming", NULL, "unix:PATH | tcp:HOST:PORT | fd:N | defer",
+         "devices wait for the state of others: of a process that migrates its own here, or (defer) "
+         "as a client or a monitor says"},
 	{OPTION_DAEMONIZE, "daemonize", NULL, NULL,
          "go on in the background when clients can connect"},
 	{OPTION_PID_FILE, "pidfile", NULL, "FILE", "keep the number of the process there"},

@@ -153,6 +153,17 @@ static int make_list(struct plan_list *list, struct machine *machine,
 	return rc;
 }
 
+int plan_wait(struct plan *plan, struct ob_error *err)
+{
+	for (size_t i = 0; i < plan->blocks.count; i++) {
+		struct opts *opts = &plan->blocks.items[i].opts;
+
+		if (!opts_get(opts, "active") && opts_add(opts, "active", "off"))
+			return ob_error_set(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
 int plan_make(struct plan *plan, struct machine *machine, struct ob_error *err)
 {
 	int rc = make_list(&plan->blocks, machine, machine_add_block, err);

@@ -44,6 +44,12 @@ int plan_give_sockets(struct plan *plan, const struct opts *sources, struct opts
                       struct ob_error *err);
 
 /*
+ * Block nodes are made inactive, unless they say otherwise: another process has what is behind them
+ * until it hands it over. -ENOMEM with a message.
+ */
+int plan_wait(struct plan *plan, struct ob_error *err);
+
+/*
  * Makes everything but monitors: block nodes first, then devices, then objects, so that all that
  * can go wrong with the former has done so before there is a socket. What was made before an error
  * is the caller's to remove.

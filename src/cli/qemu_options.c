@@ -58,7 +58,6 @@ static const struct qemu_option options[] = {
 	{"action", true, QEMU_OPTION_REFUSED, guest},
 	{"semihosting", false, QEMU_OPTION_REFUSED, guest},
 	{"loadvm", true, QEMU_OPTION_REFUSED, migration},
-	{"incoming", true, QEMU_OPTION_REFUSED, migration},
 	{"only-migratable", false, QEMU_OPTION_REFUSED, migration},
 
 	{"display", true, QEMU_OPTION_NONE_ONLY, screen},

@@ -36,8 +36,8 @@ struct migration {
 	int flush_error; /* what the last flush ended with */
 	bool flushing;
 
-	/* Its drives were another process's when it was made, and nothing was loaded yet. */
-	bool incoming;
+	/* Runs only when it is told to; see migrate_hold(). */
+	bool waits;
 	struct saver *saver;
 	struct loader *loader;
 };
@@ -192,7 +192,7 @@ static int run(struct migration *m)
 
 	if (rc)
 		return rc;
-	m->incoming = false;
+	m->waits = false;
 	release(m);
 	return 0;
 }
@@ -250,7 +250,7 @@ static int end_resuming(struct migration *m)
 
 	drop_streams(m);
 	if (!rc) {
-		m->incoming = false;
+		m->waits = false;
 		return 0;
 	}
 	/* What was loaded of it is of no use to anybody. */
@@ -392,8 +392,18 @@ static void run_if_possible(struct migration *m)
 {
 	m->state = MIGRATE_STOP;
 	m->target = MIGRATE_RUNNING;
-	if (!m->incoming)
+	if (!m->waits)
 		walk(m);
+}
+
+void migrate_hold(struct migration *m, bool hold)
+{
+	m->waits = hold;
+}
+
+bool migrate_is_held(const struct migration *m)
+{
+	return m->waits;
 }
 
 void migrate_reset(struct migration *m)
@@ -480,7 +490,7 @@ struct migration *migrate_of(struct ob_dev *dev)
 	log_init(&m->log, device_log(dev), LOG_LINES_PER_SECOND, "%s", ob_dev_id(dev));
 	device_attach(dev, m, migration_free);
 	if (has_inactive_drive(dev)) {
-		m->incoming = true;
+		m->waits = true;
 		m->state = MIGRATE_STOP;
 		make_quiet(m);
 	}

@@ -83,6 +83,14 @@ int migrate_write(struct migration *migration, const void *bytes, size_t size);
 bool migrate_is_complete(const struct migration *migration);
 
 /*
+ * The device is held: it does not run again by itself, neither after a reset nor when whoever moved
+ * it is gone, but only when it is told to, by migrate_set_state(). So are devices that wait for
+ * another process's drives (active=off), until they have run.
+ */
+void migrate_hold(struct migration *migration, bool hold);
+bool migrate_is_held(const struct migration *migration);
+
+/*
  * The device was reset, and is quiet: what was under way is dropped, and it runs again. One that
  * waits for another process's drives (active=off) goes on waiting, stopped.
  */

@@ -93,10 +93,17 @@ int qmp_query_status(struct monitor *monitor, struct json_object *args, struct j
 {
 	bool paused = machine_is_paused(monitor->set->env.machine);
 	bool ending = monitor->set->shutting_down;
+	const char *moved = NULL;
 
 	*ret = json_object_new_object();
-	put_str(*ret, "status", ending ? "shutdown" : paused ? "paused" : "running");
-	put_bool(*ret, "running", !paused && !ending);
+	if (!ending && !paused)
+		moved = migration_run_state(monitor->set->env.moves);
+	put_str(*ret, "status",
+	        ending   ? "shutdown"
+	        : paused ? "paused"
+	        : moved  ? moved
+	                 : "running");
+	put_bool(*ret, "running", !paused && !ending && !moved);
 	return 0;
 }
 
@@ -116,8 +123,11 @@ int qmp_stop(struct monitor *monitor, struct json_object *args, struct json_obje
 int qmp_cont(struct monitor *monitor, struct json_object *args, struct json_object **ret,
              struct qmp_error *err)
 {
-	machine_resume(monitor->set->env.machine);
-	return 0;
+	int rc = moves_go_on(monitor->set->env.moves, &err->text);
+
+	if (!rc)
+		machine_resume(monitor->set->env.machine);
+	return rc;
 }
 
 int qmp_system_reset(struct monitor *monitor, struct json_object *args, struct json_object **ret,

@@ -72,8 +72,21 @@ static void on_event(struct machine_listener *listener, const struct machine_eve
 	}
 }
 
+static void on_move(struct moves_listener *listener)
+{
+	struct monitors *monitors = container_of(listener, struct monitors, moves_listener);
+	struct json_object *data = json_object_new_object();
+	struct move_info info;
+
+	moves_info(monitors->env.moves, &info);
+	put_str(data, "status", move_status_name(info.status));
+	monitors_event(monitors, "MIGRATION", data);
+}
+
 void events_listen(struct monitors *monitors)
 {
 	monitors->listener.event = on_event;
 	machine_listen(monitors->env.machine, &monitors->listener);
+	monitors->moves_listener.changed = on_move;
+	moves_listen(monitors->env.moves, &monitors->moves_listener);
 }

@@ -26,6 +26,7 @@ struct monitors {
 	struct log log; /* of what clients cause */
 	struct list list;
 	struct machine_listener listener;
+	struct moves_listener moves_listener;
 	bool shutting_down;
 };
 
@@ -81,6 +82,9 @@ void events_listen(struct monitors *monitors);
 
 /* Runs a command line of the monitor for people; what it prints is added to out. */
 void hmp_run(struct monitors *monitors, const char *line, struct text *out);
+
+/* What devices do because of a migration, as query-status has it; NULL: nothing. */
+const char *migration_run_state(const struct moves *moves);
 
 /* Members of objects that are being made. A string that is NULL adds nothing. */
 static inline void put_str(struct json_object *object, const char *key, const char *value)

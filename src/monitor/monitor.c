@@ -455,6 +455,7 @@ void monitors_free(struct monitors *monitors)
 	if (!monitors)
 		return;
 	machine_unlisten(&monitors->listener);
+	moves_unlisten(&monitors->moves_listener);
 	list_for_each (monitor, &monitors->list, struct monitor, link) {
 		list_remove(&monitor->link);
 		monitor_free(monitor);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/opts.h"
 #include "loop/loop.h"
+#include "move/move.h"
 #include "outboard/error.h"
 #include "server/machine.h"
 
@@ -23,11 +24,12 @@ struct monitors_env {
 	struct ob_loop *loop;
 	const struct log *log;
 	struct machine *machine;
+	struct moves *moves; /* of its devices */
 	const char *name; /* of the process, as query-name says it (-name); NULL: none was given */
 };
 
 /*
- * An empty set, which listens to the machine's events. env's name, machine, loop and log outlive
+ * An empty set, which listens to the machine's events. env's name, machine, moves, loop and log outlive
  * it. The command quit is machine_shutdown(): whoever runs the process hears of it by
  * machine_on_shutdown(). NULL on ENOMEM.
  */

@@ -120,6 +120,9 @@ void machine_shutdown(struct machine *machine, enum machine_shutdown reason);
 const struct ob_model *machine_find_model(const char *name, struct ob_error *err);
 const struct block_driver *machine_find_driver(const char *name, struct ob_error *err);
 
+/* A device by id, until control returns to the loop; NULL: there is none, or it is about to go. */
+struct ob_dev *machine_find_device(const struct machine *machine, const char *id);
+
 /* Number index in order of making; NULL past the last. */
 struct server *machine_server_at(const struct machine *machine, unsigned index);
 

@@ -347,3 +347,10 @@ int machine_remove_device(struct machine *machine, const char *id, struct ob_err
 	device_remove(device);
 	return 0;
 }
+
+struct ob_dev *machine_find_device(const struct machine *machine, const char *id)
+{
+	const struct machine_device *device = device_find(machine, id);
+
+	return device && !device->removing ? device->dev : NULL;
+}

@@ -98,6 +98,7 @@ struct session {
 	} set_state; /* the payload of a MIG_DEVICE_STATE that waits */
 
 	struct migration *migration; /* NULL: the device does not migrate */
+	bool moves;                  /* the client has asked for a state */
 	struct session_irqs irqs;
 	struct session_remote remote;
 	struct dma_watcher watcher;

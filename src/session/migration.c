@@ -63,6 +63,7 @@ static int set_state(struct session *session, struct feature_call *call)
 		return -EINVAL;
 	}
 	memcpy(&state, call->data, sizeof(state));
+	session->moves = true;
 	session->migrate_waiter.done = migrated;
 	rc = migrate_set_state(session->migration, state.device_state, &session->migrate_waiter);
 	if (rc == -EINPROGRESS) {

@@ -336,7 +336,7 @@ static void finish(struct session *session)
 	session_irqs_end(session);
 	device_revoke(session->dev);
 	dma_log_stop(session->dma);
-	if (session->migration)
+	if (session->moves)
 		migrate_abandon(session->migration);
 	session_move(session, SESSION_ENDED);
 	device_resume(session->dev);

@@ -38,7 +38,7 @@ static void on_stopped(void *context)
 /* Whether text, as it is or within a path or list of options, is about the world outside. */
 static bool is_outside(const char *text)
 {
-	static const char *const words[] = {"file", "path", "fd", "socket", "unix"};
+	static const char *const words[] = {"file", "path", "fd", "socket", "unix", "tcp"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
 		if (strcasestr(text, words[i]))
@@ -68,8 +68,9 @@ static bool leads_outside(struct json_object *value)
 
 static bool is_harmless(struct json_object *request)
 {
-	static const char *const makers[] = {"device_add", "object-add", "blockdev-add",
-	                                     "human-monitor-command"};
+	static const char *const makers[] = {"device_add",   "object-add",
+	                                     "blockdev-add", "human-monitor-command",
+	                                     "migrate",      "migrate-incoming"};
 	struct json_object *args = json_object_object_get(request, "arguments");
 	const char *name = get_str(request, "execute");
 
@@ -192,7 +193,9 @@ static void begin(struct world *world)
 		.loop = world->loop,
 		.log = &world->log,
 		.machine = machine,
+		.moves = moves_new(world->loop, &world->log, machine),
 	};
+	must(world->monitors.env.moves);
 	list_init(&world->monitors.list);
 	world->monitors.listener.event = on_listener;
 	machine_listen(machine, &world->monitors.listener);
@@ -215,6 +218,7 @@ static void end(struct world *world)
 	for (int i = 0; !world->stopped && i < MAX_TURNS; i++)
 		must(!loop_turn(world->loop, 0));
 	must(world->stopped);
+	moves_free(world->monitors.env.moves);
 	machine_free(machine);
 	loop_free(world->loop);
 	close(world->log.fd);

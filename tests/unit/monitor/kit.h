@@ -25,6 +25,7 @@ struct world {
 	struct log log;
 	struct ob_loop *loop;
 	struct machine *machine;
+	struct moves *moves;
 	struct monitors *monitors;
 	struct ob_error err;
 	bool stopped, quit;
@@ -145,10 +146,13 @@ static inline int set_up(void **state)
 	world->machine = machine_new(world->loop, &world->log);
 	assert_non_null(world->machine);
 	machine_on_shutdown(world->machine, on_quit, world);
+	world->moves = moves_new(world->loop, &world->log, world->machine);
+	assert_non_null(world->moves);
 	world->monitors = monitors_new(&(struct monitors_env){
 		.loop = world->loop,
 		.log = &world->log,
 		.machine = world->machine,
+		.moves = world->moves,
 		.name = "vm1",
 	});
 	assert_non_null(world->monitors);
@@ -169,6 +173,7 @@ static inline int tear_down(void **state)
 	turn(world);
 	assert_true(world->stopped);
 	monitors_free(world->monitors);
+	moves_free(world->moves);
 	machine_free(world->machine);
 	loop_free(world->loop);
 	close(world->log.fd);
