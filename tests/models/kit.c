@@ -12,9 +12,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/list.h"
+#include "migrate/migrate.h"
 
-enum { SETTLE_TURNS = 200 };
+enum { SETTLE_TURNS = 200, KIT_STREAM = 4 << 20 };
 
 uint32_t kit_random(struct kit *kit, uint32_t below)
 {
@@ -283,6 +285,8 @@ bool kit_try_start(struct kit *kit, const char *model, const char *options, stru
 	make_memory(kit);
 	kit_map(kit);
 	pci_irq_set_sink(device_pci(kit->dev), &kit->sink);
+	snprintf(kit->model, sizeof(kit->model), "%s", model);
+	snprintf(kit->options, sizeof(kit->options), "%s", options);
 	return true;
 }
 
@@ -342,6 +346,90 @@ void kit_stop(struct kit *kit)
 	kit->dev = NULL;
 	munmap(kit->memory, KIT_MEMORY);
 	close(kit->fd);
+}
+
+/* Moving to another device */
+
+static void arrived(struct migrate_waiter *waiter, int status)
+{
+	waiter->done = NULL;
+	assert_int_equal(status, 0);
+}
+
+static void go_to(struct kit *kit, unsigned state)
+{
+	struct migration *migration = migrate_of(kit->dev);
+	struct migrate_waiter waiter = {.done = arrived};
+	int rc = migrate_set_state(migration, state, &waiter);
+
+	for (unsigned i = 0; rc == -EINPROGRESS && waiter.done && i < SETTLE_TURNS; i++)
+		kit_turn(kit);
+	if (rc && rc != -EINPROGRESS)
+		fail_msg("%s", migrate_why(migration));
+	assert_int_equal(migrate_state(migration), state);
+}
+
+static struct ob_dev *another(struct kit *kit)
+{
+	const struct device_env env = {.loop = kit->loop,
+	                               .log = &kit->log,
+	                               .claim_block = claim,
+	                               .release_block = release,
+	                               .context = kit};
+	cleanup_opts struct opts opts = {0};
+	struct ob_error err = {""};
+	struct ob_dev *dev;
+
+	assert_int_equal(opts_parse(&opts, kit->options, NULL, &err), 0);
+	dev = device_new(device_model_find(kit->model), "kit", &env, &opts, &err);
+	if (!dev)
+		fail_msg("%s", err.message);
+	return dev;
+}
+
+static void connect_client(struct kit *kit)
+{
+	struct pci *pci = device_pci(kit->dev);
+
+	pci_irq_set_sink(pci, &kit->sink);
+	pci_irq_wire(pci, PCI_IRQ_INTX, 0, kit->wired_pin);
+	for (unsigned i = 0; i < kit->wired; i++)
+		pci_irq_wire(pci, PCI_IRQ_MSIX, i, true);
+}
+
+void kit_migrate(struct kit *kit)
+{
+	bool was_mapped = dma_map_count(device_dma(kit->dev)) > 0;
+	cleanup_free uint8_t *stream = malloc(KIT_STREAM);
+	bool early = kit_random(kit, 2);
+	ssize_t size;
+
+	for (unsigned i = 0; i < kit->drive_count; i++)
+		kit_drive_release(kit, &kit->drives[i]);
+	go_to(kit, MIGRATE_STOP_COPY);
+	size = migrate_read(migrate_of(kit->dev), stream, KIT_STREAM);
+	assert_in_range(size, 1000, KIT_STREAM - 1);
+	assert_int_equal(kit->asked_count, 0);
+	pci_irq_set_sink(device_pci(kit->dev), NULL);
+	dma_set_remote(device_dma(kit->dev), NULL);
+	assert_int_equal(dma_unmap_all(device_dma(kit->dev), NULL), 0);
+	device_free(kit->dev);
+
+	kit->dev = another(kit);
+	for (unsigned i = 0; i < kit->drive_count; i++)
+		assert_int_equal(block_activate(&kit->drives[i].block, NULL), 0);
+	dma_set_remote(device_dma(kit->dev), &kit->remote);
+	if (was_mapped)
+		kit_map(kit);
+	if (early)
+		connect_client(kit);
+	go_to(kit, MIGRATE_RESUMING);
+	if (migrate_write(migrate_of(kit->dev), stream, (size_t)size))
+		fail_msg("%s", migrate_why(migrate_of(kit->dev)));
+	go_to(kit, MIGRATE_STOP);
+	if (!early)
+		connect_client(kit);
+	go_to(kit, MIGRATE_RUNNING);
 }
 
 void kit_free(struct kit *kit)
@@ -409,12 +497,14 @@ void kit_write(struct kit *kit, unsigned region, uint64_t offset, uint64_t value
 
 void kit_use_msix(struct kit *kit, unsigned vectors)
 {
+	kit->wired = vectors;
 	for (unsigned i = 0; i < vectors; i++)
 		pci_irq_wire(device_pci(kit->dev), PCI_IRQ_MSIX, i, true);
 }
 
 void kit_use_intx(struct kit *kit)
 {
+	kit->wired_pin = true;
 	pci_irq_wire(device_pci(kit->dev), PCI_IRQ_INTX, 0, true);
 }
 

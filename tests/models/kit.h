@@ -78,6 +78,11 @@ struct kit {
 
 	struct kit_drive drives[KIT_DRIVES];
 	unsigned drive_count;
+
+	/* To make another one of the same, for kit_migrate(). */
+	char model[32], options[512];
+	unsigned wired; /* MSI-X vectors that the client listens to, */
+	bool wired_pin; /* and whether to the pin */
 	uint64_t random;
 	void *more; /* a test's own */
 };
@@ -91,6 +96,12 @@ void kit_start(struct kit *kit, const char *model, const char *options);
 /* Quiesces and frees the device, and everything else. */
 void kit_free(struct kit *kit);
 void kit_stop(struct kit *kit);
+
+/*
+ * Moves the device as a VMM would: it is stopped and saved, another one like it is made with the
+ * same guest memory, and loads what was saved. What drives hold back is released.
+ */
+void kit_migrate(struct kit *kit);
 
 /* Runs the loop once; for as many turns as anything could need. */
 void kit_turn(struct kit *kit);

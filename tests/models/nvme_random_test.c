@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * nvme under a driver that does anything: random commands, doorbells, register writes, resets and
- * quiesces, a client that stops answering or takes its memory away, and a drive that fails. Nothing
- * may crash, hang or be left behind, and afterwards a well-behaved driver must find a working disk.
+ * quiesces, moves to another device, a client that stops answering or takes its memory away, and a
+ * drive that fails. Nothing may crash, hang or be left behind, and afterwards a well-behaved driver
+ * must find a working disk.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -165,6 +166,11 @@ static void do_core(struct chaos *c)
 {
 	struct kit *kit = c->nk->kit;
 
+	if (pick(c->nk, 2)) {
+		c->nk->drive->fail[OB_BLOCK_FLUSH] = 0;
+		kit_migrate(kit);
+		return;
+	}
 	kit_drive_release(kit, c->nk->drive);
 	assert_true(kit_quiesce(kit));
 	assert_int_equal(kit->asked_count, 0);

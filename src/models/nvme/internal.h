@@ -15,6 +15,7 @@
 #include "state.h"
 
 extern const struct ob_model nvme_model;
+extern const struct ob_migration nvme_migration;
 
 struct nvme;
 struct nvme_cmd;
@@ -400,11 +401,16 @@ void nvme_irq_stop(struct nvme *n);
 /* Sends a vector's message. */
 void nvme_irq_send(struct nvme *n, unsigned vector);
 void nvme_irq_posted(struct nvme_cq *cq, unsigned count);
+/* Sends what is gathered. */
+void nvme_irq_flush(struct nvme *n);
 void nvme_irq_update(struct nvme *n);
 /* Whether Doorbell Buffer Config is offered: see irq.c. */
 bool nvme_may_shadow(const struct nvme *n);
 /* The guest consumed entries. */
 void nvme_irq_consumed(struct nvme *n);
+
+/* queue.c: all that the runtime knows of queues, from the state. */
+void nvme_queues_rebuild(struct nvme *n);
 
 /* controller.c: enable, reset, shutdown, fatal errors */
 void nvme_set_cc(struct nvme *n, uint32_t value);

@@ -44,6 +44,16 @@ void nvme_irq_stop(struct nvme *n)
 		ob_timer_cancel(ob_dev_loop(n->dev), &n->vector[i].timer);
 }
 
+void nvme_irq_flush(struct nvme *n)
+{
+	for (unsigned i = 0; i < NVME_MAX_VECTORS; i++) {
+		if (!n->vector[i].timer.slot)
+			continue;
+		ob_timer_cancel(ob_dev_loop(n->dev), &n->vector[i].timer);
+		gathered(&n->vector[i].timer);
+	}
+}
+
 /* True if the interrupt waits for more completions or for the aggregation time. */
 static bool gather(struct nvme_cq *cq, unsigned count)
 {

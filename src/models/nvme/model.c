@@ -223,6 +223,7 @@ static void nvme_resume(struct ob_dev *dev)
 
 	n->quiescing = false;
 	nvme_queues_resume(n);
+	nvme_irq_update(n);
 	nvme_shutdown_continue(n);
 	nvme_schedule(n);
 }
@@ -333,4 +334,5 @@ const struct ob_model nvme_model = {
 	.resume = nvme_resume,
 	.resize = nvme_resize,
 	.rang = nvme_rang,
+	.migration = &nvme_migration,
 };

@@ -568,6 +568,7 @@ void nvme_queues_stop(struct nvme *n)
 {
 	nvme_tell(n);
 	nvme_poll_stop(n, true);
+	nvme_irq_flush(n);
 	for (unsigned i = 0; i <= n->props->num_queues; i++) {
 		stop_fetch(&n->sqs[i]);
 		nvme_shadow_stop(n, &n->sqs[i].shadow);
@@ -592,5 +593,23 @@ void nvme_queues_resume(struct nvme *n)
 			nvme_sq_ready(&n->sqs[i]);
 			nvme_shadow_resume_sq(&n->sqs[i]);
 		}
+	}
+}
+
+void nvme_queues_rebuild(struct nvme *n)
+{
+	struct nvme_state *s = n->state;
+
+	n->sq_count = 0;
+	for (unsigned i = 0; i <= n->props->num_queues; i++)
+		s->cq[i].users = 0;
+	for (unsigned i = 0; i <= n->props->num_queues; i++) {
+		n->sqs[i].shadow.fresh = s->sq[i].fresh;
+		n->cqs[i].shadow.fresh = s->cq[i].fresh;
+		if (!s->sq[i].entries)
+			continue;
+		s->cq[s->sq[i].cqid].users++;
+		n->sq_count++;
+		add(n->live, i);
 	}
 }

@@ -55,6 +55,7 @@ struct nvme_sq_state {
 	uint32_t entries;
 	uint16_t head, tail, cqid;
 	bool deleting; /* a Delete I/O Submission Queue command waits */
+	bool fresh;    /* to be saved: see struct nvme_shadow */
 };
 
 struct nvme_cq_state {
@@ -63,10 +64,15 @@ struct nvme_cq_state {
 	uint16_t head, tail, vector;
 	uint16_t users; /* submission queues that complete here */
 	bool phase, irq;
+	bool fresh; /* to be saved: see struct nvme_shadow */
 };
 
 struct nvme_event {
 	uint8_t type, info, log;
+};
+
+struct nvme_skip {
+	uint16_t sqid, index;
 };
 
 /* Current values of the features of the same names. */
@@ -77,8 +83,9 @@ struct nvme_features {
 	bool no_coalescing[NVME_MAX_VECTORS];
 	uint8_t host_behavior;
 	uint8_t timestamp_origin;
-	uint64_t timestamp;    /* ms, as set */
-	uint64_t timestamp_at; /* when it was set: ob_loop_now() */
+	uint64_t timestamp;     /* ms, as set */
+	uint64_t timestamp_at;  /* when it was set: ob_loop_now() */
+	uint64_t timestamp_age; /* to be saved: how long ago that was, in ns */
 };
 
 /* Health counters: what the SMART log shows since the device was made. */
@@ -86,6 +93,7 @@ struct nvme_health {
 	uint64_t bytes_read, bytes_written, reads, writes;
 	uint64_t media_errors, error_count, unsafe_shutdowns;
 	uint64_t started; /* ob_loop_now() at the start */
+	uint64_t age;     /* to be saved: how long ago that was, in ns */
 };
 
 struct nvme_state {
@@ -111,9 +119,7 @@ struct nvme_state {
 
 	/* Commands that were aborted before they were fetched: their entries are to be skipped. */
 	uint8_t skip_count;
-	struct {
-		uint16_t sqid, index;
-	} skips[NVME_ABORTS];
+	struct nvme_skip skips[NVME_ABORTS];
 
 	/* From here on it outlives resets. */
 	uint8_t lba_shift[NVME_MAX_NAMESPACES];
