@@ -76,4 +76,11 @@ const char *ob_block_name(const struct ob_block *block);
  */
 int ob_block_submit(struct ob_block *block, struct ob_block_request *request);
 
+/*
+ * Says that a READ or WRITE of this range is likely to be submitted next: a node in memory has the
+ * processor fetch the beginning of it meanwhile. A hint, checked by nobody before: any offset and
+ * length will do.
+ */
+void ob_block_expect(struct ob_block *block, uint64_t offset, uint64_t length);
+
 #endif

@@ -137,6 +137,12 @@ int ob_block_submit(struct ob_block *block, struct ob_block_request *request)
 	return rc;
 }
 
+void ob_block_expect(struct ob_block *block, uint64_t offset, uint64_t length)
+{
+	if (block->driver->expect && length && range_within(offset, length, block->info.size))
+		block->driver->expect(block, offset, length);
+}
+
 void block_complete(struct ob_block_request *request, int status)
 {
 	struct ob_block *block = request->block;

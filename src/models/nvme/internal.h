@@ -27,7 +27,8 @@ enum {
 	NVME_FETCH_BATCH = 32,     /* entries fetched from a queue before others have their turn */
 	NVME_TURN_BUDGET = 256,    /* entries fetched before the event loop has its turn, */
 	NVME_TURN_BYTES = 4 << 20, /* and bytes that drives moved on the spot */
-	NVME_POST_BATCH = 16,      /* completions written at a time */
+	NVME_POST_BATCH = 16,      /* completions written at a time, */
+	NVME_POST_EARLY = 4,       /* and written before a turn's other commands are begun */
 	NVME_INLINE_RANGES = 16,
 	NVME_MAX_RANGES = 1024, /* what an ob_xfer takes */
 	NVME_PAGE = 4096,       /* the buffers of the page pool */
@@ -426,6 +427,8 @@ void nvme_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned si
 /* Commands: a status, or NVME_PENDING. */
 int nvme_admin(struct nvme_cmd *cmd);
 int nvme_io(struct nvme_cmd *cmd);
+/* An entry that will be fetched soon, as the guest has it now: nothing but a hint. */
+void nvme_io_expect(struct nvme *n, const uint8_t *entry);
 int nvme_identify(struct nvme_cmd *cmd);
 int nvme_get_log(struct nvme_cmd *cmd);
 int nvme_get_features(struct nvme_cmd *cmd);

@@ -243,6 +243,20 @@ static int do_flush(struct nvme_cmd *cmd)
 	return NVME_PENDING;
 }
 
+void nvme_io_expect(struct nvme *n, const uint8_t *entry)
+{
+	const struct nvme_namespace *ns = nvme_namespace(n, ob_get_le32(entry + 4));
+	uint32_t opcode = entry[0];
+
+	if (ns && (opcode == NVME_IO_READ || opcode == NVME_IO_WRITE)) {
+		unsigned shift = nvme_lba_shift(n, ns);
+		uint64_t blocks = (uint64_t)ob_get_le16(entry + 48) + 1;
+
+		ob_block_expect(ns->block, ns->offset + (ob_get_le64(entry + 40) << shift),
+		                blocks << shift);
+	}
+}
+
 int nvme_io(struct nvme_cmd *cmd)
 {
 	static int (*const handlers[])(struct nvme_cmd * cmd) = {

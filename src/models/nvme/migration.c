@@ -121,6 +121,9 @@ static void nvme_saving(struct ob_dev *dev)
 	struct nvme_state *s = n->state;
 	uint64_t now = ob_loop_now();
 
+	/* What a client has written to the page since. */
+	if (n->page)
+		nvme_look(n);
 	for (unsigned i = 0; i <= n->props->num_queues; i++) {
 		s->sq[i].fresh = n->sqs[i].shadow.fresh;
 		s->cq[i].fresh = n->cqs[i].shadow.fresh;

@@ -135,6 +135,8 @@ static void mem_is_sparse(void **state)
 
 	assert_int_equal(allocated(fd), 0);
 	for (uint64_t at = 0; at < 256 << 20; at += chunk) {
+		ob_block_expect(block, at + chunk,
+		                chunk); /* makes no pages; the last is past the end */
 		memset(buffer, 1, chunk);
 		assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, at, buffer, chunk), 0);
 		assert_true(all_zero(buffer, chunk));
@@ -153,6 +155,34 @@ static void mem_is_sparse(void **state)
 	assert_true(all_zero(buffer, chunk));
 	free(buffer);
 	block_close(block);
+	loop_free(loop);
+}
+
+/* A hint may be anything, and is forgotten when the storage moves. */
+static void wrong_expectations_do_nothing(void **state)
+{
+	static const uint64_t wild[] = {
+		0, 1, 512, (1 << 20) - 512, 1 << 20, UINT64_MAX - 511, UINT64_MAX};
+	static const char *const nodes[] = {"mem,node-name=b0,size=1M",
+	                                    "null,node-name=b0,size=1M"};
+	struct ob_loop *loop = new_loop();
+	struct ob_error err;
+	uint8_t buffer[4096];
+
+	for (unsigned n = 0; n < 2; n++) {
+		struct ob_block *block = open_block(loop, nodes[n]);
+
+		for (unsigned i = 0; i < 49; i++) {
+			ob_block_expect(block, wild[i / 7], wild[i % 7]);
+			assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 4096, buffer, 4096), 0);
+			assert_true(all_zero(buffer, 4096));
+		}
+		ob_block_expect(block, (1 << 20) - 512, 512);
+		if (!n)
+			assert_int_equal(block_resize(block, 4096, &err), 0);
+		assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 0, buffer, 4096), 0);
+		block_close(block);
+	}
 	loop_free(loop);
 }
 
@@ -182,10 +212,14 @@ static void null_reads_zeroes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(known_drivers),     cmocka_unit_test(open_says_what_is_wrong),
-		cmocka_unit_test(submit_checks),     cmocka_unit_test(counts),
-		cmocka_unit_test(mem_keeps_bytes),   cmocka_unit_test(mem_is_sparse),
+		cmocka_unit_test(known_drivers),
+		cmocka_unit_test(open_says_what_is_wrong),
+		cmocka_unit_test(submit_checks),
+		cmocka_unit_test(counts),
+		cmocka_unit_test(mem_keeps_bytes),
+		cmocka_unit_test(mem_is_sparse),
 		cmocka_unit_test(null_reads_zeroes),
+		cmocka_unit_test(wrong_expectations_do_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
