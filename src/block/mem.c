@@ -264,7 +264,7 @@ static int mem_resize(struct ob_block *block, uint64_t size, struct ob_error *er
 {
 	struct mem_node *mem = (struct mem_node *)block;
 	uint64_t before = block->info.size;
-	uint64_t *written = mem->written;
+	uint64_t *written;
 	void *data;
 	int rc = check_memory(size, err);
 

@@ -302,7 +302,7 @@ static const struct ob_prop *find_prop(const struct ob_prop *const *tables, cons
 {
 	const struct ob_prop *prop = NULL;
 
-	for (; *tables && !prop && strcmp(name, "type"); tables++)
+	for (; *tables && !prop && strcmp(name, "type") != 0; tables++)
 		prop = prop_find(*tables, name);
 	return prop;
 }
@@ -359,7 +359,7 @@ int machine_set_property(struct machine *machine, const char *path, const char *
 		return rc;
 	tables_of(&object, tables);
 	prop = find_prop(tables, name);
-	if (!prop && strcmp(name, "type") && !(object.server && !strcmp(name, "socket")))
+	if (!prop && strcmp(name, "type") != 0 && !(object.server && !strcmp(name, "socket")))
 		return refuse_property(tables, path, name, err);
 	if (!strcmp(name, "type"))
 		return ob_error_set(err, -EBUSY, "type: an object keeps its type");

@@ -273,7 +273,7 @@ static int set_device(struct machine_server *server, struct opts *value, struct 
 
 	if (!id)
 		return ob_error_set(err, -EINVAL, "device: expected the id of a device");
-	if (!device || strcmp(device->id, id))
+	if (!device || strcmp(device->id, id) != 0)
 		rc = find_device(server->machine, id, &device, err);
 	if (!rc)
 		rc = begin(server, device, &server->opts, err);
