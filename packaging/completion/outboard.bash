@@ -14,7 +14,7 @@ _outboard_listed() {
 # The properties of a model, its disks and its socket, with the "=" behind them.
 _outboard_properties() {
 	"$1" "$2" --help 2>/dev/null | sed -n 's/^  \([a-z][a-z0-9.-]*=\).*/\1/p'
-	printf '%s\n' id= bus= socket=
+	printf '%s\n' id= bus= addr= socket=
 }
 
 # The choices of a property, where it has some.
