@@ -285,9 +285,9 @@ static int take_arc(struct migration *m, unsigned to)
 	return -EINVAL;
 }
 
-static void log_failure(struct migration *m)
+static void log_failure(struct migration *m, int rc)
 {
-	if (m->why.message[0])
+	if (rc && rc != -EINPROGRESS && m->why.message[0])
 		log_error(&m->log, "migration, on the way to %s: %s; now %s",
 		          migrate_state_name(m->target), m->why.message,
 		          migrate_state_name(m->state));
@@ -302,10 +302,8 @@ static int walk(struct migration *m)
 
 		if (rc == -EINPROGRESS)
 			return rc;
-		if (rc) {
-			log_failure(m);
+		if (rc)
 			return rc;
-		}
 		log_debug(&m->log, "migration: %s to %s", migrate_state_name(m->state),
 		          migrate_state_name((unsigned)next));
 		m->state = (enum migrate_state)next;
@@ -320,6 +318,7 @@ static void go_on(struct migration *m)
 	struct migrate_waiter *waiter = m->waiter;
 	int rc = walk(m);
 
+	log_failure(m, rc);
 	if (rc == -EINPROGRESS)
 		return;
 	m->waiter = NULL;
@@ -340,6 +339,7 @@ int migrate_set_state(struct migration *m, unsigned state, struct migrate_waiter
 	m->drive = 0;
 	m->flush_error = 0;
 	rc = walk(m);
+	log_failure(m, rc);
 	if (rc == -EINPROGRESS)
 		m->waiter = waiter;
 	return rc;

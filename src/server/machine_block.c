@@ -47,7 +47,7 @@ const struct block_driver *machine_find_driver(const char *name, struct ob_error
 static int check_block_opts(const struct machine *machine, const struct opts *opts,
                             struct ob_error *err)
 {
-	static const char *const words[] = {"driver", "node-name", NULL};
+	static const char *const words[] = {"driver", "node-name", "active", NULL};
 	const char *driver_name = opts_get(opts, "driver");
 	const char *node_name = opts_get(opts, "node-name");
 	const struct block_driver *driver;
@@ -132,7 +132,8 @@ void block_remove(struct machine_block *block)
 	if (block->removing)
 		return;
 	block->removing = true;
-	if (info->volatile_cache && !info->read_only) {
+	/* What another process has was flushed when it was given up. */
+	if (info->volatile_cache && !info->read_only && block_is_active(block->block)) {
 		block->flush = (struct ob_block_request){.op = OB_BLOCK_FLUSH, .done = on_flushed};
 		rc = ob_block_submit(block->block, &block->flush);
 	}
