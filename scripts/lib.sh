@@ -50,11 +50,33 @@ need_packages() {
 	rm -f "$log"
 }
 
+# Unpacks the Debian package $1 into the folder $2, without what it depends on, and once.
+unpack_package() {
+	local name=$1 folder=$2 log
+	[[ ! -e $folder/unpacked ]] || return 0
+	say "unpacking $name"
+	log=$(mktemp)
+	rm -rf "$folder"
+	mkdir -p "$folder"
+	if ! (
+		cd "$folder"
+		apt-get download "$name" || { as_root apt-get update && apt-get download "$name"; }
+		dpkg-deb -x "$name"_*.deb .
+		touch unpacked
+	) >"$log" 2>&1 </dev/null; then
+		tail -n 25 "$log" >&2
+		rm -f "$log"
+		die "$name could not be unpacked; the last lines are above"
+	fi
+	rm -f "$log"
+}
+
 # shellcheck disable=SC2034 # for those who source this
 BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config liburing-dev libjson-c-dev)
 # shellcheck disable=SC2034
 TEST_PACKAGES=(clang libclang-rt-14-dev clang-tidy clang-format shellcheck libcmocka-dev python3
-	python3-pytest python3-docutils)
+	python3-pytest python3-docutils
+	python3-bitarray python3-openssl python3-simplejson) # for a QMP client of others
 
 # Builds the folder $1 with meson options $2...; what the compiler said is shown when it fails.
 build() {

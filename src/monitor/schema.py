@@ -162,7 +162,7 @@ def entry(name: str, thing: dict, members: str, extra: str = "") -> list[str]:
 
 
 def title(text: str) -> list[str]:
-    return [text, "-" * len(text), ""]
+    return [text, "=" * len(text), ""]
 
 
 def manual(schema: Schema, page: str) -> str:
