@@ -2,7 +2,7 @@
 /* Commands about the monitor and the process: QEMU's qapi/control.json, misc.json, run-state.json.
  */
 #include <errno.h>
-#include <stdio.h>
+#include <stdlib.h>
 
 #include "commands_made.h"
 #include "internal.h"
@@ -11,10 +11,14 @@ struct json_object *qmp_version(void)
 {
 	struct json_object *version = json_object_new_object();
 	struct json_object *triple = json_object_new_object();
-	unsigned number[3] = {0};
+	const char *at = OUTBOARD_VERSION;
+	unsigned long number[3] = {0};
+	char *end;
 
-	if (sscanf(OUTBOARD_VERSION, "%u.%u.%u", &number[0], &number[1], &number[2]) < 1)
-		number[0] = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(number); i++) {
+		number[i] = strtoul(at, &end, 10);
+		at = *end ? end + 1 : end;
+	}
 	put_int(triple, "micro", number[2]);
 	put_int(triple, "minor", number[1]);
 	put_int(triple, "major", number[0]);

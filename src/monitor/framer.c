@@ -118,6 +118,7 @@ static bool may_begin(const struct framer *framer)
 static enum step begin(struct framer *framer, enum lexeme lexeme, char byte)
 {
 	bool is_key = framer->expected == KEY || framer->expected == KEY_OR_END;
+	char first = byte;
 
 	if (!may_begin(framer) && !(is_key && lexeme == STRING))
 		return unexpected(framer);
@@ -125,7 +126,9 @@ static enum step begin(struct framer *framer, enum lexeme lexeme, char byte)
 		return wrong(framer, "JSON token count limit exceeded");
 	framer->members += is_key;
 	framer->token = framer->length;
-	if (keep(framer, lexeme == STRING ? '"' : byte) == WRONG)
+	if (lexeme == STRING)
+		first = '"';
+	if (keep(framer, first) == WRONG)
 		return WRONG;
 	framer->lexeme = (uint8_t)lexeme;
 	framer->quote = byte;
