@@ -44,6 +44,12 @@ def spread(values: list[float]) -> float:
     return max(values) / min(values) if min(values) > 0 else float("inf")
 
 
+def quotient(ours: float, beside: float) -> float:
+    if beside:
+        return ours / beside
+    return 1.0 if not ours else float("inf")
+
+
 @dataclass
 class Beside:
     """A floor of the same runs, or somebody's published figure (then it is one value)."""
@@ -74,9 +80,10 @@ class Row:
         return median(self.values)
 
     def ratio(self, beside: Beside) -> float:
-        if beside.median:
-            return self.median / beside.median
-        return 1.0 if not self.median else float("inf")
+        """Of each run by itself where there are pairs: what changes between runs changes both."""
+        if len(self.values) == len(beside.values):
+            return median(quotient(a, b) for a, b in zip(self.values, beside.values))
+        return quotient(self.median, beside.median)
 
 
 @dataclass

@@ -84,18 +84,30 @@ def calls(server: Server, socket: Path, depth: int) -> dict[str, float]:
     return {"n": max(counts[1] - counts[0], 0) / 1e6}
 
 
-def floors(bench: Bench) -> dict:
+def copies(bench: Bench, block: str, kind: str, depth: int) -> dict:
+    return program(
+        "floor_memcpy",
+        block=BLOCKS[block],
+        depth=depth,
+        write=int(kind == "write"),
+        size=SIZE,
+        ms=bench.ms(0.2),
+    )
+
+
+def probes_for(bench: Bench, sockets: dict[str, Path]) -> dict:
+    """Each floor directly before what it is the floor of: the machine's speed changes with time."""
     probes = {"ping-pong": lambda: program("floor_pingpong", count=bench.count(1000000))}
-    for block, size in BLOCKS.items():
-        for write in (0, 1):
-            for depth in (1, 32, 128):
-                if bench.quick and block != "4 KiB":
-                    continue
-                probes[f"memcpy {block} {'write' if write else 'read'} {depth}"] = (
-                    lambda s=size, w=write, d=depth: program(
-                        "floor_memcpy", block=s, depth=d, write=w, size=SIZE, ms=bench.ms(0.2)
-                    )
-                )
+    for disk, block, kind, queues, depth in combinations(bench):
+        if disk == "mem" and queues == 1 and kind != "mix" and depth != 8:
+            probes[f"memcpy {block} {kind} {depth}"] = (
+                lambda b=block, k=kind, n=depth: copies(bench, b, k, n)
+            )
+        probes[key(disk, block, kind, queues, depth)] = (
+            lambda d=disk, b=block, k=kind, q=queues, n=depth: load(bench, sockets[d], b, k, q, n)
+        )
+        if (disk, block, kind, queues) == ("null", "4 KiB", "read", 1) and depth in (1, 128):
+            probes[f"mapped, depth {depth}"] = lambda d=depth: mapped(bench, d)
     return probes
 
 
@@ -104,14 +116,7 @@ def measure(bench: Bench) -> list[Row]:
         sockets = {"null": null, "mem": mem}
         # Each block there is; otherwise reads find nothing to copy.
         nvme_io(mem, "--write", "--block-size=128K", "--depth=32", f"--size={SIZE}")
-        probes = floors(bench)
-        for disk, block, kind, queues, depth in combinations(bench):
-            probes[key(disk, block, kind, queues, depth)] = (
-                lambda d=disk, b=block, k=kind, q=queues, n=depth: load(bench, sockets[d], b, k, q, n)
-            )
-        for depth in (1, 128):
-            probes[f"mapped, depth {depth}"] = lambda d=depth: mapped(bench, d)
-        found = bench.collect(probes)
+        found = bench.collect(probes_for(bench, sockets))
         counted = bench.collect(
             {f"depth {d}": lambda d=d: calls(server, null, d) for d in (1, 32)}, runs=1
         )

@@ -61,6 +61,8 @@ def test_medians_and_ratios() -> None:
     assert row.beside[0].median == 90
     assert row.ratio(row.beside[0]) == pytest.approx(200 / 90)
     assert row.ratio(Beside("nothing", [0.0])) == float("inf")
+    # Three runs each: 300 / 300, 100 / 50 and 200 / 40, and not 200 / 50.
+    assert row.ratio(Beside("same runs", [300.0, 50.0, 40.0])) == 2
     assert spread([4.0, 2.0, 3.0]) == 2
 
 
