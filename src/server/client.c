@@ -149,6 +149,8 @@ static struct transport *start_transport(struct client *client, int fd,
 		.max_message = session_max_message(&config->limits),
 		.max_unsent = config->max_unsent,
 		.turn_ns = TURN_NS,
+		.poll_ns = config->poll_ns,
+		.poll_always = config->poll_always,
 	};
 
 	return transport_new(config->loop, fd, &limits, ops, client);

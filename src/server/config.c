@@ -19,6 +19,11 @@
 static const char *const socket_types[] = {"unix", "fd", NULL};
 enum { SOCKET_UNIX, SOCKET_FD };
 
+static const char *const poll_choices[] = {[SERVER_POLL_ADAPTIVE] = "adaptive",
+                                           [SERVER_POLL_ON] = "on",
+                                           [SERVER_POLL_OFF] = "off",
+                                           NULL};
+
 const struct ob_prop server_props[] = {
 	{.name = "type",
          .type = OB_PROP_ENUM,
@@ -89,6 +94,19 @@ const struct ob_prop server_props[] = {
          .max = 1 << 30,
          .preset = "4M",
          .help = "bytes of replies not read from which on no more commands are taken"},
+	{.name = "poll",
+         .type = OB_PROP_ENUM,
+         .offset = FIELD(poll),
+         .preset = "adaptive",
+         .choices = poll_choices,
+         .help = "look for the next message before sleeping; adaptive: for clients that are quick"},
+	{.name = "poll-max-us",
+         .type = OB_PROP_UINT32,
+         .offset = FIELD(poll_max_us),
+         .min = 1,
+         .max = 1000000,
+         .preset = "50",
+         .help = "microseconds to look for it after a message"},
 	{.name = "log-lines",
          .type = OB_PROP_UINT32,
          .offset = FIELD(log_lines),

@@ -20,7 +20,10 @@ struct server_config {
 	char *allow_uid, *allow_gid;
 	uint64_t max_data_xfer_size, max_unsent;
 	uint32_t max_fds, max_dma_maps, log_lines;
+	uint32_t poll, poll_max_us; /* poll: enum server_poll */
 };
+
+enum server_poll { SERVER_POLL_ADAPTIVE, SERVER_POLL_ON, SERVER_POLL_OFF };
 
 /* Who may connect. Users and groups together: who is in one of the lists may. */
 struct server_ids {

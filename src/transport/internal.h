@@ -46,6 +46,12 @@ struct transport {
 	uint64_t sent; /* bytes, ever */
 	struct transport_fds *out_fds;
 	bool socket_full; /* until epoll says otherwise */
+
+	/* See poll.c; times in ns. */
+	struct ob_poller poller;
+	bool heard;             /* something came since transport_poll_start() */
+	uint64_t since, looked; /* when looking began, and when the last look was */
+	unsigned vain, skip;    /* times in a row; messages to wait for asleep */
 };
 
 /* A buffer that is not larger is kept while it is empty. */
@@ -63,5 +69,14 @@ void transport_flush(struct transport *transport);
 void transport_watch(struct transport *transport);
 
 void transport_drop_output(struct transport *transport);
+
+/* poll.c. What came was dealt with: looks for more from now on, if that is worth it. */
+void transport_poll_start(struct transport *transport);
+
+/* A look found something. */
+void transport_poll_found(struct transport *transport);
+
+/* A look found nothing: whether to take another one. Otherwise the poller was removed. */
+bool transport_poll_goes_on(struct transport *transport);
 
 #endif

@@ -30,7 +30,7 @@
 
 enum {
 	IN_FIRST_CAPACITY = 8192,
-	MESSAGES_PER_TURN = 64,
+	MESSAGES_PER_TURN = 128,
 };
 
 void transport_watch(struct transport *transport)
@@ -82,6 +82,7 @@ void transport_free(struct transport *transport)
 	transport->freed = transport->closing = transport->told = true;
 	transport_watch(transport);
 	ob_task_cancel(&transport->work);
+	ob_poller_remove(transport->loop, &transport->poller);
 	transport_drop_output(transport);
 	close_received_fds(transport);
 	close(transport->watch.fd);
@@ -98,6 +99,10 @@ static bool leave(struct transport *transport)
 		return false;
 	}
 	transport_watch(transport);
+	if (transport->heard) {
+		transport->heard = false;
+		transport_poll_start(transport);
+	}
 	return true;
 }
 
@@ -241,8 +246,9 @@ static int keep_fds(struct transport *transport, struct msghdr *message)
 }
 
 /*
- * One recvmsg. Only called when the buffer holds no whole message: what it holds, descriptors
- * included, is the beginning of the first one.
+ * One recvmsg. 0: nothing has come; 1: something has, or the peer's end; or -errno. Only called
+ * when the buffer holds no whole message: what it holds, descriptors included, is the beginning of
+ * the first one.
  */
 static int receive(struct transport *transport)
 {
@@ -262,7 +268,7 @@ static int receive(struct transport *transport)
 	int rc = first_message(transport, &size);
 
 	if (rc != -EAGAIN)
-		return rc;
+		return rc ? rc : 1;
 	if (make_room(transport, size))
 		return -ENOMEM;
 	transport->fd_carry = transport->fd_count;
@@ -277,7 +283,21 @@ static int receive(struct transport *transport)
 	if (!n)
 		transport_close(transport, 0);
 	transport->in_end += (size_t)n;
-	return 0;
+	transport->heard = true;
+	return 1;
+}
+
+/* Takes what the socket has, and hands it over. Whether there was anything. */
+static bool take(struct transport *transport)
+{
+	int rc = receive(transport);
+
+	if (!rc)
+		return false;
+	if (rc < 0)
+		transport_close(transport, rc);
+	dispatch(transport);
+	return true;
 }
 
 /* An empty buffer that had to grow is given back; the next message begins small again. */
@@ -293,10 +313,20 @@ static void shrink(struct transport *transport)
 	}
 }
 
+/* Sends what has gathered. */
+static void end_turn(struct transport *transport)
+{
+	if (!transport->freed) {
+		shrink(transport);
+		if (!transport->socket_full)
+			transport_flush(transport);
+	}
+	leave(transport);
+}
+
 static void ready(struct loop_fd *watch, uint32_t events)
 {
 	struct transport *transport = container_of(watch, struct transport, watch);
-	int rc;
 
 	transport->busy = true;
 	if (events & EPOLLOUT)
@@ -305,20 +335,34 @@ static void ready(struct loop_fd *watch, uint32_t events)
 	if (!transport->backlog)
 		dispatch(transport);
 	/* A read is due only when the buffer has no whole message left: see receive(). */
-	if (!transport->backlog && may_take(transport) && (events & ~(uint32_t)EPOLLOUT)) {
-		rc = receive(transport);
-		if (rc)
-			transport_close(transport, rc);
-		dispatch(transport);
-	} else if (!transport->freed && !transport->backlog && (events & (EPOLLHUP | EPOLLERR))) {
+	if (!transport->backlog && may_take(transport) && (events & ~(uint32_t)EPOLLOUT))
+		take(transport);
+	else if (!transport->freed && !transport->backlog && (events & (EPOLLHUP | EPOLLERR)))
 		transport_close(transport, 0);
+	end_turn(transport);
+}
+
+/* What the socket would say to epoll, without asking. */
+static bool look(struct ob_poller *poller)
+{
+	struct transport *transport = container_of(poller, struct transport, poller);
+	bool found;
+
+	/* While it may not be read, there is nothing to look for. */
+	if (transport->closing || transport->paused || transport->backlog ||
+	    transport->socket_full) {
+		ob_poller_remove(transport->loop, poller);
+		return false;
 	}
-	if (!transport->freed) {
-		shrink(transport);
-		if (!transport->socket_full)
-			transport_flush(transport);
+	transport->busy = true;
+	found = may_take(transport) && take(transport);
+	if (found) {
+		transport_poll_found(transport);
+		end_turn(transport);
+	} else {
+		transport->busy = false;
 	}
-	leave(transport);
+	return found || transport_poll_goes_on(transport);
 }
 
 static void run_work(struct ob_task *task)
@@ -335,6 +379,8 @@ static void run_work(struct ob_task *task)
 		return;
 	}
 	dispatch(transport);
+	/* What leaves now may well be answered. */
+	transport->heard = true;
 	if (!transport->freed && !transport->socket_full)
 		transport_flush(transport);
 	leave(transport);
@@ -364,6 +410,7 @@ struct transport *transport_new(struct ob_loop *loop, int fd, const struct trans
 		.loop = loop,
 		.watch = {.fd = fd, .events = EPOLLIN, .ready = ready},
 		.work = {.run = run_work},
+		.poller = {.poll = look},
 		.limits = *limits,
 		.ops = ops,
 		.context = context,

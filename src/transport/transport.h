@@ -27,6 +27,8 @@ struct transport_limits {
 	size_t max_message; /* a longer one ends the connection (-EMSGSIZE) */
 	size_t max_unsent;  /* more unsent than this: no more messages are taken until it shrank */
 	uint64_t turn_ns;   /* after this time in a turn, no other message is begun; 0: no bound */
+	uint64_t poll_ns;   /* after a message, how long to look for the next one before sleeping */
+	bool poll_always;   /* also where the last ones took longer than that */
 };
 
 struct transport_ops {

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "transport/internal.h"
 #include "transport/transport.h"
 #include "wire/protocol.h"
 
@@ -127,9 +128,8 @@ static void on_closed(void *context, int reason)
 
 static const struct transport_ops ops = {.message = on_message, .closed = on_closed};
 
-static int set_up(void **state)
+static int set_up_with(void **state, const struct transport_limits *limits)
 {
-	static const struct transport_limits limits = {MAX_MESSAGE, MAX_UNSENT};
 	struct fixture *f = calloc(1, sizeof(*f));
 	int pair[2];
 
@@ -139,10 +139,34 @@ static int set_up(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	f->peer = pair[0];
 	fcntl(f->peer, F_SETFL, O_NONBLOCK);
-	f->transport = transport_new(f->loop, pair[1], &limits, &ops, f);
+	f->transport = transport_new(f->loop, pair[1], limits, &ops, f);
 	assert_non_null(f->transport);
 	*state = f;
 	return 0;
+}
+
+static int set_up(void **state)
+{
+	static const struct transport_limits limits = {MAX_MESSAGE, MAX_UNSENT};
+
+	return set_up_with(state, &limits);
+}
+
+/* Everything must be the same when messages are looked for. */
+static int set_up_polling(void **state)
+{
+	static const struct transport_limits limits = {MAX_MESSAGE, MAX_UNSENT,
+	                                               .poll_ns = 1000000000, .poll_always = true};
+
+	return set_up_with(state, &limits);
+}
+
+static int set_up_adaptive(void **state)
+{
+	static const struct transport_limits limits = {MAX_MESSAGE, MAX_UNSENT,
+	                                               .poll_ns = 100000000};
+
+	return set_up_with(state, &limits);
 }
 
 static int tear_down(void **state)
@@ -293,7 +317,7 @@ static void many_in_one(void **state)
 	send_bytes(f, bytes, 1000 * 16, NULL, 0);
 	turns(f, 1);
 	/* One turn takes a bounded number, and none is forgotten though the socket is empty. */
-	assert_in_range(f->count, 1, 200);
+	assert_in_range(f->count, 1, 300);
 	turns(f, 20);
 	assert_int_equal(f->count, 1000);
 	for (unsigned i = 0; i < 1000; i++)
@@ -739,9 +763,76 @@ static void free_sends_what_is_left(void **state)
 	assert_int_equal(read(f->peer, bytes, sizeof(bytes)), 16);
 }
 
+static bool is_looking(const struct fixture *f)
+{
+	return f->transport->poller.next;
+}
+
+/* A message that the loop may sleep until; or one for which it has looked in vain first. */
+static void one_more(struct fixture *f, bool late)
+{
+	unsigned before = f->count;
+
+	while (late && is_looking(f))
+		turns(f, 1);
+	send_message(f, (uint16_t)before, 20, NULL, 0);
+	while (f->count == before)
+		assert_int_equal(loop_turn(f->loop, 60000), 0);
+}
+
+/* Whoever takes their time is looked for less and less; and that may change. */
+static void quick_peers_are_awaited(void **state)
+{
+	struct fixture *f = *state;
+	unsigned looked = 0;
+
+	f->on_message = ECHO;
+	for (unsigned i = 0; i < 64; i++) {
+		one_more(f, true);
+		looked += is_looking(f);
+	}
+	assert_in_range(looked, 1, 7);
+	for (unsigned i = 0; i < 1000 && !is_looking(f); i++)
+		one_more(f, false);
+	one_more(f, false);
+	assert_true(is_looking(f));
+	one_more(f, false);
+	assert_true(is_looking(f));
+}
+
+static void looks_until_it_must_not(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_false(is_looking(f));
+	send_message(f, 1, 20, NULL, 0);
+	turns(f, 1);
+	assert_true(is_looking(f));
+	/* What comes is taken without epoll: it is not even asked. */
+	send_message(f, 2, 20, NULL, 0);
+	turns(f, 1);
+	assert_int_equal(f->count, 2);
+	transport_pause(f->transport, true);
+	turns(f, 1);
+	assert_false(is_looking(f));
+	send_message(f, 3, 20, NULL, 0);
+	turns(f, 2);
+	assert_int_equal(f->count, 2);
+	transport_pause(f->transport, false);
+	turns(f, 2);
+	assert_int_equal(f->count, 3);
+	assert_true(is_looking(f));
+	close(f->peer);
+	f->peer = -1;
+	turns(f, 2);
+	assert_int_equal(f->closed, 1);
+}
+
 int main(void)
 {
-#define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define test(name)                                                                                 \
+	cmocka_unit_test_setup_teardown(name, set_up, tear_down),                                  \
+		cmocka_unit_test_setup_teardown(name, set_up_polling, tear_down)
 	const struct CMUnitTest tests[] = {
 		test(every_split_point),
 		test(byte_by_byte),
@@ -767,6 +858,9 @@ int main(void)
 		test(close_from_a_message),
 		test(free_from_a_message),
 		test(free_sends_what_is_left),
+		cmocka_unit_test_setup_teardown(quick_peers_are_awaited, set_up_adaptive,
+	                                        tear_down),
+		cmocka_unit_test_setup_teardown(looks_until_it_must_not, set_up_polling, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
