@@ -62,6 +62,9 @@ static void stop(void *context, enum machine_shutdown reason)
 	daemon->stopping = true;
 	log_debug(daemon->log, "ends: %s", machine_shutdown_name(reason));
 	process_notify("STOPPING=1");
+	/* Nothing can be made any more. What they have to say goes out. */
+	monitors_free(daemon->monitors);
+	daemon->monitors = NULL;
 	machine_stop(daemon->machine, on_stopped, daemon);
 }
 
