@@ -151,7 +151,7 @@ static int refuse_backend(const struct short_form *form, const char *key, struct
 
 static int refuse_key(const struct short_form *form, const char *key, struct ob_error *err)
 {
-	static const char *const words[] = {"socket", "id", "bus"};
+	static const char *const words[] = {"socket", "id", "bus", "addr"};
 	static const char *const disk_words[] = {"file", "size", "backend"};
 	struct nearest nearest = nearest_to(key);
 	char hint[128];
@@ -177,7 +177,8 @@ static int hand_out(struct short_form *form, const struct opt *opt, struct ob_er
 	struct opts *to;
 	int rc;
 
-	if (prop_find(form->model->props, key) || !strcmp(key, "bus")) {
+	if (prop_find(form->model->props, key) || !strcmp(key, "bus") ||
+	    !strcmp(key, "addr")) {
 		to = &form->device;
 	} else if (!strcmp(key, "socket")) {
 		to = &form->server;

@@ -13,28 +13,41 @@
 #include "base/props.h"
 
 const struct command *const commands[] = {
-	&command_probe, &command_read,    &command_write,   &command_ping,
-	&command_trace, &command_nvme_io, &command_migrate, NULL};
+	&command_probe,  &command_read,    &command_write,   &command_ping,
+	&command_trace,  &command_nvme_io, &command_migrate, &command_list,
+	&command_info,   &command_add,     &command_del,     &command_stats,
+	&command_events, &command_top,     &command_qmp,     NULL,
+};
 
 /* Help */
+
+static void print_commands(bool monitor, FILE *out)
+{
+	for (const struct command *const *command = commands; *command; command++) {
+		if ((*command)->monitor == monitor)
+			fprintf(out, "  %-9s %-26s %s\n", (*command)->name, (*command)->words,
+			        (*command)->summary);
+	}
+}
 
 static void print_help(FILE *out)
 {
 	fputs("Usage: obctl COMMAND ... [--OPTION...]\n"
+	      "       obctl -s MONITOR COMMAND ... [--OPTION...]\n"
 	      "       obctl COMMAND --help\n"
 	      "\n"
-	      "Talks to a device that is served over vfio-user, without a virtual machine.\n"
-	      "\n"
-	      "Commands:\n",
+	      "Talks to a device that is served over vfio-user, without a virtual machine:\n",
 	      out);
-	for (const struct command *const *command = commands; *command; command++)
-		fprintf(out, "  %-9s %-26s %s\n", (*command)->name, (*command)->words,
-		        (*command)->summary);
+	print_commands(false, out);
 	fputs("\n"
 	      "A server has one client at a time: while a virtual machine uses a device, only "
 	      "trace\n"
-	      "can look at what they say, from in between.\n",
+	      "can look at what they say, from in between.\n"
+	      "\n"
+	      "Looks at a running outboard and changes it, by its monitor (outboard -qmp "
+	      "unix:MONITOR,...):\n",
 	      out);
+	print_commands(true, out);
 }
 
 static void print_option(const struct ob_prop *prop, FILE *out)
@@ -93,14 +106,32 @@ static const struct ob_prop *find_option(const struct command *command, const ch
 	return NULL;
 }
 
+static const struct ob_prop *find_letter(const struct command *command, char letter)
+{
+	for (const struct ob_prop *prop = command->options; prop->name; prop++) {
+		if (command->monitor && prop->name[0] == letter)
+			return prop;
+	}
+	return NULL;
+}
+
+static bool is_option(const struct command *command, const char *word)
+{
+	if (!strncmp(word, "--", 2))
+		return word[2];
+	return command->monitor && word[0] == '-' && word[1];
+}
+
 /* The option at argv[*at]; *at moves to its last word. */
 static int parse_option(const struct command *command, int argc, char *const *argv, int *at,
                         struct opts *opts, struct ob_error *err)
 {
-	const char *word = argv[*at] + 2;
+	const char *word = argv[*at] + 1 + (argv[*at][1] == '-');
 	size_t length = strcspn(word, "=");
 	const char *value = word[length] ? word + length + 1 : NULL;
-	const struct ob_prop *prop = find_option(command, word, length);
+	const struct ob_prop *prop = word != argv[*at] + 1 || length != 1
+	                                     ? find_option(command, word, length)
+	                                     : find_letter(command, *word);
 
 	if (!prop)
 		return ob_error_set(err, -EINVAL,
@@ -122,7 +153,7 @@ static int parse(const struct command *command, int argc, char *const *argv, con
 	int rc;
 
 	for (int i = 2; i < argc; i++) {
-		if (!strncmp(argv[i], "--", 2) && argv[i][2]) {
+		if (is_option(command, argv[i])) {
 			rc = parse_option(command, argc, argv, &i, opts, err);
 			if (rc)
 				return rc;
@@ -139,13 +170,20 @@ static int parse(const struct command *command, int argc, char *const *argv, con
 	return 0;
 }
 
-static int run(const struct command *command, int argc, char *const *argv, struct ob_error *err)
+/* monitor: what -s said in front of the command; NULL: nothing. */
+static int run(const struct command *command, const char *monitor, int argc, char *const *argv,
+               struct ob_error *err)
 {
 	const char *words[COMMAND_MAX_WORDS] = {0};
 	cleanup_opts struct opts opts = {0};
 	cleanup_free void *options = calloc(1, command->options_size);
 	int rc = options ? 0 : ob_error_set(err, -ENOMEM, "out of memory");
 
+	if (!rc && monitor && !command->monitor)
+		rc = ob_error_set(err, -EINVAL, "%s talks to a device, not to a monitor (-s)",
+		                  command->name);
+	if (!rc && monitor && opts_add(&opts, "socket", monitor))
+		rc = ob_error_set(err, -ENOMEM, "out of memory");
 	if (!rc)
 		rc = parse(command, argc, argv, words, &opts, err);
 	if (!rc)
@@ -160,9 +198,15 @@ static int run(const struct command *command, int argc, char *const *argv, struc
 int command_main(int argc, char *const *argv)
 {
 	const struct command *command;
+	const char *monitor = NULL;
 	struct ob_error err = {0};
 	int rc;
 
+	if (argc > 2 && !strcmp(argv[1], "-s")) {
+		monitor = argv[2];
+		argv += 2;
+		argc -= 2;
+	}
 	if (argc < 2) {
 		print_help(stderr);
 		return EXIT_FAILURE;
@@ -187,7 +231,7 @@ int command_main(int argc, char *const *argv)
 			return printed();
 		}
 	}
-	rc = run(command, argc, argv, &err);
+	rc = run(command, monitor, argc, argv, &err);
 	if (rc && err.message[0])
 		fprintf(stderr, "obctl: %s\n", err.message);
 	if (rc)

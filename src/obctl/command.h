@@ -12,7 +12,7 @@
 #include "outboard/error.h"
 #include "outboard/prop.h"
 
-enum { COMMAND_MAX_WORDS = 4 };
+enum { COMMAND_MAX_WORDS = 64 };
 
 struct command {
 	const char *name;
@@ -23,6 +23,8 @@ struct command {
 	const char *details; /* for --help; lines end with newlines */
 	const struct ob_prop *options;
 	size_t options_size; /* of the struct that the table describes; zeroed first */
+	/* It talks to a monitor: -X is short for the first of its options that begins with X. */
+	bool monitor;
 	/*
 	 * 0, or -errno with a message (err empty: it said what is wrong itself). words: word_count
 	 * and more_words of them, options: the struct.
@@ -31,7 +33,8 @@ struct command {
 };
 
 extern const struct command command_probe, command_read, command_write, command_ping, command_trace,
-	command_nvme_io, command_migrate;
+	command_nvme_io, command_migrate, command_list, command_info, command_add, command_del,
+	command_stats, command_events, command_top, command_qmp;
 
 /* All of them; NULL ends the list. */
 extern const struct command *const commands[];

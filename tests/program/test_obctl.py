@@ -18,6 +18,7 @@ from outboard import BIN, REPO, is_sanitized, sockets_in, wait_until
 from vfio_user import REGION_BAR0, Client, Memory
 
 COMMANDS = ["probe", "read", "write", "ping", "trace", "nvme-io", "migrate"]
+COMMANDS += ["list", "info", "add", "del", "stats", "events", "top", "qmp"]
 
 
 @pytest.fixture
@@ -316,11 +317,11 @@ def test_help_and_manual_page(folder: Path) -> None:
 
 
 COMPLETIONS = [
-    ("obctl|", {*COMMANDS, "--help", "--version"}),
+    ("obctl|", {*COMMANDS, "-s", "--help", "--version"}),
     ("obctl|pr", {"probe"}),
     ("obctl|trace|a|b|--p", {"--pcap"}),
     ("obctl|read|a|bar", {f"bar{n}" for n in range(6)}),
-    ("obctl|nvme-io|a|--doorbells|=|m", {"mmap", "message"}),
+    ("obctl|nvme-io|a|--doorbells|=|m", {"mmap", "mmap-shadow", "message"}),
     ("obctl|nvme-io|--interrupts|ms", {"msix"}),
     ("obctl|write|--size|=|4|a|co", {"config"}),
     ("obctl|migrate|du", {"dump"}),

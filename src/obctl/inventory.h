@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What there is in an outboard process, as its monitor tells: devices with their servers, clients
+ * and disks, in one table. Commands print it, each in its way.
+ */
+#ifndef OBCTL_INVENTORY_H
+#define OBCTL_INVENTORY_H
+
+#include <stddef.h>
+
+#include "obctl/command.h"
+#include "obctl/qmp_client.h"
+
+/* What every command has that talks to a monitor. */
+struct monitor_options {
+	char *socket;
+	uint32_t timeout;
+	bool json;
+};
+/* Their part of a table; the struct monitor_options comes first in what the table describes. */
+#define MONITOR_OPTIONS                                                                            \
+	{                                                                                          \
+		.name = "socket",                                                                  \
+		.type = OB_PROP_STRING,                                                            \
+		.offset = offsetof(struct monitor_options, socket),                                \
+		.help = "the monitor's socket (-s, also in front of the command)",                 \
+	},                                                                                         \
+		{                                                                                  \
+			.name = "json",                                                            \
+			.type = OB_PROP_BOOL,                                                      \
+			.offset = offsetof(struct monitor_options, json),                          \
+			.help = "print JSON",                                                      \
+		},                                                                                 \
+	{                                                                                          \
+		.name = "timeout", .type = OB_PROP_UINT32,                                         \
+		.offset = offsetof(struct monitor_options, timeout), .min = 1, .max = 3600000,     \
+		.preset = "10000", .help = "milliseconds to wait for an answer",                   \
+	}
+
+int monitor_connect(const struct monitor_options *options, struct qmp **out, struct ob_error *err);
+
+/* Prints JSON on standard output, over several lines or on one. */
+void print_json(struct json_object *object, bool pretty);
+
+/* Sums over a device's disks, counted since they were made. */
+struct disk_counts {
+	uint64_t reads, writes, others, errors, in_flight;
+	uint64_t read_bytes, write_bytes;
+	uint64_t read_ns, write_ns; /* from a request to its end, summed */
+};
+
+/* A device. Texts are the inventory's, and "" where there is nothing. */
+struct inventory_row {
+	const char *id, *type;
+	const char *root; /* id of the root it is on; a device's own has that device's id */
+	unsigned slot, function;
+	struct json_object *server; /* of query-vfio-user; NULL: none */
+	struct json_object *client; /* NULL: none */
+	struct json_object *pci;    /* of query-pci; NULL: it is not a PCI function (a root) */
+	unsigned disks;
+	const char *node; /* the first of its block nodes */
+	struct disk_counts counts;
+};
+
+struct inventory {
+	struct inventory_row *rows; /* by id */
+	size_t count;
+	struct json_object *servers, *nodes;       /* query-vfio-user, query-named-block-nodes */
+	struct json_object *devices, *pci, *stats; /* what rows point into */
+};
+
+/* 0 or what qmp_call() says. inventory_free() afterwards in any case. */
+int inventory_fetch(struct inventory *inventory, struct qmp *qmp, struct ob_error *err);
+void inventory_free(struct inventory *inventory);
+#define cleanup_inventory __attribute__((cleanup(inventory_free)))
+
+/* NULL: there is no such device. */
+struct inventory_row *inventory_find(const struct inventory *inventory, const char *id);
+
+/* The element of a list whose member key is that text. NULL: there is none. */
+struct json_object *find_in(struct json_object *list, const char *key, const char *text);
+
+/* Calls visit for each of the device's block nodes, until it returns something else than 0. */
+int inventory_each_disk(const struct inventory *inventory, const char *device,
+                        int (*visit)(void *context, const char *node), void *context);
+
+/* Sums over all commands of a client. */
+struct client_counts {
+	uint64_t messages, bytes, errors;
+	uint64_t timed, total_ns; /* the server's own time, and how many it is about */
+};
+struct client_counts client_counts(struct json_object *client);
+
+#endif
