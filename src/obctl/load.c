@@ -21,6 +21,10 @@ enum {
 
 static const uint64_t MAX_VERIFIED_UNITS = UINT64_C(1) << 28;
 
+const char *const load_interrupt_names[] = {"poll", "msix", NULL};
+const char *const load_doorbell_names[] = {"auto",    "mmap",    "mmap-shadow", "shadow",
+                                           "eventfd", "message", NULL};
+
 int load_prepare(struct load *load, struct ob_error *err)
 {
 	const struct nvme_config *config = &load->nvme->config;

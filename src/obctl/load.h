@@ -11,6 +11,9 @@
 #include "obctl/histogram.h"
 #include "obctl/pattern.h"
 
+/* Choices of options: enum nvme_doorbells, and whether there are interrupts. */
+extern const char *const load_doorbell_names[], *const load_interrupt_names[];
+
 enum { LOAD_MAX_TOLD = 10 }; /* errors that are said in words; the others are counted */
 
 /*

@@ -15,7 +15,7 @@
 #include "obctl/mover.h"
 #include "obctl/report.h"
 
-enum { CLASS_AT = 9, CLASS_NVME = 0x010802 };
+enum { CLASS_AT = 9, CLASS_NVME = 0x010802, BUSY_TRIES = 500, BUSY_US = 10000 };
 
 struct migrate_options {
 	struct connect_options connect;
@@ -23,9 +23,6 @@ struct migrate_options {
 	uint32_t rounds, interval, mix, depth, queues, interrupts, doorbells;
 	uint64_t memory, block_size, size, seed;
 };
-
-static const char *const interrupt_names[] = {"poll", "msix", NULL};
-static const char *const doorbell_names[] = {"auto", "mmap", "shadow", "eventfd", "message", NULL};
 
 #define OPTION(option_name, option_type, member, ...)                                              \
 	{                                                                                          \
@@ -59,10 +56,10 @@ static const struct ob_prop migrate_options[] = {
                .help = "if the device is lost, bring up the other one and check its disk"),
 	OPTION("no-shared-memory", OB_PROP_BOOL, unshared,
                .help = "send no descriptor: the servers reach memory by messages"),
-	OPTION("interrupts", OB_PROP_ENUM, interrupts, .choices = interrupt_names, .preset = "poll",
-               .help = "how completions are noticed"),
-	OPTION("doorbells", OB_PROP_ENUM, doorbells, .choices = doorbell_names, .preset = "auto",
-               .help = "how the controller is told"),
+	OPTION("interrupts", OB_PROP_ENUM, interrupts, .choices = load_interrupt_names,
+               .preset = "poll", .help = "how completions are noticed"),
+	OPTION("doorbells", OB_PROP_ENUM, doorbells, .choices = load_doorbell_names,
+               .preset = "auto", .help = "how the controller is told"),
 	OPTION("json", OB_PROP_BOOL, json, .help = "print JSON, times in nanoseconds"),
 	CONNECT_OPTIONS,
 	{0},
@@ -140,6 +137,16 @@ static int recover(struct migration *migration, struct ob_error *err)
 	const struct nvme_config config = driver_config(migration->options);
 	int rc = ob_client_reset(other->client);
 
+	/*
+	 * A device that waits to be moved does not run just because it was reset; and while the
+	 * other process ends, its disk is still in use.
+	 */
+	if (!rc)
+		rc = ob_client_set_state(other->client, OB_CLIENT_STATE_RUNNING);
+	for (unsigned i = 0; rc == -EBUSY && i < BUSY_TRIES; i++) {
+		usleep(BUSY_US);
+		rc = ob_client_set_state(other->client, OB_CLIENT_STATE_RUNNING);
+	}
 	if (!rc)
 		rc = ob_client_unmap_all(other->client);
 	if (rc)

@@ -18,10 +18,6 @@ struct io_options {
 	char *time, *from, *to;
 };
 
-static const char *const interrupt_names[] = {"poll", "msix", NULL};
-static const char *const doorbell_names[] = {"auto",    "mmap",    "mmap-shadow", "shadow",
-                                             "eventfd", "message", NULL};
-
 #define OPTION(option_name, option_type, member, ...)                                              \
 	{                                                                                          \
 		.name = option_name, .type = option_type,                                          \
@@ -60,10 +56,10 @@ static const struct ob_prop io_options[] = {
                .help = "of random blocks, and in the blocks of --verify"),
 	OPTION("no-shared-memory", OB_PROP_BOOL, unshared,
                .help = "send no descriptor: the server reaches memory by messages"),
-	OPTION("interrupts", OB_PROP_ENUM, interrupts, .choices = interrupt_names, .preset = "poll",
-               .help = "how completions are noticed"),
-	OPTION("doorbells", OB_PROP_ENUM, doorbells, .choices = doorbell_names, .preset = "auto",
-               .help = "how the controller is told"),
+	OPTION("interrupts", OB_PROP_ENUM, interrupts, .choices = load_interrupt_names,
+               .preset = "poll", .help = "how completions are noticed"),
+	OPTION("doorbells", OB_PROP_ENUM, doorbells, .choices = load_doorbell_names,
+               .preset = "auto", .help = "how the controller is told"),
 	OPTION("json", OB_PROP_BOOL, json, .help = "print JSON, times in nanoseconds"),
 	CONNECT_OPTIONS,
 	{0},
@@ -215,7 +211,7 @@ static void print_json(const struct io_options *options, const struct load *load
 	        options->depth, options->queues);
 	fprintf(out, "  \"shared_memory\": %s, \"doorbells\": \"%s\", \"interrupts\": \"%s\",\n",
 	        options->unshared ? "false" : "true", nvme_doorbells_name(load->nvme->doorbells),
-	        interrupt_names[options->interrupts]);
+	        load_interrupt_names[options->interrupts]);
 	fprintf(out, "  \"seconds\": %.6f, \"iops\": %.1f, \"mib_per_second\": %.3f,\n",
 	        (double)load->elapsed / 1e9, per_second(load, count),
 	        per_second(load, count * load->nvme->config.slot_size) / 1048576);
