@@ -162,6 +162,9 @@ int nvme_admin(struct nvme *nvme, const struct nvme_sqe *command, uint32_t *resu
 		else
 			usleep(50);
 	}
+	/* Now, as the pin stays up until then. */
+	if (n > 0 && nvme_ring(queue))
+		n = -EIO;
 	if (n == -EPROTO)
 		return ob_error_set(err, n, "the controller completed what was not asked for");
 	if (n < 0)

@@ -210,7 +210,7 @@ static inline void nvme_submit(struct nvme_queue *queue, unsigned slot, uint8_t 
 void nvme_submit_part(struct nvme_queue *queue, unsigned slot, uint8_t opcode, uint64_t lba,
                       uint32_t blocks);
 
-/* Tells the controller of what was submitted. 0 or -errno. */
+/* Tells the controller of what was submitted, and of what was reaped meanwhile. 0 or -errno. */
 int nvme_ring(struct nvme_queue *queue);
 
 /*

@@ -40,15 +40,17 @@ static void *take(struct nvme *nvme, size_t size)
 }
 
 /*
- * One more than can be under way, and not too few: a controller that polls is rung once in a lap of
- * the queue at least.
+ * At least one more than can be under way. Better are several times as many: with shadow doorbells,
+ * a controller that polls is rung in vain when it has not moved its event index for a lap.
  */
 static unsigned queue_entries(const struct nvme *nvme)
 {
 	unsigned most = (unsigned)(nvme->capabilities & 0xffff) + 1;
-	unsigned least = most < LEAST_ENTRIES ? most : LEAST_ENTRIES;
+	unsigned wish = nvme->config.depth * 4;
 
-	return nvme->config.depth < least ? least : nvme->config.depth + 1;
+	if (wish < LEAST_ENTRIES)
+		wish = LEAST_ENTRIES;
+	return wish < most ? wish : most;
 }
 
 static size_t queue_memory(const struct nvme *nvme)

@@ -133,10 +133,11 @@ enum nvme_look {
 struct nvme_shadow {
 	struct ob_dma_op op;
 	uint8_t bytes[4];
-	uint8_t state; /* enum nvme_look */
-	bool again;    /* rung while it looked */
-	bool armed;    /* the event index says that the guest is to ring for what comes next */
-	bool fresh;    /* not rung yet: what stands in the buffer may be an older queue's */
+	uint8_t state;  /* enum nvme_look */
+	bool again;     /* rung while it looked */
+	uint16_t event; /* the event index as it was written last */
+	bool armed;     /* the event index says that the guest is to ring for what comes next */
+	bool fresh;     /* not rung yet: what stands in the buffer may be an older queue's */
 };
 
 struct nvme_sq {

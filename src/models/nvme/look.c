@@ -75,9 +75,46 @@ bool nvme_shadow_is_polled(struct nvme *n)
 	return n->poll.active && shadow_words(n);
 }
 
+/*
+ * An event index that stays where it is would be passed once in each lap of the queue, with a ring
+ * that nobody needs. So now and then it is moved to a place that the guest has passed already. It
+ * has to say something true only when looking ends.
+ */
+static void keep_quiet(struct nvme *n, struct nvme_shadow *shadow, unsigned word, uint16_t passed)
+{
+	uint64_t place = n->state->event_indices + UINT64_C(4) * word;
+	uint32_t *event = ob_dma_direct(n->dev, place, sizeof(*event), OB_DMA_TO_CLIENT);
+
+	if (!event || (uintptr_t)event & 3)
+		return;
+	__atomic_store_n(event, htole32(passed), __ATOMIC_RELAXED);
+	shadow->event = passed;
+	shadow->armed = false;
+}
+
+/* The completion queue of the same number is looked at on this occasion: it is on the same line. */
+static void keep_pair_quiet(struct nvme *n, unsigned id, uint16_t tail_before,
+                            const uint32_t *shadow)
+{
+	const struct nvme_sq_state *sq = &n->state->sq[id];
+	const struct nvme_cq_state *st = &n->state->cq[id];
+	struct nvme_cq *cq = &n->cqs[id];
+
+	if (nvme_distance(n->sqs[id].shadow.event, sq->tail, sq->entries) <= sq->entries / 4)
+		return;
+	keep_quiet(n, &n->sqs[id].shadow, 2 * id, tail_before);
+	if (!st->entries || cq->shadow.fresh || cq->shadow.state != NVME_LOOK_NONE || cq->full ||
+	    n->irq_raised)
+		return;
+	nvme_cq_saw(cq, load(shadow + (size_t)2 * id + 1));
+	keep_quiet(n, &cq->shadow, 2 * id + 1,
+	           st->head ? st->head - 1 : (uint16_t)(st->entries - 1));
+}
+
 static bool look_at_sq(struct nvme *n, unsigned id, const uint32_t *shadow)
 {
 	struct nvme_sq *sq = &n->sqs[id];
+	uint16_t before = n->state->sq[id].tail;
 	uint32_t value;
 
 	if (nvme_shadowed(n, id)) {
@@ -100,6 +137,8 @@ static bool look_at_sq(struct nvme *n, unsigned id, const uint32_t *shadow)
 	}
 	if (!nvme_sq_saw(sq, value))
 		return false;
+	if (nvme_shadowed(n, id))
+		keep_pair_quiet(n, id, before, shadow);
 	nvme_sq_ready(sq);
 	return true;
 }

@@ -131,6 +131,7 @@ static bool step_arm(const struct looker *l)
 	int error = store(l->nvme, l->shadow, address, current(l));
 
 	l->shadow->armed = true;
+	l->shadow->event = (uint16_t)current(l);
 	l->shadow->state = NVME_LOOK_EVENT;
 	if (error == -EINPROGRESS)
 		return false;
