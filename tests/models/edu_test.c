@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The edu model: its registers, the factorial, DMA and its bounds, interrupts, quiesce and reset.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "kit.h"
@@ -427,6 +428,87 @@ static void reset_is_power_on(void **state)
 	assert_memory_equal(kit_at(kit, to), zeroes, PAGE);
 }
 
+/* Whatever it is at: a factorial that computes, a transfer that waits, the pin that is up. */
+static void set_up_for_stream(struct kit *kit, uint64_t address)
+{
+	kit_write(kit, 0, SOURCE, BUFFER + 16, 8);
+	kit_write(kit, 0, DESTINATION, address, 8);
+	kit_write(kit, 0, COUNT, 4, 8);
+	set(kit, LIVENESS, 0x12345678);
+	set(kit, IRQ_RAISE, 0x30);
+}
+
+static void expect_stream(struct kit *kit)
+{
+	assert_int_equal(get(kit, LIVENESS), ~0x12345678u);
+	assert_int_equal(get(kit, IRQ_STATUS), 0x30);
+	assert_int_equal(kit_read(kit, 0, SOURCE, 8), BUFFER + 16);
+	assert_int_equal(kit_read(kit, 0, COUNT, 8), 4);
+}
+
+static void it_moves_with_its_work(void **state)
+{
+	struct kit *kit = *state;
+	uint64_t address = kit_alloc(kit, 4096, 4096);
+
+	kit_use_intx(kit);
+	ob_put_le32(kit_at(kit, address), 0xcafe);
+	kit_write(kit, 0, SOURCE, address, 8);
+	kit_write(kit, 0, DESTINATION, BUFFER + 16, 8);
+	kit_write(kit, 0, COUNT, 4, 8);
+	set(kit, COMMAND, START);
+	kit_settle(kit);
+	set_up_for_stream(kit, address + 8);
+	assert_int_equal(kit_signals(kit, PCI_IRQ_INTX, 0), 1);
+	set(kit, STATUS, 0);
+	set(kit, FACTORIAL, 5);
+	set(kit, COMMAND, START | TO_GUEST);
+	kit_migrate(kit);
+	assert_int_equal(kit_signals(kit, PCI_IRQ_INTX, 0), 2);
+	kit_settle(kit);
+	expect_stream(kit);
+	assert_int_equal(get(kit, FACTORIAL), 120);
+	assert_int_equal(get(kit, STATUS), 0);
+	assert_int_equal(ob_get_le32(kit_at(kit, address + 8)), 0xcafe);
+	set(kit, IRQ_ACK, 0x30);
+	assert_false(kit_intx_again(kit));
+}
+
+/* What is begun while the device is stopped begins when it runs. */
+static void work_that_is_begun_while_stopped(void **state)
+{
+	struct kit *kit = *state;
+
+	assert_true(kit_quiesce(kit));
+	set(kit, FACTORIAL, 4);
+	kit_settle(kit);
+	assert_int_equal(get(kit, STATUS), COMPUTING);
+	kit_resume(kit);
+	kit_settle(kit);
+	assert_int_equal(get(kit, FACTORIAL), 24);
+}
+
+static void streams_of_all_versions_load(void **state)
+{
+	static uint8_t stream[1 << 16];
+	struct kit *kit = *state;
+	unsigned version;
+	char name[64];
+	size_t size;
+
+	set_up_for_stream(kit, KIT_BASE);
+	kit_write_stream(kit, "new-edu.bin");
+	for (version = 1;; version++) {
+		snprintf(name, sizeof(name), "v%u-edu.bin", version);
+		if (!kit_read_stream(name, stream, sizeof(stream), &size))
+			break;
+		if (kit_load(kit, stream, size))
+			fail_msg("%s: %s", name, kit->why);
+		expect_stream(kit);
+	}
+	assert_true(version > 1);
+}
+
 int main(void)
 {
 	static const struct kit_test tests[] = {
@@ -444,6 +526,9 @@ int main(void)
 		KIT_TEST(a_quiesce_interrupts_and_resume_goes_on),
 		KIT_TEST(memory_goes_away_under_a_transfer),
 		KIT_TEST(reset_is_power_on),
+		KIT_TEST(it_moves_with_its_work),
+		KIT_TEST(work_that_is_begun_while_stopped),
+		KIT_TEST(streams_of_all_versions_load),
 	};
 
 	return KIT_RUN("edu", tests, setup, teardown);

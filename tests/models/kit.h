@@ -82,6 +82,7 @@ struct kit {
 	/* To make another one of the same, for kit_migrate(). */
 	char model[32], options[512];
 	unsigned wired; /* MSI-X vectors that the client listens to, */
+	char why[512];  /* of kit_load() */
 	bool wired_pin; /* and whether to the pin */
 	uint64_t random;
 	void *more; /* a test's own */
@@ -102,6 +103,21 @@ void kit_stop(struct kit *kit);
  * same guest memory, and loads what was saved. What drives hold back is released.
  */
 void kit_migrate(struct kit *kit);
+
+/*
+ * The two halves of it: stops and saves the device (returns the stream, of *size bytes, to be
+ * freed); makes another one in its place, has it load a stream, and runs it. The latter returns
+ * NULL, or what was wrong with the stream: then the new device was reset, and runs all the same.
+ */
+uint8_t *kit_save(struct kit *kit, size_t *size);
+const char *kit_load(struct kit *kit, const uint8_t *stream, size_t size);
+
+/*
+ * A stream of tests/data/migration, if there is one of that name; saves one there, if
+ * tests/data/migration/make asks for it.
+ */
+bool kit_read_stream(const char *name, uint8_t *stream, size_t room, size_t *size);
+void kit_write_stream(struct kit *kit, const char *name);
 
 /* Runs the loop once; for as many turns as anything could need. */
 void kit_turn(struct kit *kit);
