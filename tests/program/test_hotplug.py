@@ -80,6 +80,7 @@ def memory_of(process: Outboard) -> int:
 def test_removal_with_io_in_flight(process: Outboard, qmp: Qmp, folder: Path) -> None:
     add_disk(qmp, folder, "keep")
     other = load(folder, "keep", "--verify", "--count=100000000")
+    wait_for_io(qmp, "bkeep")
     before = 0
     for number in range(5):
         add_disk(qmp, folder, "a")
@@ -108,6 +109,7 @@ def test_rounds_leave_nothing_behind(
 ) -> None:
     add_disk(qmp, folder, "keep")
     other = load(folder, "keep", "--count=100000000")
+    wait_for_io(qmp, "bkeep")
     before, memory = 0, 0
     qmp.execute("device_add", driver="pci-root-bus", id="rb")
     for number in range(ROUNDS):
