@@ -29,8 +29,8 @@ struct monitors_env {
 };
 
 /*
- * An empty set, which listens to the machine's events. env's name, machine, moves, loop and log outlive
- * it. The command quit is machine_shutdown(): whoever runs the process hears of it by
+ * An empty set, which listens to the machine's events. env's name, machine, moves, loop and log
+ * outlive it. The command quit is machine_shutdown(): whoever runs the process hears of it by
  * machine_on_shutdown(). NULL on ENOMEM.
  */
 struct monitors *monitors_new(const struct monitors_env *env);
