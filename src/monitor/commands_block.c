@@ -24,7 +24,7 @@ int qmp_blockdev_del(struct monitor *monitor, struct json_object *args, struct j
 	int rc = machine_remove_block(machine, name, &err->text);
 
 	/* Whoever reads the reply may use the name and the file again. */
-	return rc ? rc : machine_wait_block(machine, name, &monitor->stopped);
+	return rc ? rc : machine_wait_block(machine, name, &monitor->waiter);
 }
 
 /* The block node that a device has, for block_resize. */

@@ -121,7 +121,7 @@ int qmp_quit(struct monitor *monitor, struct json_object *args, struct json_obje
 int qmp_stop(struct monitor *monitor, struct json_object *args, struct json_object **ret,
              struct qmp_error *err)
 {
-	return machine_pause(monitor->set->env.machine, &monitor->stopped);
+	return machine_pause(monitor->set->env.machine, &monitor->waiter);
 }
 
 int qmp_cont(struct monitor *monitor, struct json_object *args, struct json_object **ret,

@@ -49,7 +49,7 @@ struct monitor {
 	/* A command whose reply is to come. */
 	bool busy, has_busy_id;
 	struct json_object *busy_id; /* NULL is an id too */
-	struct machine_waiter stopped;
+	struct machine_waiter waiter;
 };
 
 /* Sends a value to the client. */

@@ -108,7 +108,7 @@ static void drop_client(struct monitor *monitor)
 {
 	if (!monitor->channel)
 		return;
-	machine_pause_cancel(&monitor->stopped);
+	machine_pause_cancel(&monitor->waiter);
 	json_object_put(take_ptr(&monitor->busy_id));
 	monitor->busy = false;
 	framer_free(&monitor->framer);
@@ -370,9 +370,9 @@ static int start(struct monitor *monitor, const struct config *config, struct ob
 	                    : start_at_fd(monitor, config, err);
 }
 
-static void monitor_stopped(struct machine_waiter *waiter)
+static void monitor_waited(struct machine_waiter *waiter)
 {
-	monitor_finish(container_of(waiter, struct monitor, stopped));
+	monitor_finish(container_of(waiter, struct monitor, waiter));
 }
 
 static struct monitor *monitor_new(struct monitors *monitors, const struct config *config)
@@ -383,8 +383,8 @@ static struct monitor *monitor_new(struct monitors *monitors, const struct confi
 		return NULL;
 	monitor->set = monitors;
 	monitor->accept_retry.expired = on_accept_retry;
-	monitor->stopped.done = monitor_stopped;
-	list_init(&monitor->stopped.link);
+	monitor->waiter.done = monitor_waited;
+	list_init(&monitor->waiter.link);
 	snprintf(monitor->id, sizeof(monitor->id), "%s",
 	         config->id     ? config->id
 	         : config->path ? config->path

@@ -140,7 +140,7 @@ static void run_request(struct world *world, struct json_object *request)
 
 static void on_waited(struct machine_waiter *waiter)
 {
-	struct monitor *monitor = container_of(waiter, struct monitor, stopped);
+	struct monitor *monitor = container_of(waiter, struct monitor, waiter);
 
 	json_object_put(qmp_finish(monitor));
 }
@@ -201,7 +201,7 @@ static void begin(struct world *world)
 	machine_listen(machine, &world->monitors.listener);
 	world->monitor.set = &world->monitors;
 	world->monitor.negotiated = true;
-	world->monitor.stopped.done = on_waited;
+	world->monitor.waiter.done = on_waited;
 	framer_init(&world->monitor.framer);
 	make(world, "mem,node-name=b0,size=1M", machine_add_block);
 	make(world, "nvme,id=d0,drive=b0", machine_add_device);

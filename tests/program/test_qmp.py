@@ -17,7 +17,7 @@ import pytest
 from conftest import Start
 from outboard import BIN, LIMIT, REPO, Outboard
 from qmp import Qmp, QmpError
-from vfio_user import REGION_BAR0, Client
+from vfio_user import REGION_BAR0, REGION_CONFIG, Client
 
 EMPTY = ("-machine", "x-remote,auto-shutdown=off")
 
@@ -313,6 +313,25 @@ def test_stop_cont_and_reset(qmp: Qmp) -> None:
     assert qmp.execute("query-status") == {"running": True, "status": "running"}
     qmp.execute("system_reset")
     assert qmp.wait_event("RESET") == {"guest": False, "reason": "host-qmp-system-reset"}
+
+
+def test_a_device_that_fails(qmp: Qmp, folder: Path) -> None:
+    """A controller whose admin queue is nowhere; the other device does not notice."""
+    add_server(qmp, folder / "s0")
+    qmp.execute("blockdev-add", driver="mem", node__name="b0", size="1M")
+    qmp.execute("device_add", driver="nvme", id="d1", drive="b0")
+    qmp.execute("object-add", qom__type="x-vfio-user-server", id="s1", device="d1", path=str(folder / "s1"))
+    with Client(folder / "s1") as client, Client(folder / "s0") as other:
+        client.write(REGION_CONFIG, 4, b"\x06\x00")
+        client.write32(REGION_BAR0, 0x24, 0x000F000F)
+        client.write64(REGION_BAR0, 0x28, 0x1000)
+        client.write64(REGION_BAR0, 0x30, 0x2000)
+        client.write32(REGION_BAR0, 0x14, 0x00460001)
+        client.write32(REGION_BAR0, 0x1000, 1)
+        failed = qmp.wait_event("DEVICE_ERROR")
+        assert (failed["device"], failed["path"]) == ("d1", "/machine/peripheral/d1")
+        assert "fatal" in failed["message"]
+        assert other.read32(REGION_BAR0, 0) == 0x010000ED
 
 
 # People
