@@ -19,7 +19,7 @@ enum { MAX_DEPTH = 1024 };
 struct load {
 	struct io_uring ring;
 	uint8_t *buffers;
-	uint64_t block, depth, blocks, write, state;
+	uint64_t block, depth, blocks, write, busy, state;
 };
 
 static void submit(struct load *load, uint64_t slot)
@@ -36,13 +36,25 @@ static void submit(struct load *load, uint64_t slot)
 	io_uring_sqe_set_data64(sqe, slot);
 }
 
+/* Until one is done: asleep, or asking again and again. */
+static void await(struct load *load)
+{
+	if (!load->busy) {
+		good("io_uring_submit_and_wait", io_uring_submit_and_wait(&load->ring, 1));
+		return;
+	}
+	good("io_uring_submit", io_uring_submit(&load->ring));
+	while (!io_uring_cq_ready(&load->ring))
+		good("io_uring_get_events", io_uring_get_events(&load->ring));
+}
+
 /* Waits for one, takes all that are done, and puts others in their place. */
 static uint64_t turn(struct load *load)
 {
 	struct io_uring_cqe *done[MAX_DEPTH];
 	unsigned count;
 
-	good("io_uring_submit_and_wait", io_uring_submit_and_wait(&load->ring, 1));
+	await(load);
 	count = io_uring_peek_batch_cqe(&load->ring, done, (unsigned)load->depth);
 	for (unsigned i = 0; i < count; i++) {
 		if (done[i]->res != (int)load->block)
@@ -93,13 +105,11 @@ int main(int argc, char **argv)
 	struct load load = {.block = 4096, .depth = 32, .state = 88172645463325252};
 	uint64_t milliseconds = 500, try_direct = 1, server_cpu = SERVER_CPU, count = 0, began,
 		 ended;
-	const struct option_spec options[] = {{"block", &load.block, NULL},
-	                                      {"depth", &load.depth, NULL},
-	                                      {"ms", &milliseconds, NULL},
-	                                      {"write", &load.write, NULL},
-	                                      {"direct", &try_direct, NULL},
-	                                      {"server-cpu", &server_cpu, NULL},
-	                                      {0}};
+	const struct option_spec options[] = {
+		{"block", &load.block, NULL},      {"depth", &load.depth, NULL},
+		{"ms", &milliseconds, NULL},       {"write", &load.write, NULL},
+		{"direct", &try_direct, NULL},     {"busy", &load.busy, NULL},
+		{"server-cpu", &server_cpu, NULL}, {0}};
 	const char *path = take_options(options, argc, argv);
 	struct stat status;
 	bool direct;

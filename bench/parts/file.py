@@ -60,9 +60,11 @@ def ours(
     return {"iops": result["iops"], "cpu_ns": used * 1e9 / count}
 
 
-def floor(bench: Bench, path: Path, depth: int, write: bool, direct: int = 1) -> dict[str, float]:
-    ms = bench.ms(0.6)
-    return program("floor_uring", path, depth=depth, write=int(write), direct=direct, ms=ms)
+def floor(
+    bench: Bench, path: Path, depth: int, write: bool, direct: int = 1, busy: int = 0
+) -> dict[str, float]:
+    options = {"write": int(write), "direct": direct, "busy": busy, "ms": bench.ms(0.6)}
+    return program("floor_uring", path, depth=depth, **options)
 
 
 def bring_in(path: Path) -> None:
@@ -87,6 +89,8 @@ def probes(bench: Bench, places: dict[str, Path]) -> dict:
                 name = f"{place}, {'write' if write else 'read'}, depth {depth}"
                 found[f"floor {name}"] = lambda p=path, d=depth, w=write: floor(bench, p, d, w)
                 found[f"ours {name}"] = lambda p=path, d=depth, w=write: ours(bench, p, d, w)
+                if place == "disk" and not write:
+                    found[f"busy {name}"] = lambda p=path, d=depth: floor(bench, p, d, False, busy=1)
     for depth in DEPTHS:
         if "disk" in places and not bench.quick:
             path, name = places["disk"], f"page cache, read, depth {depth}"
@@ -139,6 +143,9 @@ def row(found: dict, name: str, what: str, unit: str) -> Row:
         unwanted = ways or (place == "page cache" and depth == 1)
         target = None if unwanted else at_least(0.95) if speed else at_most(1)
         beside.append(Beside("io_uring alone", column(floors, what), target))
+    if f"busy {name}" in found:
+        values = column(found[f"busy {name}"], what)
+        beside.append(Beside("io_uring alone, never asleep", values))
     if speed and place == "tmpfs" and kind == "read" and depth in SPDK:
         beside.append(Beside("SPDK aio (published)", [SPDK[depth]], at_least(1.5)))
     title = name if speed else f"{name}: processor time of a command"
