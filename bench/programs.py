@@ -93,11 +93,14 @@ class Server:
 
 @contextlib.contextmanager
 def serve(*words: str, wrapper: Sequence[str] = ()) -> Iterator[tuple[Server, Path]]:
-    """A server of one device, and its socket."""
+    """A server of one device, and its socket: put where words say {socket}, or as socket=."""
     with folder_for_sockets() as name:
         folder = Path(name)
         socket = folder / "s"
-        server = Server(folder, [*words, f"socket={socket}"], wrapper)
+        placed = [word.replace("{socket}", str(socket)) for word in words]
+        if placed == list(words):
+            placed.append(f"socket={socket}")
+        server = Server(folder, placed, wrapper)
         try:
             yield server, socket
         finally:

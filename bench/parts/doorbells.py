@@ -21,10 +21,6 @@ WAYS = {
 DEPTHS = (1, 32)
 
 
-def never_polls() -> list[str]:
-    return ["poll=off"] if has_property("nvme", "poll") else ["poll-max-us=0"]
-
-
 def words_for(way: str) -> list[str]:
     """What a disk has to be told to offer this way."""
     if way.startswith("mmap"):
@@ -32,11 +28,20 @@ def words_for(way: str) -> list[str]:
     return ["ioeventfds=on"] if way == "eventfd" else []
 
 
+def server_words(way: str, polls: bool) -> list[str]:
+    if polls:
+        return ["nvme", "null=on", "read-zeroes=off", "size=1G", *words_for(way)]
+    # Neither the disk looks for commands nor the server for messages: both call that poll.
+    device = ["nvme", "id=d", "drive=b", *words_for(way)]
+    device.append("poll=off" if has_property("nvme", "poll") else "poll-max-us=0")
+    server = ["x-vfio-user-server", "id=s", "type=unix", "path={socket}", "device=d"]
+    server += ["poll=off"] if has_property("edu", "poll") else []
+    block = "driver=null,node-name=b,size=1G,read-zeroes=off"
+    return ["-blockdev", block, "-device", ",".join(device), "-object", ",".join(server)]
+
+
 def one(bench: Bench, way: str, polls: bool, depth: int) -> dict[str, float]:
-    words = ["nvme", "null=on", "read-zeroes=off", "size=1G", *words_for(way)]
-    if not polls:
-        words += never_polls()
-    with serve(*words) as (_, socket):
+    with serve(*server_words(way, polls)) as (_, socket):
         options = [f"--doorbells={way}", f"--depth={depth}", f"--time={bench.seconds(0.3)}", "--random"]
         return nvme_io(socket, *options)
 
