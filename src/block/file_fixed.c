@@ -13,8 +13,8 @@
 #include "file.h"
 
 enum {
-	PIECE = 16 << 20,  /* about a millisecond to pin */
-	RANGE_MIN = PIECE, /* not worth it below that */
+	PIECE = 16 << 20,    /* about a millisecond to pin */
+	RANGE_MIN = 1 << 20, /* not worth it below that */
 	RANGES = 64,
 	/* What stands for a piece's buffer. */
 	UNTRIED = 0,

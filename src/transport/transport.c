@@ -170,12 +170,15 @@ static bool may_take(struct transport *transport)
 /* Hands over the messages in the buffer, or as many as there is time for; then goes on later. */
 static void dispatch(struct transport *transport)
 {
-	uint64_t bound = transport->limits.turn_ns, begin = bound ? ob_loop_now() : 0;
+	uint64_t bound = transport->limits.turn_ns, begin;
 	unsigned count = 0;
 	size_t size;
 	int rc;
 
 	transport->backlog = false;
+	if (transport->in_start == transport->in_end)
+		return;
+	begin = bound ? ob_loop_now() : 0;
 	while (may_take(transport)) {
 		rc = first_message(transport, &size);
 		if (rc == -EAGAIN)
