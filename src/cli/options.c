@@ -45,7 +45,8 @@ static const struct option options[] = {
 	{OPTION_STOPPED, "stopped", "S", NULL,
          "devices do no work until a monitor is told to 'cont'"},
 	{OPTION_INCOMING, "incoming", NULL, "unix:PATH | tcp:HOST:PORT | fd:N | defer",
-         "devices wait for the state of others: of a process that migrates its own here, or (defer) "
+         "devices wait for the state of others: of a process that migrates its own here, or "
+         "(defer) "
          "as a client or a monitor says"},
 	{OPTION_DAEMONIZE, "daemonize", NULL, NULL,
          "go on in the background when clients can connect"},

@@ -177,8 +177,7 @@ static int hand_out(struct short_form *form, const struct opt *opt, struct ob_er
 	struct opts *to;
 	int rc;
 
-	if (prop_find(form->model->props, key) || !strcmp(key, "bus") ||
-	    !strcmp(key, "addr")) {
+	if (prop_find(form->model->props, key) || !strcmp(key, "bus") || !strcmp(key, "addr")) {
 		to = &form->device;
 	} else if (!strcmp(key, "socket")) {
 		to = &form->server;

@@ -331,14 +331,14 @@ int qmp_wait_deleted(struct qmp *qmp, const char *id, struct ob_error *err)
 static int connect_socket(const char *path, unsigned timeout_ms, struct ob_error *err)
 {
 	const struct timeval limit = {.tv_sec = timeout_ms / 1000,
-	                              .tv_usec = timeout_ms % 1000 * 1000};
+	                              .tv_usec = timeout_ms % 1000 * 1000L};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (strlen(path) >= sizeof(address.sun_path))
 		return ob_error_set(err, -ENAMETOOLONG, "%s: the path is too long for a socket",
 		                    path);
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	/* A server that does not accept anybody would keep us waiting, too. */
 	if (fd >= 0)
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));

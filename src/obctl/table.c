@@ -2,6 +2,7 @@
 /* Tables, and numbers for people; see table.h. */
 #include "obctl/table.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@ void table_begin(struct table *table, const char *const *heads)
 	*table = (struct table){.heads = heads};
 	while (heads[table->columns])
 		table->columns++;
+	assert(table->columns && table->columns <= TABLE_COLUMNS);
 }
 
 static char *next_cell(struct table *table, char *text)
@@ -88,6 +90,7 @@ int table_end(struct table *table, FILE *out)
 	const char *heads[TABLE_COLUMNS];
 	int rc = table->failed;
 
+	assert(table->columns);
 	for (unsigned i = 0; i < table->columns; i++) {
 		heads[i] = table->heads[i] + (table->heads[i][0] == '>');
 		widths[i] = width_of(heads[i]);

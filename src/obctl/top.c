@@ -79,13 +79,24 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+/* Fields of /proc/PID/stat, counted from 1 as in proc(5). */
+enum { STAT_STATE = 3, STAT_UTIME = 14, STAT_STIME = 15, STAT_RSS = 24 };
+
+/* text: behind the name, which may hold anything. 0: there is no such field. */
+static uint64_t stat_field(const char *text, unsigned field)
+{
+	for (unsigned at = STAT_STATE; at < field && *text; at++) {
+		text += strspn(text, " ");
+		text += strcspn(text, " ");
+	}
+	return strtoull(text, NULL, 10);
+}
+
 /* From /proc, if the process is where we can see it. */
 static void look_at_process(pid_t pid, struct sample *sample)
 {
 	char path[64], text[1024];
-	unsigned long user, system;
 	const char *rest;
-	long resident;
 	size_t length;
 	FILE *file;
 
@@ -97,15 +108,13 @@ static void look_at_process(pid_t pid, struct sample *sample)
 	length = fread(text, 1, sizeof(text) - 1, file);
 	fclose(file);
 	text[length] = '\0';
-	/* The name may hold anything; proc(5), behind it: fields 3 and up. */
 	rest = strrchr(text, ')');
-	if (!rest || sscanf(rest + 1,
-	                    " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d "
-	                    "%*d %*d %*u %*u %ld",
-	                    &user, &system, &resident) != 3)
+	if (!rest)
 		return;
-	sample->cpu = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-	sample->memory = (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+	sample->cpu =
+		(double)(stat_field(rest + 1, STAT_UTIME) + stat_field(rest + 1, STAT_STIME)) /
+		(double)sysconf(_SC_CLK_TCK);
+	sample->memory = stat_field(rest + 1, STAT_RSS) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static int take_sample(struct top *top, struct ob_error *err)
@@ -478,7 +487,7 @@ const struct command command_top = {
 	.details =
 		"A page in the terminal, or without one a table for each interval. Rates are those "
 		"of the\nlast interval. LATENCY is that of a disk's reads and writes, TIME EACH "
-                "what "
+		"what "
 		"the server itself\nneeded for a message, both on average.\n",
 	.options = top_options,
 	.options_size = sizeof(struct top_options),
