@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import random
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Run, Start
 from obctl import good
-from outboard import Outboard
+from outboard import Outboard, wait_until
 from qmp import Qmp, QmpError
 
 FACTORIAL = "8"
@@ -161,3 +164,120 @@ def test_refusals(side: Sides, run: Run) -> None:
     result = run("edu", "socket=x.sock", "-incoming", "nowhere")
     assert result.returncode == 1
     assert "-incoming: 'nowhere'" in result.stderr
+
+
+# Disks
+
+
+KILLS = int(os.environ.get("OUTBOARD_KILLS", "20"))
+REGION = "4M"
+
+
+def io(folder: Path, path: str, *words: str) -> None:
+    good(folder, "nvme-io", path, "--verify", "--depth", "16", "--size", REGION, *words)
+
+
+def test_a_disk_in_memory_moves_while_it_is_used(side: Sides, folder: Path) -> None:
+    """What is large goes while it is used, as fast as it may; then comes the rest."""
+    source = side("here", "nvme", "size=16M")
+    target = side("there", "nvme", "size=16M", incoming="unix:move.sock")
+    io(folder, "here.sock", "--write", "--seed", "5")
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=1 << 20)
+    source.qmp.execute("migrate", uri="unix:move.sock")
+    wait_until(lambda: source.qmp.execute("query-migrate")["ram"]["transferred"] > 0)
+    info = source.qmp.execute("query-migrate")
+    assert info["status"] == "active"
+    assert 0 < info["ram"]["remaining"] <= 16 << 20
+    # It is used meanwhile.
+    io(folder, "here.sock", "--write", "--seed", "6")
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=0)
+    assert source.statuses()[-1] == "completed"
+    assert target.statuses()[-1] == "completed"
+    io(folder, "there.sock", "--read", "--seed", "6")
+    assert source.qmp.execute("query-migrate")["ram"]["transferred"] > 4 << 20
+
+
+def test_cancelled_in_the_middle(side: Sides, folder: Path) -> None:
+    source = side("here", "nvme", "size=16M")
+    target = side("there", "nvme", "size=16M", incoming="unix:move.sock")
+    io(folder, "here.sock", "--write", "--seed", "5")
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=1 << 20)
+    source.qmp.execute("migrate", uri="unix:move.sock")
+    wait_until(lambda: source.qmp.execute("query-migrate")["ram"]["transferred"] > 0)
+    source.qmp.execute("migrate_cancel")
+    assert source.statuses()[-1] == "cancelled"
+    assert target.statuses()[-1] == "failed"
+    io(folder, "here.sock", "--read", "--seed", "5")
+    target.qmp.execute("migrate-incoming", uri="unix:again.sock")
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=0)
+    source.qmp.execute("migrate", uri="unix:again.sock")
+    assert source.statuses()[-1] == "completed"
+    io(folder, "there.sock", "--read", "--seed", "5")
+
+
+def test_a_file_is_locked_by_one_at_a_time(side: Sides, folder: Path) -> None:
+    make_disk(folder)
+    source = side("here", "nvme", "disk.img")
+    target = side("there", "nvme", "disk.img", incoming="unix:move.sock")
+    with pytest.raises(QmpError, match="locked"):
+        target.qmp.execute("cont")
+    assert target.status() == "inmigrate"
+    source.qmp.execute("migrate", uri="unix:move.sock")
+    assert target.statuses()[-1] == "completed"
+    assert source.statuses()[-1] == "completed"
+    with pytest.raises(QmpError, match="locked"):
+        source.qmp.execute("cont")
+    assert source.status() == "postmigrate"
+    assert target.process.stop() == 0
+    source.qmp.execute("cont")
+    assert source.status() == "running"
+
+
+def make_disk(folder: Path) -> None:
+    with open(folder / "disk.img", "wb") as disk:
+        disk.truncate(8 << 20)
+
+
+def goes_on(left: Side) -> bool:
+    """The kernel may hold the disk of a process that has ended for a moment longer."""
+    if left.status() == "running":
+        return True
+    try:
+        left.qmp.execute("cont")
+    except QmpError as error:
+        assert "locked" in error.desc
+        return False
+    return True
+
+
+def survive(side: Sides, folder: Path, seed: int) -> str:
+    """Kills one of the two at a random moment, has the other one run, and looks at its disk."""
+    chance = random.Random(seed)
+    make_disk(folder)
+    sides = [
+        side("here", "nvme", "disk.img"),
+        side("there", "nvme", "disk.img", incoming="unix:move.sock"),
+    ]
+    io(folder, "here.sock", "--write", "--seed", str(seed))
+    killed = chance.randrange(2)
+    left, moment = sides[1 - killed], chance.choice([0, 0.0005, 0.001, 0.002, 0.005, 0.02])
+    sides[0].qmp.execute("migrate", uri="unix:move.sock")
+    time.sleep(chance.uniform(0, moment))
+    sides[killed].process.process.kill()
+    sides[killed].process.process.wait()
+    for name in [("here.sock", "here.qmp"), ("there.sock", "there.qmp", "move.sock")][killed]:
+        (folder / name).unlink(missing_ok=True)
+    ended = left.statuses()[-1]
+    wait_until(lambda: goes_on(left))
+    path = ["there.sock", "here.sock"][killed]
+    io(folder, path, "--read", "--seed", str(seed))
+    io(folder, path, "--write", "--seed", str(seed + 1))
+    left.process.stop()
+    return f"{killed} {ended}"
+
+
+def test_either_process_ends(side: Sides, folder: Path) -> None:
+    seen = [survive(side, folder, seed) for seed in range(KILLS)]
+    if KILLS >= 20:
+        assert {"0 failed", "1 failed"} <= set(seen) | {"0 completed", "1 completed"}
+        assert len(set(seen)) > 1
