@@ -77,7 +77,7 @@ struct ob_dma_range {
 	uint64_t length;
 };
 
-enum { OB_XFER_INLINE_IOV = 8 };
+enum { OB_XFER_INLINE_IOV = 16 };
 
 /*
  * A transfer between ranges of the client's memory and something else (a block node): it turns the
@@ -92,6 +92,13 @@ struct ob_xfer {
 	/* Called when a begin or an end that returned -EINPROGRESS has finished. status as there.
 	 */
 	void (*ready)(struct ob_xfer *xfer, int status);
+
+	/*
+	 * Optional: room for so many iovecs, for transfers that need more than OB_XFER_INLINE_IOV.
+	 * It is the caller's, and spares an allocation for each of them.
+	 */
+	struct iovec *room;
+	unsigned room_count;
 
 	/* Valid between begin and end. May be changed by whoever does the I/O. */
 	struct iovec *iov;

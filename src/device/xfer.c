@@ -8,6 +8,7 @@
  * that nobody who waits for an unmap waits for the client.
  */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,11 +18,18 @@
 
 enum { MAX_IOV = 1024 };
 
+/* Whether the iovecs are memory that was allocated for this transfer. */
+static bool is_allocated(const struct ob_xfer *xfer)
+{
+	return xfer->iov != xfer->inline_iov && xfer->iov != xfer->room;
+}
+
 static void release(struct ob_xfer *xfer)
 {
-	if (xfer->iov != xfer->inline_iov)
+	if (is_allocated(xfer))
 		free(xfer->iov);
-	free(xfer->bounce);
+	if (xfer->bounce)
+		free(xfer->bounce);
 	xfer->bounce = NULL;
 	xfer->iov = NULL;
 	xfer->iovcnt = 0;
@@ -37,16 +45,18 @@ static void unpin(struct ob_xfer *xfer, unsigned nranges)
 
 static int grow_iov(struct ob_xfer *xfer, unsigned capacity)
 {
-	bool was_inline = xfer->iov == xfer->inline_iov;
-	struct iovec *iov;
+	struct iovec *iov, *before = xfer->iov;
 
 	if (capacity <= xfer->iov_capacity)
 		return 0;
-	iov = reallocarray(was_inline ? NULL : xfer->iov, capacity, sizeof(*iov));
-	if (!iov)
-		return -ENOMEM;
-	if (was_inline)
-		memcpy(iov, xfer->inline_iov, sizeof(xfer->inline_iov));
+	iov = xfer->room;
+	if (capacity > xfer->room_count) {
+		iov = reallocarray(is_allocated(xfer) ? before : NULL, capacity, sizeof(*iov));
+		if (!iov)
+			return -ENOMEM;
+	}
+	if (!is_allocated(xfer))
+		memcpy(iov, before, xfer->iovcnt * sizeof(*iov));
 	xfer->iov = iov;
 	xfer->iov_capacity = capacity;
 	return 0;

@@ -291,6 +291,7 @@ void nvme_cmds_free(struct nvme *n)
 		for (unsigned i = 0; i < NVME_COMMAND_CHUNK; i++) {
 			if (chunk->cmds[i].ranges != chunk->cmds[i].inline_ranges)
 				free(chunk->cmds[i].ranges);
+			free(chunk->cmds[i].iovs);
 		}
 		free(chunk);
 	}

@@ -37,9 +37,11 @@ void nvme_data_release(struct nvme_cmd *cmd)
 	if (cmd->page)
 		nvme_page_put(cmd->nvme, cmd->page);
 	cmd->page = NULL;
-	free(cmd->bulk);
+	if (cmd->bulk)
+		free(cmd->bulk);
 	cmd->bulk = NULL;
-	free(cmd->holes);
+	if (cmd->holes)
+		free(cmd->holes);
 	cmd->holes = NULL;
 	cmd->nholes = 0;
 }
@@ -60,14 +62,20 @@ static int transfer_error(struct nvme_cmd *cmd, int error)
 	}
 }
 
+/* What a command has room for once, it keeps: it is used again. */
 static int grow_ranges(struct nvme_cmd *cmd)
 {
 	bool was_inline = cmd->ranges == cmd->inline_ranges;
 	unsigned room = cmd->range_room * 4;
 	struct ob_dma_range *ranges;
+	struct iovec *iovs;
 
 	if (cmd->range_room >= NVME_MAX_RANGES)
 		return NVME_INVALID_SGL_COUNT;
+	iovs = reallocarray(cmd->iovs, room, sizeof(*iovs));
+	if (!iovs)
+		return NVME_INTERNAL_ERROR;
+	cmd->iovs = iovs;
 	ranges = reallocarray(was_inline ? NULL : cmd->ranges, room, sizeof(*ranges));
 	if (!ranges)
 		return NVME_INTERNAL_ERROR;
@@ -143,10 +151,17 @@ static void walk(struct nvme_cmd *cmd, int status)
 		nvme_complete(cmd, status);
 		return;
 	}
+	/* The list was read: the next command can have its page. */
+	if (cmd->page) {
+		nvme_page_put(cmd->nvme, cmd->page);
+		cmd->page = NULL;
+	}
 	if (!cmd->nranges) {
 		cmd->mapped(cmd);
 		return;
 	}
+	cmd->xfer.room = cmd->iovs;
+	cmd->xfer.room_count = cmd->iovs ? cmd->range_room : 0;
 	cmd->xfer.ready = xfer_ready;
 	cmd->has_xfer = true;
 	cmd->phase = NVME_BEGINNING;

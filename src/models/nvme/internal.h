@@ -29,7 +29,7 @@ enum {
 	NVME_TURN_BYTES = 4 << 20, /* and bytes that drives moved on the spot */
 	NVME_POST_BATCH = 16,      /* completions written at a time, */
 	NVME_POST_EARLY = 4,       /* and written before a turn's other commands are begun */
-	NVME_INLINE_RANGES = 16,
+	NVME_INLINE_RANGES = OB_XFER_INLINE_IOV,
 	NVME_MAX_RANGES = 1024, /* what an ob_xfer takes */
 	NVME_PAGE = 4096,       /* the buffers of the page pool */
 	NVME_SPARE_PAGES = 64,
@@ -110,6 +110,7 @@ struct nvme_cmd {
 	struct nvme_walk walk;
 	struct ob_dma_range *ranges,
 		*holes; /* holes: offset in the data and length of bit buckets */
+	struct iovec *iovs; /* as many as ranges, once those are more than inline_ranges */
 	unsigned nranges, range_room, nholes;
 	uint8_t *page; /* of the page pool: lists, and what admin commands carry */
 	uint8_t *bulk; /* malloc()ed: what a drive returned and the guest does not get as it is */
