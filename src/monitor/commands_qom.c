@@ -23,7 +23,12 @@ int qmp_object_add(struct monitor *monitor, struct json_object *args, struct jso
 int qmp_object_del(struct monitor *monitor, struct json_object *args, struct json_object **ret,
                    struct qmp_error *err)
 {
-	return machine_remove_object(monitor->set->env.machine, get_str(args, "id"), &err->text);
+	struct machine *machine = monitor->set->env.machine;
+	const char *id = get_str(args, "id");
+	int rc = machine_remove_object(machine, id, &err->text);
+
+	/* Whoever reads the reply may have the device served anew. */
+	return rc ? rc : machine_wait_object(machine, id, &monitor->waiter);
 }
 
 /* Types. */

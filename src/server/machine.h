@@ -85,11 +85,13 @@ struct machine_waiter {
 int machine_pause(struct machine *machine, struct machine_waiter *waiter);
 
 /*
- * After machine_remove_block(): 0 if the node is gone, or -EINPROGRESS: waiter->done is called from
- * the loop when it is, and its name and what was behind it can be used again.
+ * After machine_remove_block() or machine_remove_object(): 0 if it is gone, or -EINPROGRESS:
+ * waiter->done is called from the loop when it is, and its name, what was behind the node, and the
+ * device that was served can be used again.
  */
 int machine_wait_block(struct machine *machine, const char *node_name,
                        struct machine_waiter *waiter);
+int machine_wait_object(struct machine *machine, const char *id, struct machine_waiter *waiter);
 
 /* Forgets a waiter whose done was not called yet; nothing happens if there is no such wait. */
 void machine_pause_cancel(struct machine_waiter *waiter);

@@ -79,7 +79,7 @@ static void run_close(struct ob_task *task)
 	names_remove(&machine->block_names, &block->name);
 	list_remove(&block->link);
 	block_close(block->block);
-	machine_waiters_call(&block->gone_waiters);
+	machine_waiters_ready(machine, &block->gone_waiters);
 	free(block);
 	machine_something_gone(machine);
 }

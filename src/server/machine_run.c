@@ -7,22 +7,30 @@
 
 #include "objects.h"
 
-void machine_waiters_call(struct list *waiters)
+void machine_waiters_ready(struct machine *machine, struct list *waiters)
 {
+	if (list_empty(waiters))
+		return;
 	while (!list_empty(waiters)) {
+		struct list *first = waiters->next;
+
+		list_remove(first);
+		list_append(&machine->ready_waiters, first);
+	}
+	ob_task_schedule(machine->loop, &machine->ready_task);
+}
+
+static void run_ready(struct ob_task *task)
+{
+	struct machine *machine = container_of(task, struct machine, ready_task);
+
+	while (!list_empty(&machine->ready_waiters)) {
 		struct machine_waiter *waiter =
-			container_of(waiters->next, struct machine_waiter, link);
+			container_of(machine->ready_waiters.next, struct machine_waiter, link);
 
 		list_remove(&waiter->link);
 		waiter->done(waiter);
 	}
-}
-
-static void run_pause_waiters(struct ob_task *task)
-{
-	struct machine *machine = container_of(task, struct machine, pause_task);
-
-	machine_waiters_call(&machine->pause_waiters);
 }
 
 static void run_shutdown(struct ob_task *task)
@@ -35,13 +43,14 @@ static void run_shutdown(struct ob_task *task)
 void machine_run_init(struct machine *machine)
 {
 	list_init(&machine->pause_waiters);
-	machine->pause_task.run = run_pause_waiters;
+	list_init(&machine->ready_waiters);
+	machine->ready_task.run = run_ready;
 	machine->shutdown_task.run = run_shutdown;
 }
 
 void machine_run_end(struct machine *machine)
 {
-	ob_task_cancel(&machine->pause_task);
+	ob_task_cancel(&machine->ready_task);
 	ob_task_cancel(&machine->shutdown_task);
 }
 
@@ -51,8 +60,7 @@ static void tell_paused(struct machine *machine)
 {
 	machine->told_paused = true;
 	machine_tell(machine, &(struct machine_event){.kind = MACHINE_STOP});
-	if (!list_empty(&machine->pause_waiters))
-		ob_task_schedule(machine->loop, &machine->pause_task);
+	machine_waiters_ready(machine, &machine->pause_waiters);
 }
 
 static void one_is_quiet(struct machine *machine)

@@ -226,6 +226,7 @@ static int add_server(struct machine *machine, const char *type, struct opts *op
 	server->machine = machine;
 	server->type = type;
 	list_init(&server->link);
+	list_init(&server->gone_waiters);
 	rc = take_id(machine, type, opts, server->id, err);
 	if (!rc)
 		rc = make(server, opts, err);
@@ -327,6 +328,7 @@ static void closed(void *context)
 
 	server_free(server->server);
 	list_remove(&server->link);
+	machine_waiters_ready(machine, &server->gone_waiters);
 	take_device(server, NULL);
 	free_server(server);
 	if (device && device->removing)
@@ -346,6 +348,19 @@ void server_remove(struct machine_server *server)
 		server_close(server->server, closed, server);
 	else
 		closed(server);
+}
+
+int machine_wait_object(struct machine *machine, const char *id, struct machine_waiter *waiter)
+{
+	struct machine_server *server;
+
+	list_for_each (server, &machine->servers, struct machine_server, link) {
+		if (!server->closing || strcmp(server->id, id) != 0)
+			continue;
+		list_append(&server->gone_waiters, &waiter->link);
+		return -EINPROGRESS;
+	}
+	return 0;
 }
 
 int machine_remove_object(struct machine *machine, const char *id, struct ob_error *err)

@@ -27,11 +27,11 @@ struct machine {
 	void *context;
 
 	/* machine_run.c */
-	bool paused;      /* asked for */
-	bool told_paused; /* all are quiet, and the listeners know */
-	unsigned unquiet; /* devices that are not, yet */
-	struct list pause_waiters;
-	struct ob_task pause_task;
+	bool paused;                              /* asked for */
+	bool told_paused;                         /* all are quiet, and the listeners know */
+	unsigned unquiet;                         /* devices that are not, yet */
+	struct list pause_waiters, ready_waiters; /* ready: done is about to be called */
+	struct ob_task ready_task;
 	bool auto_shutdown, shutting_down;
 	enum machine_shutdown shutdown_reason;
 	struct ob_task shutdown_task;
@@ -83,6 +83,7 @@ struct machine_server {
 	struct machine_device *device; /* NULL: not set yet */
 	struct server *server;         /* NULL: it waits for a property */
 	bool closing;                  /* not to be found by name any more */
+	struct list gone_waiters;
 };
 
 /* For device_env. */
@@ -111,8 +112,8 @@ int server_set_property(struct machine_server *server, const char *name, struct 
 /* Begins to close a server, and lets go of its device when that is done. */
 void server_remove(struct machine_server *server);
 
-/* Calls done of all waiters in a list, and empties it; done may do anything. */
-void machine_waiters_call(struct list *waiters);
+/* Has done of all waiters in a list called from the loop, and empties the list. */
+void machine_waiters_ready(struct machine *machine, struct list *waiters);
 
 /* Something has gone: a machine that is stopping takes the next step. */
 void machine_something_gone(struct machine *machine);

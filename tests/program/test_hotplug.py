@@ -91,6 +91,9 @@ def test_removal_with_io_in_flight(process: Outboard, qmp: Qmp, folder: Path) ->
         with pytest.raises(QmpError, match="da"):
             qmp.execute("blockdev-del", node__name="ba")
         qmp.execute("object-del", id="sa")
+        # Its device and its path can be used again at once.
+        serve(qmp, folder, "a")
+        qmp.execute("object-del", id="sa")
         remove_device(qmp, "a")
         qmp.execute("blockdev-del", node__name="ba")
         # Its client saw the end of the connection, and nothing else went wrong.

@@ -82,6 +82,50 @@ static void pause_makes_all_quiet_and_newcomers_too(void **state)
 	machine_unlisten(&heard.listener);
 }
 
+struct waited {
+	struct machine_waiter waiter;
+	unsigned calls;
+};
+
+static void on_waited(struct machine_waiter *waiter)
+{
+	container_of(waiter, struct waited, waiter)->calls++;
+}
+
+static void whoever_removes_may_wait_for_the_end(void **state)
+{
+	struct world *world = *state;
+	struct waited object = {.waiter.done = on_waited}, block = object, other = object;
+	int client;
+
+	assert_int_equal(add_block(world, "mem,node-name=b0,size=1M"), 0);
+	assert_int_equal(add_device(world, "nvme,id=d0,drive=b0"), 0);
+	assert_int_equal(add_server(world, "s0", "d0"), 0);
+	client = connect_client(world);
+	turn(world);
+	assert_int_equal(machine_wait_object(world->machine, "s0", &object.waiter), 0);
+	assert_int_equal(remove_object(world, "s0"), 0);
+	if (machine_wait_object(world->machine, "s0", &object.waiter)) {
+		assert_int_equal(object.calls, 0);
+		turn(world);
+		assert_int_equal(object.calls, 1);
+	}
+	assert_int_equal(add_server(world, "s0", "d0"), 0);
+	assert_int_equal(remove_object(world, "s0"), 0);
+	assert_int_equal(machine_wait_object(world->machine, "s0", &object.waiter), 0);
+	assert_int_equal(remove_device(world, "d0"), 0);
+	turn(world);
+	assert_int_equal(remove_block(world, "b0"), 0);
+	assert_int_equal(machine_wait_block(world->machine, "b0", &block.waiter), -EINPROGRESS);
+	assert_int_equal(machine_wait_block(world->machine, "b0", &other.waiter), -EINPROGRESS);
+	machine_pause_cancel(&other.waiter);
+	turn(world);
+	assert_int_equal(block.calls, 1);
+	assert_int_equal(other.calls, 0);
+	assert_int_equal(add_block(world, "mem,node-name=b0,size=1M"), 0);
+	close(client);
+}
+
 /* Walks */
 
 struct seen {
@@ -444,6 +488,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(clients_that_come_and_go_are_told),
 		test(pause_makes_all_quiet_and_newcomers_too),
+		test(whoever_removes_may_wait_for_the_end),
 		test(devices_are_seen_where_they_are),
 		test(functions_of_a_slot_know_of_each_other),
 		test(wrong_places_are_refused),
