@@ -241,25 +241,27 @@ static void undo(struct add *add)
 	}
 }
 
-/* How to attach a guest, as outboard itself prints it. */
-static void print_added(const struct add *add, bool json)
+static void print_added_json(const struct add *add)
 {
 	cleanup_json struct json_object *added = json_object_new_object();
-	const char *path = json_text(add->server, "path");
+
+	json_add_text(added, "id", add->id);
+	json_add_text(added, "server", json_text(add->server, "id"));
+	json_add_text(added, "socket", json_text(add->server, "path"));
+	print_json(added, false);
+}
+
+/* How to attach a guest, as outboard itself prints it. */
+static void print_added(const struct add *add)
+{
 	cleanup_json struct json_object *device = json_object_new_object();
 	struct json_object *socket = json_object_new_object();
+	const char *path = json_text(add->server, "path");
 
-	if (json) {
-		json_add_text(added, "id", add->id);
-		json_add_text(added, "server", json_text(add->server, "id"));
-		json_add_text(added, "socket", path);
-		print_json(added, false);
-		return;
-	}
 	json_add_text(device, "driver", "vfio-user-pci");
+	json_object_object_add(device, "socket", socket);
 	json_add_text(socket, "type", "unix");
 	json_add_text(socket, "path", path);
-	json_object_object_add(device, "socket", socket);
 	printf("%s (%s) is served at %s\n  QEMU: -device '", add->id, add->model, path);
 	print_plain(json_object_to_json_string_ext(device, JSON_C_TO_STRING_PLAIN |
 	                                                           JSON_C_TO_STRING_NOSLASHESCAPE),
@@ -283,8 +285,10 @@ static int make(struct add *add, const char *const *words, const struct monitor_
 		rc = make_server(add);
 	if (rc)
 		undo(add);
+	else if (options->json)
+		print_added_json(add);
 	else
-		print_added(add, options->json);
+		print_added(add);
 	return rc;
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block_options.h"
 #include "objects.h"
 
 struct machine_block *block_find(const struct machine *machine, const char *node_name)
@@ -87,8 +88,10 @@ static void run_close(struct ob_task *task)
 int machine_add_block(struct machine *machine, struct opts *opts, struct ob_error *err)
 {
 	struct machine_block *block;
-	int rc = check_block_opts(machine, opts, err);
+	int rc = block_options_translate(opts, err);
 
+	if (!rc)
+		rc = check_block_opts(machine, opts, err);
 	if (rc)
 		return rc;
 	block = calloc(1, sizeof(*block));

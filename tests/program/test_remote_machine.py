@@ -29,6 +29,9 @@ ACCEPTED = [
     "'socket':{'type':'unix','path':'s'}}",
     "-drive if=none,id=b0,file=disk.img,format=raw,cache=none,aio=native"
     f" -device nvme,id=d0,drive=b0 -object {SERVER},id=s0,path=s,device=d0",
+    "-blockdev {'driver':'raw','node-name':'b0','file':{'driver':'file','filename':'disk.img',"
+    "'aio':'native','auto-read-only':true,'discard':'unmap'}}"
+    f" -device nvme,id=d0,drive=b0 -object {SERVER},id=s0,path=s,device=d0",
     "-blockdev {'driver':'file','node-name':'b0','filename':'disk.img','cache':{'direct':true}}"
     f" -device nvme,id=d0,drive=b0 -object {SERVER},id=s0,path=s,device=d0",
 ]
