@@ -108,7 +108,7 @@ static void drop_client(struct monitor *monitor)
 {
 	if (!monitor->channel)
 		return;
-	machine_pause_cancel(&monitor->waiter);
+	machine_cancel_wait(&monitor->waiter);
 	json_object_put(take_ptr(&monitor->busy_id));
 	monitor->busy = false;
 	framer_free(&monitor->framer);

@@ -258,7 +258,7 @@ static void go(struct in *in)
 	/* Devices that stand are quiet at once. */
 	in->paused.done = never;
 	if (in->pause && machine_pause(in->moves->machine, &in->paused) == -EINPROGRESS)
-		machine_pause_cancel(&in->paused);
+		machine_cancel_wait(&in->paused);
 	change(in, IN_RUN, MIGRATE_RUNNING, ran);
 }
 

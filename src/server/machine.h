@@ -64,6 +64,24 @@ int machine_remove_block(struct machine *machine, const char *node_name, struct 
 int machine_remove_device(struct machine *machine, const char *id, struct ob_error *err);
 int machine_remove_object(struct machine *machine, const char *id, struct ob_error *err);
 
+/* Zeroed but for done, which is called from the loop, once for each wait. */
+struct machine_waiter {
+	void (*done)(struct machine_waiter *waiter);
+	struct list link;
+};
+
+/*
+ * After machine_remove_block() or machine_remove_object(): 0 if it is gone, or -EINPROGRESS:
+ * waiter->done is called from the loop when it is, and its name, what was behind the node, and the
+ * device that was served can be used again.
+ */
+int machine_wait_block(struct machine *machine, const char *node_name,
+                       struct machine_waiter *waiter);
+int machine_wait_object(struct machine *machine, const char *id, struct machine_waiter *waiter);
+
+/* Forgets a waiter whose done was not called yet; nothing happens if there is no such wait. */
+void machine_cancel_wait(struct machine_waiter *waiter);
+
 /*
  * Grows or shrinks a block node to size bytes. The device that uses it tells its guest. 0, -ENOENT,
  * -ENOTSUP (its driver cannot), -EROFS, -EINVAL, or what the file system says; with a message.
@@ -78,23 +96,7 @@ int machine_resize_block(struct machine *machine, const char *node_name, uint64_
  * may be NULL), else -EINPROGRESS, and calls waiter->done from the loop, also when the machine is
  * resumed meanwhile.
  */
-struct machine_waiter {
-	void (*done)(struct machine_waiter *waiter);
-	struct list link;
-};
 int machine_pause(struct machine *machine, struct machine_waiter *waiter);
-
-/*
- * After machine_remove_block() or machine_remove_object(): 0 if it is gone, or -EINPROGRESS:
- * waiter->done is called from the loop when it is, and its name, what was behind the node, and the
- * device that was served can be used again.
- */
-int machine_wait_block(struct machine *machine, const char *node_name,
-                       struct machine_waiter *waiter);
-int machine_wait_object(struct machine *machine, const char *id, struct machine_waiter *waiter);
-
-/* Forgets a waiter whose done was not called yet; nothing happens if there is no such wait. */
-void machine_pause_cancel(struct machine_waiter *waiter);
 void machine_resume(struct machine *machine);
 bool machine_is_paused(const struct machine *machine); /* or about to be */
 

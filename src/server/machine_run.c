@@ -123,7 +123,7 @@ int machine_pause(struct machine *machine, struct machine_waiter *waiter)
 	return -EINPROGRESS;
 }
 
-void machine_pause_cancel(struct machine_waiter *waiter)
+void machine_cancel_wait(struct machine_waiter *waiter)
 {
 	if (waiter->link.next)
 		list_remove(&waiter->link);

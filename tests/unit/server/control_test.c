@@ -118,7 +118,7 @@ static void whoever_removes_may_wait_for_the_end(void **state)
 	assert_int_equal(remove_block(world, "b0"), 0);
 	assert_int_equal(machine_wait_block(world->machine, "b0", &block.waiter), -EINPROGRESS);
 	assert_int_equal(machine_wait_block(world->machine, "b0", &other.waiter), -EINPROGRESS);
-	machine_pause_cancel(&other.waiter);
+	machine_cancel_wait(&other.waiter);
 	turn(world);
 	assert_int_equal(block.calls, 1);
 	assert_int_equal(other.calls, 0);

@@ -193,7 +193,7 @@ static void run_the_machine(struct chaos *chaos)
 	switch (below(chaos, 4)) {
 	case 0:
 		if (chaos->waiting[0])
-			machine_pause_cancel(&chaos->waiters[0]);
+			machine_cancel_wait(&chaos->waiters[0]);
 		chaos->waiters[0].done = on_paused;
 		chaos->waiting[0] = machine_pause(machine, &chaos->waiters[0]) != 0;
 		break;
