@@ -345,7 +345,7 @@ int mstream_end_section(struct mstream_writer *writer, struct mstream_sum *sum)
 {
 	uint8_t *section = writer->bytes + writer->section;
 	size_t whole = writer->used - writer->section;
-	uint32_t crc;
+	uint32_t crc = 0;
 
 	if (!writer->overflow && whole - MSTREAM_SECTION_HEADER <= MSTREAM_MAX_BODY) {
 		ob_put_le32(section + LENGTH_AT, (uint32_t)(whole - MSTREAM_SECTION_HEADER));
