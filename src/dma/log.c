@@ -195,7 +195,8 @@ static int check_ranges(const struct dma_log *log, struct dma_log_range *ranges,
 
 	if (count > DMA_LOG_RANGES)
 		return -E2BIG;
-	qsort(ranges, count, sizeof(*ranges), compare);
+	if (count)
+		qsort(ranges, count, sizeof(*ranges), compare);
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t address = ranges[i].address, length = ranges[i].length;
 

@@ -40,6 +40,7 @@ FILES = [
     "test_region_write_multi.py",
     "test_device_feature.py",
     "test_mig_data.py",
+    "test_migration.py",
     "test_limits.py",
     "test_hostile.py",
     "test_backend.py",

@@ -146,8 +146,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (how & MENDED)
 		mend(stream, in.left);
 	stage_begin(&stage, models[model].name, models[model].options);
-	must(!dma_map(device_dma(stage.dev), STAGE_BASE, STAGE_MEMORY,
-	              DMA_READABLE | DMA_WRITEABLE, stage_dup(&stage, STAGE_FD_MEMORY), 0));
+	must(!dma_map(device_dma(stage.dev), STAGE_BASE, STAGE_MEMORY, DMA_READABLE | DMA_WRITEABLE,
+	              stage_dup(&stage, STAGE_FD_MEMORY), 0));
 	pci_irq_set_sink(device_pci(stage.dev), &sink);
 	pci_irq_wire(device_pci(stage.dev), PCI_IRQ_INTX, 0, true);
 	if (load(&stage, stream, in.left, piece)) {

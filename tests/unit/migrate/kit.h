@@ -50,7 +50,7 @@ struct mover {
 	bool slow;   /* quiesce ends when the test says so */
 	bool refuse; /* loaded() does not like it */
 	unsigned resets, quiesces, resumes, loads;
-	unsigned records[MOVER_RECORDS], count;
+	unsigned records[MOVER_RECORDS + 1], count; /* one more than there can be */
 };
 
 static inline int mover_start(struct ob_dev *dev, struct ob_error *err)
