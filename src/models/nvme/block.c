@@ -7,18 +7,11 @@
 
 #include "internal.h"
 
-struct nvme_namespace *nvme_namespace(struct nvme *n, uint32_t nsid)
-{
-	return nsid && nsid <= n->ns_count ? &n->ns[nsid - 1] : NULL;
-}
-
-int nvme_block_status(struct nvme_cmd *cmd, int error, bool write)
+int nvme_block_error(struct nvme_cmd *cmd, int error, bool write)
 {
 	struct nvme *n = cmd->nvme;
 
 	switch (-error) {
-	case 0:
-		return 0;
 	case ENOSPC:
 	case EDQUOT:
 		return NVME_CAPACITY_EXCEEDED;

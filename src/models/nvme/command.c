@@ -22,26 +22,6 @@ struct nvme_page {
 	};
 };
 
-void nvme_link_init(struct nvme_link *ring)
-{
-	ring->next = ring->prev = ring;
-}
-
-void nvme_link_add(struct nvme_link *ring, struct nvme_link *link)
-{
-	link->prev = ring->prev;
-	link->next = ring;
-	ring->prev->next = link;
-	ring->prev = link;
-}
-
-void nvme_link_del(struct nvme_link *link)
-{
-	link->next->prev = link->prev;
-	link->prev->next = link->next;
-	nvme_link_init(link);
-}
-
 uint8_t *nvme_page_get(struct nvme *n)
 {
 	struct nvme_page *page = n->pages;
@@ -92,11 +72,9 @@ static void add_chunk(struct nvme *n)
  * A queue's share of the commands: all of them for a single queue, at least a few for each of many.
  * The admin queue has a few that nobody else may take, so that it works whatever the others do.
  */
-bool nvme_cmd_available(struct nvme *n, unsigned sqid)
+bool nvme_cmd_make_available(struct nvme *n, unsigned sqid)
 {
-	unsigned bound = sqid ? NVME_MAX_COMMANDS - NVME_ADMIN_RESERVE : NVME_MAX_COMMANDS;
-
-	if (n->in_use >= bound) {
+	if (n->in_use >= nvme_cmd_bound(sqid)) {
 		n->starved = true;
 		return false;
 	}

@@ -29,7 +29,7 @@ bool nvme_cmd_page(struct nvme_cmd *cmd)
 	return cmd->page;
 }
 
-void nvme_data_release(struct nvme_cmd *cmd)
+void nvme_data_free(struct nvme_cmd *cmd)
 {
 	if (cmd->has_xfer)
 		ob_xfer_abort(&cmd->xfer);
@@ -37,11 +37,9 @@ void nvme_data_release(struct nvme_cmd *cmd)
 	if (cmd->page)
 		nvme_page_put(cmd->nvme, cmd->page);
 	cmd->page = NULL;
-	if (cmd->bulk)
-		free(cmd->bulk);
+	free(cmd->bulk);
 	cmd->bulk = NULL;
-	if (cmd->holes)
-		free(cmd->holes);
+	free(cmd->holes);
 	cmd->holes = NULL;
 	cmd->nholes = 0;
 }

@@ -78,12 +78,10 @@ static int check(const struct nvme_cmd *cmd)
 	return 0;
 }
 
-void nvme_format_end(struct nvme_cmd *cmd)
+void nvme_format_release(struct nvme_cmd *cmd)
 {
 	struct nvme *n = cmd->nvme;
 
-	if (cmd->sqid || nvme_opcode(cmd) != NVME_ADMIN_FORMAT)
-		return;
 	for (unsigned i = 0; i < n->ns_count; i++) {
 		if (n->ns[i].formatting == cmd)
 			n->ns[i].formatting = NULL;

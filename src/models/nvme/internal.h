@@ -109,7 +109,7 @@ struct nvme_cmd {
 	void (*ended)(struct nvme_cmd *cmd);
 	struct nvme_walk walk;
 	struct ob_dma_range *ranges,
-		*holes; /* holes: offset in the data and length of bit buckets */
+		*holes;     /* holes: offset in the data and length of bit buckets */
 	struct iovec *iovs; /* as many as ranges, once those are more than inline_ranges */
 	unsigned nranges, range_room, nholes;
 	uint8_t *page; /* of the page pool: lists, and what admin commands carry */
@@ -241,16 +241,40 @@ struct nvme {
 };
 
 /* command.c: the pool of commands, their lives, the page pool */
-void nvme_link_init(struct nvme_link *ring);
-void nvme_link_add(struct nvme_link *ring, struct nvme_link *link);
-void nvme_link_del(struct nvme_link *link);
+static inline void nvme_link_init(struct nvme_link *ring)
+{
+	ring->next = ring->prev = ring;
+}
+static inline void nvme_link_add(struct nvme_link *ring, struct nvme_link *link)
+{
+	link->prev = ring->prev;
+	link->next = ring;
+	ring->prev->next = link;
+	ring->prev = link;
+}
+static inline void nvme_link_del(struct nvme_link *link)
+{
+	link->next->prev = link->prev;
+	link->prev->next = link->next;
+	nvme_link_init(link);
+}
 static inline bool nvme_link_empty(const struct nvme_link *ring)
 {
 	return ring->next == ring;
 }
 #define nvme_cmd_of(link_) ob_container_of(link_, struct nvme_cmd, link)
 
-bool nvme_cmd_available(struct nvme *n, unsigned sqid);
+static inline unsigned nvme_cmd_bound(unsigned sqid)
+{
+	return sqid ? NVME_MAX_COMMANDS - NVME_ADMIN_RESERVE : NVME_MAX_COMMANDS;
+}
+bool nvme_cmd_make_available(struct nvme *n, unsigned sqid);
+/* Whether the queue may have one more. If not, it is made ready when that changes. */
+static inline bool nvme_cmd_available(struct nvme *n, unsigned sqid)
+{
+	return (n->in_use < nvme_cmd_bound(sqid) && !nvme_link_empty(&n->free)) ||
+	       nvme_cmd_make_available(n, sqid);
+}
 struct nvme_cmd *nvme_cmd_get(struct nvme_sq *sq);
 void nvme_cmd_free(struct nvme_cmd *cmd);
 void nvme_cmd_start(struct nvme_cmd *cmd);
@@ -294,7 +318,12 @@ void nvme_data_end(struct nvme_cmd *cmd, int status, bool keep);
  */
 void nvme_data_copy(struct nvme_cmd *cmd, uint8_t *buffer, uint32_t length);
 /* Frees what the data of a command took, and ends its transfer without moving anything. */
-void nvme_data_release(struct nvme_cmd *cmd);
+void nvme_data_free(struct nvme_cmd *cmd);
+static inline void nvme_data_release(struct nvme_cmd *cmd)
+{
+	if (cmd->has_xfer || cmd->page || cmd->bulk || cmd->holes)
+		nvme_data_free(cmd);
+}
 /* Adds guest memory to the data. 0 or a status. */
 int nvme_add_range(struct nvme_cmd *cmd, uint64_t address, uint64_t length);
 /* The page for lists and small data, of the pool; false without memory. */
@@ -317,7 +346,11 @@ void nvme_queues_resume(struct nvme *n);
 /* Interrupts for what was posted. */
 void nvme_tell(struct nvme *n);
 /* Whether commands are fetched and completions posted. */
-bool nvme_running(const struct nvme *n);
+static inline bool nvme_running(const struct nvme *n)
+{
+	return (n->state->csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) == NVME_CSTS_RDY &&
+	       !n->quiescing && !n->disabling;
+}
 void nvme_schedule(struct nvme *n);
 void nvme_sq_ready(struct nvme_sq *sq);
 void nvme_cq_post(struct nvme_cq *cq);
@@ -443,7 +476,12 @@ int nvme_abort(struct nvme_cmd *cmd);
 int nvme_async_event(struct nvme_cmd *cmd);
 int nvme_format(struct nvme_cmd *cmd);
 /* Takes a command's claim on namespaces back, if it has one. */
-void nvme_format_end(struct nvme_cmd *cmd);
+void nvme_format_release(struct nvme_cmd *cmd);
+static inline void nvme_format_end(struct nvme_cmd *cmd)
+{
+	if (!cmd->sqid && nvme_opcode(cmd) == NVME_ADMIN_FORMAT)
+		nvme_format_release(cmd);
+}
 int nvme_dataset(struct nvme_cmd *cmd);
 /* The last command of a queue that is being deleted has completed. */
 void nvme_sq_drained(struct nvme_sq *sq);
@@ -471,8 +509,15 @@ int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint6
  */
 void nvme_sweep(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint32_t chunk,
                 void (*swept)(struct nvme_cmd *cmd, int error));
-int nvme_block_status(struct nvme_cmd *cmd, int error, bool write);
-struct nvme_namespace *nvme_namespace(struct nvme *n, uint32_t nsid);
+int nvme_block_error(struct nvme_cmd *cmd, int error, bool write);
+static inline int nvme_block_status(struct nvme_cmd *cmd, int error, bool write)
+{
+	return error ? nvme_block_error(cmd, error, write) : 0;
+}
+static inline struct nvme_namespace *nvme_namespace(struct nvme *n, uint32_t nsid)
+{
+	return nsid && nsid <= n->ns_count ? &n->ns[nsid - 1] : NULL;
+}
 static inline unsigned nvme_lba_shift(const struct nvme *n, const struct nvme_namespace *ns)
 {
 	return n->state->lba_shift[ns->nsid - 1];

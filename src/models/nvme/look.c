@@ -60,8 +60,8 @@ static const uint32_t *shadow_words(struct nvme *n)
 
 	if (!n->state->shadow)
 		return NULL;
-	words = ob_dma_direct(n->dev, n->state->shadow_doorbells, (n->props->num_queues + 1) * 8,
-	                      OB_DMA_FROM_CLIENT);
+	words = ob_dma_direct(n->dev, n->state->shadow_doorbells,
+	                      (n->props->num_queues + 1) * UINT64_C(8), OB_DMA_FROM_CLIENT);
 	return (uintptr_t)words & 3 ? NULL : words;
 }
 

@@ -23,12 +23,11 @@ static void encode(const struct nvme_cmd *cmd, bool phase, uint8_t *bytes)
 {
 	const struct nvme_sq_state *sq = &cmd->nvme->state->sq[cmd->sqid];
 
-	ob_put_le32(bytes, cmd->result);
-	ob_put_le32(bytes + 4, 0);
-	ob_put_le16(bytes + 8, sq->head);
-	ob_put_le16(bytes + 10, cmd->sqid);
-	ob_put_le16(bytes + 12, nvme_cid(cmd));
-	ob_put_le16(bytes + 14, (uint16_t)(cmd->status << 1 | phase));
+	uint64_t status = (uint16_t)(cmd->status << 1 | phase);
+
+	ob_put_le64(bytes, cmd->result);
+	ob_put_le64(bytes + 8, sq->head | (uint64_t)cmd->sqid << 16 |
+	                               (uint64_t)nvme_cid(cmd) << 32 | status << 48);
 }
 
 /* Takes pending completions as entries that follow each other in memory. Returns how many. */
@@ -57,14 +56,14 @@ static unsigned stage(struct nvme_cq *cq)
 	return cq->staged;
 }
 
-/* The double word with the phase bit last, and after all of the rest: it makes the entry valid. */
+/* The half with the phase bit last, and after the other one: it makes the entry valid. */
 static void store(uint8_t *entry, const uint8_t *bytes)
 {
-	uint32_t last;
+	uint64_t last;
 
-	memcpy(entry, bytes, NVME_CQE_SIZE - 4);
-	memcpy(&last, bytes + NVME_CQE_SIZE - 4, 4);
-	__atomic_store_n((uint32_t *)(void *)(entry + NVME_CQE_SIZE - 4), last, __ATOMIC_RELEASE);
+	memcpy(entry, bytes, NVME_CQE_SIZE - 8);
+	memcpy(&last, bytes + NVME_CQE_SIZE - 8, 8);
+	__atomic_store_n((uint64_t *)(void *)(entry + NVME_CQE_SIZE - 8), last, __ATOMIC_RELEASE);
 }
 
 static int write_staged(struct nvme_cq *cq)
@@ -75,7 +74,7 @@ static int write_staged(struct nvme_cq *cq)
 	uint8_t *entries = ob_dma_direct(n->dev, address, length, OB_DMA_TO_CLIENT);
 
 	/* Where the client put it in our memory, a word may have no natural place. */
-	if (!entries || (uintptr_t)entries & 3)
+	if (!entries || (uintptr_t)entries & 7)
 		return ob_dma_write(n->dev, address, cq->stage, length, &cq->op);
 	for (unsigned i = 0; i < cq->staged; i++)
 		store(entries + (size_t)i * NVME_CQE_SIZE, cq->stage + (size_t)i * NVME_CQE_SIZE);

@@ -60,14 +60,6 @@ static unsigned take_next(uint64_t *set, unsigned id)
 	return id;
 }
 
-bool nvme_running(const struct nvme *n)
-{
-	const struct nvme_state *s = n->state;
-
-	return (s->csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) == NVME_CSTS_RDY && !n->quiescing &&
-	       !n->disabling;
-}
-
 void nvme_schedule(struct nvme *n)
 {
 	if (!n->in_turn && !n->quiescing)
@@ -282,7 +274,7 @@ static unsigned begin(struct nvme_sq *sq, const uint8_t *bytes, unsigned count)
 		if (!nvme_running(n) || !nvme_cmd_available(n, sq->id) || (done && is_spent(n)))
 			break;
 		skip = is_skipped(sq);
-		st->head = (uint16_t)((st->head + 1u) % st->entries);
+		st->head = (uint16_t)(st->head + 1u == st->entries ? 0 : st->head + 1);
 		if (skip)
 			continue;
 		cmd = nvme_cmd_get(sq);
