@@ -107,8 +107,8 @@ void block_close(struct ob_block *block);
 /*
  * Grows or shrinks the storage to size bytes; what is new reads as zeroes. Whoever uses the node is
  * told by the caller. 0, -ENOTSUP, -EROFS, -EINVAL (no multiple of 512, or of what direct I/O
- * needs), -EBUSY (shrinks while requests are in flight), or the storage's own error; with a
- * message. Nothing has changed then.
+ * needs), -EBUSY (shrinks while requests are in flight, or inactive), or the storage's own error;
+ * with a message. Nothing has changed then.
  */
 int block_resize(struct ob_block *block, uint64_t size, struct ob_error *err);
 

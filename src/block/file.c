@@ -8,8 +8,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/fs.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -116,17 +118,32 @@ static void file_close(struct ob_block *block)
 	file_shared_put(shared);
 }
 
+/* It has the size that it has: whoever made it larger says so with this. */
+static int resize_device(const struct file_node *node, uint64_t size, struct ob_error *err)
+{
+	uint64_t has;
+
+	if (ioctl(node->fd, BLKGETSIZE64, &has))
+		return ob_error_set(err, -errno, "its size is not known: %s", strerror(errno));
+	if (size > has)
+		return ob_error_set(err, -EINVAL,
+		                    "size=%" PRIu64 ": the block device has %" PRIu64
+		                    " bytes: make it larger first",
+		                    size, has);
+	return 0;
+}
+
 static int file_resize(struct ob_block *block, uint64_t size, struct ob_error *err)
 {
 	struct file_node *node = container_of(block, struct file_node, block);
 
-	if (node->is_device)
-		return ob_error_set(err, -ENOTSUP, "a block device has the size that it has");
 	if (size % node->io_align)
 		return ob_error_set(err, -EINVAL,
 		                    "size=%" PRIu64 ": direct I/O needs a multiple of %u; "
 		                    "direct=off does not",
 		                    size, node->io_align);
+	if (node->is_device)
+		return resize_device(node, size, err);
 	if (size > INT64_MAX || ftruncate(node->fd, (off_t)size))
 		return ob_error_set(err, size > INT64_MAX ? -EFBIG : -errno, "size=%" PRIu64 ": %s",
 		                    size, strerror(size > INT64_MAX ? EFBIG : errno));

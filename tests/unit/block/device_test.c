@@ -87,11 +87,41 @@ static void sectors_of_4096(void **state)
 	on_device(state, 4096, "aio=auto,direct=off");
 }
 
+static void a_device_that_grew(void **state)
+{
+	struct ob_loop *loop = new_loop();
+	int file = new_file(SIZE);
+	char name[32];
+	int device = new_device(file, 512, name, sizeof(name));
+	struct ob_block *block;
+	struct ob_error err;
+	uint8_t buffer[512];
+
+	if (device < 0) {
+		close(file);
+		loop_free(loop);
+		skip();
+	}
+	block = open_block(loop, "file,node-name=b0,filename=%s", name);
+	assert_int_equal(block_resize(block, 2 * SIZE, &err), -EINVAL);
+	assert_non_null(strstr(err.message, "make it larger first"));
+	assert_int_equal(ftruncate(file, 2 * SIZE), 0);
+	assert_int_equal(ioctl(device, LOOP_SET_CAPACITY, 0), 0);
+	assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, SIZE, buffer, 512), -ENOSPC);
+	assert_int_equal(block_resize(block, 2 * SIZE, &err), 0);
+	assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 2 * SIZE - 512, buffer, 512), 0);
+	block_close(block);
+	close(device);
+	close(file);
+	loop_free(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sectors_of_512),
 		cmocka_unit_test(sectors_of_4096),
+		cmocka_unit_test(a_device_that_grew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
