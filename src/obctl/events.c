@@ -28,11 +28,11 @@ static void print_time(struct json_object *event)
 {
 	struct json_object *stamp = json_member(event, "timestamp");
 	time_t seconds = (time_t)json_number(stamp, "seconds");
-	char text[64];
+	char text[64] = "";
 	struct tm local;
 
-	localtime_r(&seconds, &local);
-	strftime(text, sizeof(text), "%F %T", &local);
+	if (localtime_r(&seconds, &local))
+		strftime(text, sizeof(text), "%F %T", &local);
 	printf("%s.%06u", text, (unsigned)json_number(stamp, "microseconds") % 1000000);
 }
 
@@ -42,7 +42,7 @@ static void print_event(struct json_object *event)
 
 	print_time(event);
 	printf(" %s", json_text(event, "event"));
-	if (data) {
+	if (json_object_is_type(data, json_type_object)) {
 		json_object_object_foreach(data, key, value)
 		{
 			printf(" %s=", key);

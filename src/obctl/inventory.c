@@ -27,22 +27,11 @@ void print_json(struct json_object *object, bool pretty)
 	                                    pretty ? plain | JSON_C_TO_STRING_PRETTY : plain));
 }
 
-/* Lists are what a monitor returns; what is none has no elements. */
-static size_t length_of(struct json_object *list)
-{
-	return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
-}
-
-static struct json_object *element(struct json_object *list, size_t index)
-{
-	return json_object_array_get_idx(list, index);
-}
-
 struct json_object *find_in(struct json_object *list, const char *key, const char *text)
 {
-	for (size_t i = 0; i < length_of(list); i++) {
-		if (!strcmp(json_text(element(list, i), key), text))
-			return element(list, i);
+	for (size_t i = 0; i < json_length(list); i++) {
+		if (!strcmp(json_text(json_at(list, i), key), text))
+			return json_at(list, i);
 	}
 	return NULL;
 }
@@ -74,13 +63,13 @@ static char *child_type(struct json_object *property)
 
 static int add_devices(struct inventory *inventory)
 {
-	size_t count = length_of(inventory->devices);
+	size_t count = json_length(inventory->devices);
 
 	inventory->rows = calloc(count + 1, sizeof(*inventory->rows));
 	if (!inventory->rows)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
-		struct json_object *device = element(inventory->devices, i);
+		struct json_object *device = json_at(inventory->devices, i);
 		char *type = child_type(device);
 
 		if (!type)
@@ -101,8 +90,8 @@ static int add_devices(struct inventory *inventory)
 
 static void add_servers(struct inventory *inventory)
 {
-	for (size_t i = 0; i < length_of(inventory->servers); i++) {
-		struct json_object *server = element(inventory->servers, i);
+	for (size_t i = 0; i < json_length(inventory->servers); i++) {
+		struct json_object *server = json_at(inventory->servers, i);
 		struct inventory_row *row = inventory_find(inventory, json_text(server, "dev-id"));
 
 		if (!row)
@@ -114,12 +103,12 @@ static void add_servers(struct inventory *inventory)
 
 static void add_places(struct inventory *inventory)
 {
-	for (size_t i = 0; i < length_of(inventory->pci); i++) {
-		struct json_object *root = element(inventory->pci, i);
+	for (size_t i = 0; i < json_length(inventory->pci); i++) {
+		struct json_object *root = json_at(inventory->pci, i);
 		struct json_object *functions = json_member(root, "devices");
 
-		for (size_t j = 0; j < length_of(functions); j++) {
-			struct json_object *pci = element(functions, j);
+		for (size_t j = 0; j < json_length(functions); j++) {
+			struct json_object *pci = json_at(functions, j);
 			struct inventory_row *row =
 				inventory_find(inventory, json_text(pci, "qdev_id"));
 
@@ -143,8 +132,8 @@ static const char *id_of_path(const char *path)
 
 static void add_disks(struct inventory *inventory)
 {
-	for (size_t i = 0; i < length_of(inventory->stats); i++) {
-		struct json_object *disk = element(inventory->stats, i);
+	for (size_t i = 0; i < json_length(inventory->stats); i++) {
+		struct json_object *disk = json_at(inventory->stats, i);
 		struct json_object *stats = json_member(disk, "stats");
 		struct inventory_row *row =
 			inventory_find(inventory, id_of_path(json_text(disk, "qdev")));
@@ -174,8 +163,8 @@ int inventory_each_disk(const struct inventory *inventory, const char *device,
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < length_of(inventory->stats) && !rc; i++) {
-		struct json_object *disk = element(inventory->stats, i);
+	for (size_t i = 0; i < json_length(inventory->stats) && !rc; i++) {
+		struct json_object *disk = json_at(inventory->stats, i);
 
 		if (!strcmp(id_of_path(json_text(disk, "qdev")), device))
 			rc = visit(context, json_text(disk, "node-name"));
@@ -228,8 +217,8 @@ struct client_counts client_counts(struct json_object *client)
 	struct json_object *list = json_member(client, "commands");
 	struct client_counts sum = {0};
 
-	for (size_t i = 0; i < length_of(list); i++) {
-		struct json_object *command = element(list, i);
+	for (size_t i = 0; i < json_length(list); i++) {
+		struct json_object *command = json_at(list, i);
 
 		sum.messages += json_number(command, "messages");
 		sum.bytes += json_number(command, "bytes");

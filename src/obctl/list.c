@@ -92,8 +92,8 @@ static int list_text(const struct inventory *inventory, struct ob_error *err)
 	table_begin(&table, heads);
 	for (size_t i = 0; i < inventory->count; i++)
 		list_device(&table, inventory, &inventory->rows[i]);
-	for (size_t i = 0; i < json_object_array_length(inventory->servers); i++) {
-		struct json_object *server = json_object_array_get_idx(inventory->servers, i);
+	for (size_t i = 0; i < json_length(inventory->servers); i++) {
+		struct json_object *server = json_at(inventory->servers, i);
 
 		if (!*json_text(server, "dev-id"))
 			list_server(&table, server);
@@ -178,8 +178,8 @@ static int add_properties(struct qmp *qmp, const char *id, struct json_object *t
 
 	json_add_text(arguments, "path", id);
 	rc = qmp_call(qmp, "qom-list", arguments, &list, err);
-	for (size_t i = 0; !rc && i < json_object_array_length(list); i++) {
-		const char *name = json_text(json_object_array_get_idx(list, i), "name");
+	for (size_t i = 0; !rc && i < json_length(list); i++) {
+		const char *name = json_text(json_at(list, i), "name");
 		struct json_object *value = NULL;
 
 		arguments = json_object_new_object();
@@ -194,19 +194,32 @@ static int add_properties(struct qmp *qmp, const char *id, struct json_object *t
 	return rc;
 }
 
+/* As a time, instead of nanoseconds. */
+static void print_since(uint64_t ns)
+{
+	time_t since = (time_t)(ns / 1000000000);
+	char text[64] = "";
+	struct tm local;
+
+	if (localtime_r(&since, &local))
+		strftime(text, sizeof(text), "%F %T", &local);
+	print_line("since", text);
+}
+
 static void print_object(const char *title, struct json_object *object)
 {
-	if (!object)
+	if (!json_object_is_type(object, json_type_object))
 		return;
 	printf("%s:\n", title);
 	json_object_object_foreach(object, key, value)
 	{
-		if (!json_object_is_type(value, json_type_object) &&
-		    !json_object_is_type(value, json_type_array))
+		bool list = json_object_is_type(value, json_type_array);
+
+		if (!strcmp(key, "since"))
+			print_since(json_object_get_uint64(value));
+		else if (!list && !json_object_is_type(value, json_type_object))
 			print_line(key, json_object_get_string(value));
-		else if (json_object_is_type(value, json_type_array) &&
-		         !json_object_is_type(json_object_array_get_idx(value, 0),
-		                              json_type_object))
+		else if (list && !json_object_is_type(json_at(value, 0), json_type_object))
 			print_line(key, json_object_to_json_string(value));
 	}
 }
@@ -215,8 +228,8 @@ static void print_irqs(struct json_object *client)
 {
 	struct json_object *irqs = json_member(client, "irqs");
 
-	for (size_t i = 0; irqs && i < json_object_array_length(irqs); i++) {
-		struct json_object *kind = json_object_array_get_idx(irqs, i);
+	for (size_t i = 0; i < json_length(irqs); i++) {
+		struct json_object *kind = json_at(irqs, i);
 		char text[64];
 
 		if (!json_number(kind, "wired"))
@@ -225,17 +238,6 @@ static void print_irqs(struct json_object *client)
 		         json_number(kind, "wired"), json_number(kind, "signalled"));
 		print_line(json_text(kind, "kind"), text);
 	}
-}
-
-static void print_since(struct json_object *client)
-{
-	time_t since = (time_t)(json_number(client, "since") / 1000000000);
-	char text[64];
-	struct tm local;
-
-	localtime_r(&since, &local);
-	strftime(text, sizeof(text), "%F %T", &local);
-	print_line("since", text);
 }
 
 /* As lspci -n has them. */
@@ -254,26 +256,16 @@ static void print_identity(struct json_object *ids)
 
 static void print_info(const struct inventory_row *row, struct json_object *properties)
 {
-	struct json_object *client = json_object_get(row->client);
-
 	printf("device %s (%s)\n", row->id, row->type);
 	print_object("properties", properties);
 	print_object("PCI function", row->pci);
 	print_identity(json_member(row->pci, "id"));
 	print_object("server", row->server);
-	if (client) {
-		/* As a time, instead of nanoseconds. */
-		json_object *since = json_object_get(json_member(client, "since"));
-
-		json_object_object_del(client, "since");
-		print_object("client", client);
-		json_object_object_add(client, "since", since);
-		print_since(client);
-		print_object("agreed with it", json_member(client, "capabilities"));
+	print_object("client", row->client);
+	print_object("agreed with it", json_member(row->client, "capabilities"));
+	if (row->client)
 		puts("interrupts:");
-		print_irqs(client);
-	}
-	json_object_put(client);
+	print_irqs(row->client);
 }
 
 static int run_info(const char *const *words, const void *options, struct ob_error *err)

@@ -61,6 +61,16 @@ bool json_flag(struct json_object *object, const char *key)
 	return json_object_is_type(member, json_type_boolean) && json_object_get_boolean(member);
 }
 
+size_t json_length(struct json_object *list)
+{
+	return json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+}
+
+struct json_object *json_at(struct json_object *list, size_t index)
+{
+	return index < json_length(list) ? json_object_array_get_idx(list, index) : NULL;
+}
+
 void json_add_text(struct json_object *object, const char *key, const char *text)
 {
 	json_object_object_add(object, key, json_object_new_string(text));

@@ -84,6 +84,10 @@ const char *json_text(struct json_object *object, const char *key);
 uint64_t json_number(struct json_object *object, const char *key);
 bool json_flag(struct json_object *object, const char *key);
 
+/* How many elements a list has, and one of them. 0 and NULL for what is no list. */
+size_t json_length(struct json_object *list);
+struct json_object *json_at(struct json_object *list, size_t index);
+
 /* Adds a string. */
 void json_add_text(struct json_object *object, const char *key, const char *text);
 

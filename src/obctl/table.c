@@ -55,7 +55,7 @@ static bool is_control(char c)
 
 void print_plain(const char *text, FILE *out)
 {
-	for (; *text; text++)
+	for (; text && *text; text++)
 		fputc(is_control(*text) ? '?' : *text, out);
 }
 

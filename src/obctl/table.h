@@ -25,7 +25,7 @@ void table_cell(struct table *table, const char *format, ...) __attribute__((for
 /* Prints all of it, and frees it. 0 or -ENOMEM. */
 int table_end(struct table *table, FILE *out);
 
-/* Prints text of a stranger's: what could steer a terminal becomes '?'. */
+/* Prints text of a stranger's: what could steer a terminal becomes '?'. NULL: nothing. */
 void print_plain(const char *text, FILE *out);
 
 /* "512 B", "1.5 GiB"; text has room for 16 bytes. */

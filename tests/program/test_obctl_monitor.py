@@ -406,6 +406,57 @@ def test_hostile_monitor(folder: Path, sent: bytes, said: str) -> None:
     assert said in result.stderr
 
 
+class Nonsense:
+    """A monitor whose commands all return the same."""
+
+    def __init__(self, folder: Path, value: str) -> None:
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(folder / "q"))
+        self.listener.listen()
+        self.value = value
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rw") as file:
+                file.write(GREETING.decode())
+                file.flush()
+                for line in file:
+                    number = json.loads(line)["id"]
+                    file.write(f'{{"return": {self.value}, "id": {number}}}\n')
+                    file.write(f'{{"event": "DEVICE_DELETED", "data": {self.value}}}\n')
+                    file.flush()
+
+
+NONSENSE = [
+    "{}", "5", '"x"', "[]", "[1]", "[[]]", "[{}]", "[null]", '[{"name": 1, "type": "child<"}]',
+    '[{"name": "d", "type": "child<nvme>", "dev-id": "d", "qdev_id": "d", "client": 5,'
+    ' "devices": [{"qdev_id": "d", "id": []}], "since": -1, "stats": [], "qdev": "d"}]',
+    '[{"name": "d", "type": "child<>", "dev-id": "d", "client": {"commands": [7], "irqs": {},'
+    ' "since": 1e300, "capabilities": [null]}, "qdev": "/machine/peripheral/d"}]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NONSENSE)
+def test_monitor_of_nonsense(folder: Path, value: str) -> None:
+    """Whatever comes, obctl ends by itself."""
+    server = Nonsense(folder, value)
+    commands = (("list",), ("list", "--json"), ("info", "d"), ("stats",), ("del", "d"),
+                ("top", "-n", "1", "-d", "0.1"), ("add", "nvme", "size=1M", "id=e"),
+                ("qmp", "x"), ("events", "-n", "1"))  # fmt: skip
+    for words in commands:
+        result = obctl(folder, "-s", "q", *words, "--timeout=200")
+        assert result.returncode in (0, 1), (words, result.stderr)
+    server.listener.shutdown(socket.SHUT_RDWR)
+    server.listener.close()
+    (folder / "q").unlink()
+
+
 COMPLETIONS = [
     ("obctl|-s|q|li", {"list"}),
     ("obctl|-s|q|info|", {"nvme0", "edu1"}),
