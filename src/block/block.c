@@ -291,8 +291,6 @@ static int resize(struct ob_block *block, uint64_t size, struct ob_error *err)
 		return ob_error_set(err, -EROFS, "it is read-only");
 	if (block->inactive)
 		return ob_error_set(err, -EBUSY, "it is inactive: another process has it");
-	if (block->inactive)
-		return ob_error_set(err, -EBUSY, "another process has it");
 	rc = block_check_size(size, err);
 	if (rc || size == block->info.size)
 		return rc;
