@@ -331,6 +331,52 @@ static void interrupts_come(void **state)
 	}
 }
 
+/*
+ * When nothing comes before the drive is done, polling rests meanwhile: at once, the guest is asked
+ * to ring. When the drive is done, it is not any more. And if something does come, it is found.
+ */
+static void a_drive_is_waited_for_asleep(void **state)
+{
+	struct mapper m = begin(state, "poll=adaptive,poll-max-us=1000");
+	struct nk *nk = m.nk;
+	struct kit_drive *drive = &nk->kit->drives[0];
+	bool looks = nk->kit->mode == KIT_SHARED;
+	unsigned rested = 0, woken = 0;
+
+	start_shadow(&m);
+	for (unsigned round = 0; round < 100; round++) {
+		const uint32_t *event = &m.events[(size_t)2 * nk->io.id];
+		unsigned count = round % 25 == 24 ? 2 : 1;
+		bool rests;
+
+		drive->hold = true;
+		nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
+		ring(&m, &nk->io, false);
+		for (unsigned i = 0; !drive->held; i++) {
+			assert_true(i < 2000000);
+			kit_turn(nk->kit);
+		}
+		rests = looks && *event == nk->io.tail;
+		rested += rests;
+		if (count == 2) {
+			nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
+			ring(&m, &nk->io, false);
+			for (unsigned i = 0; !drive->held->next; i++) {
+				assert_true(i < 2000);
+				kit_wait(nk->kit, 1);
+			}
+		}
+		kit_drive_release(nk->kit, drive);
+		for (unsigned i = 0; i < count; i++)
+			assert_int_equal(take(&m, &nk->io).status, 0);
+		woken += rests && count == 1 && *event != nk->io.tail;
+	}
+	if (looks)
+		assert_in_range(rested, 20, 100);
+	if (looks)
+		assert_in_range(woken, 1, rested);
+}
+
 int main(void)
 {
 	static const struct kit_test tests[] = {
@@ -342,6 +388,7 @@ int main(void)
 		KIT_TEST(a_full_queue_sees_the_head),
 		KIT_TEST(what_was_written_while_quiet_is_found),
 		KIT_TEST(interrupts_come),
+		KIT_TEST(a_drive_is_waited_for_asleep),
 	};
 
 	return KIT_RUN("nvme_page", tests, nk_setup, nk_free);

@@ -187,6 +187,8 @@ struct nvme_poll {
 	uint64_t since; /* when they began, or 0 */
 	int balance;
 	unsigned declined;
+	unsigned alone; /* finds in a row with nothing at a drive */
+	bool resting;   /* until a drive is done: not active */
 	unsigned hold; /* how many may: see hold_limit() */
 	unsigned held; /* completions that wait for an interrupt of these vectors */
 	uint64_t vectors[NVME_VECTOR_WORDS];
@@ -389,6 +391,8 @@ static inline uint32_t nvme_distance(uint32_t from, uint32_t to, uint32_t entrie
 void nvme_poll_init(struct nvme *n);
 /* At the end of a turn, which found new commands or not: what wakes us for the next ones. */
 void nvme_poll_turned(struct nvme *n, bool found);
+/* A drive is done with a request: what comes next may depend on that. */
+void nvme_poll_drive_done(struct nvme *n);
 /* Whether the interrupt for count completions is held back: it will be sent later. */
 bool nvme_poll_hold(struct nvme_cq *cq, unsigned count);
 /* Ends polling; what is held back is sent, or dropped for a reset. */
@@ -402,6 +406,8 @@ bool nvme_shadow_is_polled(struct nvme *n);
 /* Looks at all of them. Whether there are new commands; their queues are ready then. */
 bool nvme_look(struct nvme *n);
 void nvme_look_for_room(struct nvme_cq *cq);
+/* Nobody needs to ring any more, though they were asked to, since looks begin again. */
+void nvme_look_unasked(struct nvme *n);
 /* A new queue: what stands in the page is of an older one. */
 void nvme_page_clear(struct nvme *n, unsigned id, bool completion);
 void nvme_page_clear_all(struct nvme *n);

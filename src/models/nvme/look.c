@@ -111,6 +111,24 @@ static void keep_pair_quiet(struct nvme *n, unsigned id, uint16_t tail_before,
 	           st->head ? st->head - 1 : (uint16_t)(st->entries - 1));
 }
 
+void nvme_look_unasked(struct nvme *n)
+{
+	if (!shadow_words(n))
+		return;
+	for (unsigned i = 0; i <= n->props->num_queues / 64; i++) {
+		for (uint64_t bits = n->live[i]; bits; bits &= bits - 1) {
+			unsigned id = i * 64 + (unsigned)__builtin_ctzll(bits);
+			const struct nvme_sq_state *st = &n->state->sq[id];
+			struct nvme_shadow *shadow = &n->sqs[id].shadow;
+
+			if (!shadow->armed || shadow->fresh || shadow->state != NVME_LOOK_NONE)
+				continue;
+			keep_quiet(n, shadow, 2 * id,
+			           st->tail ? st->tail - 1 : (uint16_t)(st->entries - 1));
+		}
+	}
+}
+
 static bool look_at_sq(struct nvme *n, unsigned id, const uint32_t *shadow)
 {
 	struct nvme_sq *sq = &n->sqs[id];

@@ -14,6 +14,10 @@
  * learnt from the last times: each that finds something earns more than one that doesn't costs, and
  * while the balance is below zero, one time in PROBE is tried all the same.
  *
+ * A drive takes longer than a wake-up, and looking meanwhile would take the whole of a processor.
+ * So when all that there is has gone to a drive, and the last times nothing came before the drive
+ * was done, polling rests until it is.
+ *
  * Idle, there is no polling, and no wake-up is lost by that: first the poller goes (so that looks
  * ask to be rung), then each event index is set, and then each tail is read once more (shadow.c),
  * with a fence in between. A guest writes its tail, has a fence, and reads the event index.
@@ -31,6 +35,7 @@ enum {
 	BALANCE_MIN = -16,
 	PROBE = 16,
 	GROW = 32,           /* interrupts at a limit before the next one is tried */
+	ALONE = 8,           /* finds with nothing at a drive before a drive is waited for asleep */
 	LOOKS_PER_CLOCK = 16 /* looks that find nothing before one that reads the clock */
 };
 
@@ -135,10 +140,24 @@ static void found_nothing(struct nvme *n)
 		lapse(n);
 }
 
+/* After commands were found: whether nothing is likely to come until a drive is done. */
+static bool may_rest(struct nvme *n, bool at_drive)
+{
+	struct nvme_poll *poll = &n->poll;
+
+	if (at_drive)
+		poll->alone = 0;
+	else if (poll->alone < ALONE)
+		poll->alone++;
+	return poll->alone == ALONE && n->requests && !poll->held &&
+	       n->props->poll == NVME_POLL_ADAPTIVE && poll->active;
+}
+
 static bool on_poll(struct ob_poller *poller)
 {
 	struct nvme *n = ob_container_of(poller, struct nvme, poll.poller);
 	struct nvme_poll *poll = &n->poll;
+	bool at_drive = n->requests;
 
 	if (!nvme_turn_of_poller(n)) {
 		found_nothing(n);
@@ -150,7 +169,20 @@ static bool on_poll(struct ob_poller *poller)
 	poll->since = 0;
 	if (poll->held)
 		send_if_many(n);
+	if (may_rest(n, at_drive)) {
+		poll->resting = true;
+		fall_asleep(n);
+	}
 	return poll->active;
+}
+
+void nvme_poll_drive_done(struct nvme *n)
+{
+	n->poll.resting = false;
+	if (n->poll.active || !nvme_can_look(n))
+		return;
+	nvme_look_unasked(n);
+	start(n);
 }
 
 static void on_idle(struct ob_timer *timer)
@@ -179,6 +211,11 @@ void nvme_poll_turned(struct nvme *n, bool found)
 		if (n->poll.held)
 			send_if_many(n);
 		return;
+	}
+	/* Something came while a drive was waited for. */
+	if (found && n->poll.resting) {
+		n->poll.resting = false;
+		n->poll.alone = 0;
 	}
 	if (wish == NVME_POLL_ON ||
 	    (wish == NVME_POLL_ADAPTIVE && found && n->props->poll_max_us)) {
