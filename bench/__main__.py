@@ -40,7 +40,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where else the JSON goes")
     parser.add_argument(
-        "--from", dest="given", type=Path, metavar="FILE", help="measure nothing: take this JSON"
+        "--from",
+        dest="given",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="measure nothing: take this JSON; of several, the last that has a part",
     )
     parser.add_argument(
         "--docs",
@@ -104,6 +109,14 @@ def measure(args: argparse.Namespace) -> Results:
     return results
 
 
+def read(paths: list[Path]) -> Results:
+    found = [Results.from_json(json.loads(path.read_text())) for path in paths]
+    parts = {part.name: part for results in found for part in results.parts}
+    order = [name for name in PARTS if name in parts]
+    last = found[-1]
+    return Results(last.machine, last.quick, last.runs, [parts[name] for name in order])
+
+
 def write(results: Results, args: argparse.Namespace) -> None:
     text = json.dumps(results.to_json(), indent=1) + "\n"
     args.output.mkdir(parents=True, exist_ok=True)
@@ -126,7 +139,7 @@ def main() -> int:
             print(f"{name:12} {module.TITLE}")
         return 0
     if args.given:
-        results = Results.from_json(json.loads(args.given.read_text()))
+        results = read(args.given)
         for part in results.parts:
             print_part(part)
     else:

@@ -176,8 +176,13 @@ def test_a_part_runs(tmp_path: Path) -> None:
     assert {row["name"]: row for row in startup["rows"]}["start until it accepts"]["median"] > 0
     assert all(value > 0 for row in memory["rows"] for value in row["values"])
     ET.parse(tmp_path / "startup.svg")
-    again = run_bench(f"--from={tmp_path / 'results.json'}")
-    assert "start until it accepts" in again
+    # Other results of one part, and the rest from the first.
+    del results["parts"][1]
+    results["parts"][0]["rows"][0]["name"] = "measured later"
+    (tmp_path / "later.json").write_text(json.dumps(results))
+    again = run_bench(f"--from={tmp_path / 'results.json'}", f"--from={tmp_path / 'later.json'}")
+    assert "measured later" in again and "copying a block" in again
+    assert "start until it accepts" not in again
 
 
 def test_parts_are_listed() -> None:
