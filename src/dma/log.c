@@ -96,12 +96,18 @@ static void mark_ranges(struct dma_log *log, uint64_t first, uint64_t last)
 void dma_log_wrote(struct dma_log *log, uint64_t address, uint64_t length)
 {
 	struct range *range = log->last;
-	uint64_t last = address + (length - 1);
+	uint64_t last = address + (length - 1), from, to;
 
-	if (__builtin_expect(address >= range->first && last <= range->last, 1))
-		mark(log, range, address, last);
-	else
+	if (__builtin_expect(address < range->first || last > range->last, 0)) {
 		mark_ranges(log, address, last);
+		return;
+	}
+	from = (address - range->first) >> log->shift;
+	to = (last - range->first) >> log->shift;
+	if (__builtin_expect(from == to, 1))
+		range->bits[from / WORD] |= UINT64_C(1) << (from % WORD);
+	else
+		set_bits(range->bits, from, to);
 }
 
 /* Adds a range at a place of the list: 0, -ENOMEM, -ENOSPC. */
