@@ -64,7 +64,7 @@ void pci_reset(struct pci *pci);
 extern const struct ob_field pci_state_fields[];
 extern const size_t pci_state_size;
 const void *pci_state(const struct pci *pci);
-int pci_state_load(struct pci *pci, const void *state, struct ob_error *err);
+int pci_state_load(struct pci *pci, const void *loaded, struct ob_error *err);
 
 /*
  * Configuration space, any size and alignment within pci_config_size(). What the masks do not let
