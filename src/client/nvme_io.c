@@ -23,12 +23,14 @@ static bool wants_event(uint32_t event, uint32_t now, uint32_t old)
 }
 
 /* A bell in memory says its number at once. */
-static void say(struct nvme_bell *bell, uint32_t value)
+static void say(struct nvme *nvme, struct nvme_bell *bell, uint32_t value)
 {
-	if (bell->shadow)
+	if (bell->shadow) {
+		nvme_wrote(nvme, bell->shadow, sizeof(*bell->shadow));
 		*bell->shadow = value;
-	else if (bell->mapped)
+	} else if (bell->mapped) {
 		*bell->mapped = value;
+	}
 }
 
 /* What is left to do once it was said: a shadow's register too if the controller asks for that. */
@@ -80,9 +82,9 @@ int nvme_ring(struct nvme_queue *queue)
 	/* What the controller will read is there before it is told. */
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	if (head)
-		say(&queue->cq_bell, queue->head);
+		say(queue->nvme, &queue->cq_bell, queue->head);
 	if (tail)
-		say(&queue->sq_bell, queue->tail);
+		say(queue->nvme, &queue->sq_bell, queue->tail);
 	if (queue->sq_bell.shadow)
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (head)

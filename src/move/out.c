@@ -297,7 +297,10 @@ static void tick(struct out *out)
 {
 	out->budget = out->moves->parameters.max_bandwidth / TICKS_A_SECOND + 1;
 	out->moves->remaining = pending(out);
-	if (ob_timer_arm(out->moves->loop, &out->timer, TICK_NS))
+	/* Devices that write as fast as this goes would never be dry. */
+	if (out->moves->transferred && out->moves->remaining <= little(out))
+		stop_devices(out);
+	else if (ob_timer_arm(out->moves->loop, &out->timer, TICK_NS))
 		fail_with(out, -ENOMEM, "out of memory");
 	else
 		ob_task_schedule(out->moves->loop, &out->turn);

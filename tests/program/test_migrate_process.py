@@ -233,9 +233,10 @@ def test_a_file_is_locked_by_one_at_a_time(side: Sides, folder: Path) -> None:
     assert source.status() == "running"
 
 
-def make_disk(folder: Path) -> None:
-    with open(folder / "disk.img", "wb") as disk:
+def make_disk(folder: Path, name: str = "disk.img") -> str:
+    with open(folder / name, "wb") as disk:
         disk.truncate(8 << 20)
+    return name
 
 
 def goes_on(left: Side) -> bool:
@@ -253,11 +254,8 @@ def goes_on(left: Side) -> bool:
 def survive(side: Sides, folder: Path, seed: int) -> str:
     """Kills one of the two at a random moment, has the other one run, and looks at its disk."""
     chance = random.Random(seed)
-    make_disk(folder)
-    sides = [
-        side("here", "nvme", "disk.img"),
-        side("there", "nvme", "disk.img", incoming="unix:move.sock"),
-    ]
+    disk = make_disk(folder, f"disk{seed}.img")
+    sides = [side("here", "nvme", disk), side("there", "nvme", disk, incoming="unix:move.sock")]
     io(folder, "here.sock", "--write", "--seed", str(seed))
     killed = chance.randrange(2)
     left, moment = sides[1 - killed], chance.choice([0, 0.0005, 0.001, 0.002, 0.005, 0.02])
