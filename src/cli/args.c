@@ -22,7 +22,7 @@ struct words {
 	unsigned count;
 };
 
-static int show_help_of(struct args *args, const char *name, struct ob_error *err)
+int args_show_model(struct args *args, const char *name, struct ob_error *err)
 {
 	args->help_model = machine_find_model(name, err);
 	args->action = ARGS_MODEL_HELP;
@@ -267,7 +267,7 @@ static int finish(struct args *args, const struct words *words, struct ob_error 
 	int rc;
 
 	if (args->action == ARGS_HELP && words->count && words->list[0])
-		return show_help_of(args, words->list[0], err);
+		return args_show_model(args, words->list[0], err);
 	if (args->action != ARGS_SERVE)
 		return 0;
 	rc = add_short_forms(args, words, err);

@@ -49,6 +49,9 @@ struct args {
 int args_parse(struct args *args, int argc, char *const *argv, struct ob_error *err);
 void args_free(struct args *args);
 
+/* Has the properties of a model shown, instead of anything else. -EINVAL with a message. */
+int args_show_model(struct args *args, const char *name, struct ob_error *err);
+
 /* Whether the process ends when its last client has gone. */
 bool args_auto_shutdown(const struct args *args);
 

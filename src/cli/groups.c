@@ -193,9 +193,7 @@ static bool asks_for_help(struct args *args, const struct group *group, const st
 	}
 	if (!devices || !opts_get(opts, "help"))
 		return false;
-	args->help_model = machine_find_model(kind, err);
-	args->action = ARGS_MODEL_HELP;
-	*rc = args->help_model ? 0 : -EINVAL;
+	*rc = args_show_model(args, kind, err);
 	return true;
 }
 

@@ -160,6 +160,16 @@ def test_daemonize(folder: Path, environment: dict[str, str]) -> None:
     assert "client connected" in (folder / "log").read_text()
 
 
+def test_daemonize_with_a_monitor(folder: Path, environment: dict[str, str]) -> None:
+    process = Background(folder, environment, *MONITORS[0].split())
+    monitor = Qmp.connect(folder / "q")
+    assert monitor.call("query-status")["running"] is True
+    monitor.call("quit")
+    wait_until(lambda: not process.runs())
+    assert not process.pid_file.exists()
+    assert not (folder / "q").exists()
+
+
 def test_daemonize_tells_what_is_wrong(folder: Path, environment: dict[str, str]) -> None:
     process = Background(folder, environment, "nvme", "nothing.img", "socket=s", "-D", "log")
     assert process.result.returncode == 1
