@@ -215,6 +215,15 @@ def test_intx(serve: Serve, boot: Boot, work: Path) -> None:
     assert not kernel_complaints(guest)
 
 
+@pytest.mark.parametrize("append", ["", "pci=nomsi"])
+def test_doorbells_in_a_mapped_page(serve: Serve, boot: Boot, work: Path, append: str) -> None:
+    """QEMU maps what it may map: the guest writes doorbells, and nothing tells the device."""
+    serve(["nvme", "size=1G", f"socket={work}/a.sock", "mmap-doorbells=on"])
+    guest = boot(work / "a.sock", append=append)
+    run_fio(guest, size="8M")
+    assert not kernel_complaints(guest)
+
+
 def test_partition_and_file_system(serve: Serve, boot: Boot, work: Path) -> None:
     image = sparse(work / "disk.img", GIB)
     serve(["nvme", f"file={image}", f"socket={work}/a.sock"])

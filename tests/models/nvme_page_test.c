@@ -115,6 +115,25 @@ static void the_page_is_enough(void **state)
 	}
 }
 
+/* A driver that has mapped the page never sends a doorbell: from its first command on. */
+static void the_first_command_is_found(void **state)
+{
+	for (unsigned kind = 0; kind < KINDS; kind++) {
+		struct mapper m = begin(state, polling[kind]);
+		struct nk *nk = m.nk;
+
+		for (unsigned round = 0; round < 5; round++) {
+			nk_disable(nk);
+			kit_settle(nk->kit);
+			nk_enable(nk);
+			kit_settle(nk->kit);
+			nk_put(nk, &nk->admin, nk_sqe(0x0a, 0));
+			ring(&m, &nk->admin, false);
+			take(&m, &nk->admin);
+		}
+	}
+}
+
 static void page_and_messages_may_alternate(void **state)
 {
 	for (unsigned kind = 0; kind < KINDS; kind++) {
@@ -381,6 +400,7 @@ int main(void)
 {
 	static const struct kit_test tests[] = {
 		KIT_TEST(the_page_is_enough),
+		KIT_TEST(the_first_command_is_found),
 		KIT_TEST(page_and_messages_may_alternate),
 		KIT_TEST(the_page_rings_for_shadows),
 		KIT_TEST(a_wrong_value_is_one_error),

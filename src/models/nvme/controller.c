@@ -63,6 +63,8 @@ static void enable(struct nvme *n)
 	nvme_cq_open(n, 0, s->acq, (s->aqa >> 16 & 0xfff) + 1, true, 0);
 	nvme_sq_open(n, 0, s->asq, (s->aqa & 0xfff) + 1, 0);
 	s->csts = NVME_CSTS_RDY;
+	/* A turn at whose end the page is watched: who has mapped it never rings. */
+	nvme_schedule(n);
 }
 
 /* Reset */
