@@ -139,7 +139,11 @@ def main() -> int:
             print(f"{name:12} {module.TITLE}")
         return 0
     if args.given:
-        results = read(args.given)
+        try:
+            results = read(args.given)
+        except (OSError, ValueError, KeyError) as error:
+            print(f"bench: no results can be read: {error}", file=sys.stderr)
+            return 1
         for part in results.parts:
             print_part(part)
     else:

@@ -40,8 +40,10 @@ def median(values: Iterable[float]) -> float:
 
 
 def spread(values: list[float]) -> float:
-    """How far the runs lie apart, as the most divided by the least."""
-    return max(values) / min(values) if min(values) > 0 else float("inf")
+    """How far the runs lie apart: the most divided by the least, without the tenth at either end."""
+    cut = len(values) // 10
+    middle = sorted(values)[cut : len(values) - cut]
+    return middle[-1] / middle[0] if middle[0] > 0 else float("inf")
 
 
 def quotient(ours: float, beside: float) -> float:

@@ -75,37 +75,39 @@ def polling_words() -> list[str]:
     return ["poll=on"] if has_property("edu", "poll") else []
 
 
-def floors(bench: Bench) -> dict[str, object]:
+def probes_for(bench: Bench) -> dict[str, object]:
+    """
+    Each floor directly before what it is the floor of. A server of its own for each of ours: one that
+    polls would take its processor from another.
+    """
     count, deep = bench.count(20000), bench.count(4000)
-    probes = {
-        f"bare {mode}": lambda mode=mode: program("floor_socket", mode=mode, count=count)
-        for mode in ("blocking", "poll", "half", "polled")
-    }
-    probes["bare deep"] = lambda: program("floor_socket", mode="blocking", depth=DEEP, count=deep)
-    return probes
-
-
-def ours(bench: Bench) -> dict[str, object]:
-    """A server of its own for each: one that polls would take its processor from another."""
-    count, deep = bench.count(20000), bench.count(4000) * DEEP
 
     def served(words: list[str], accesses: int, **options: object) -> dict[str, float]:
         with serve("edu", *words) as (_, socket):
             return access(socket, accesses, **options)
 
+    def bare(mode: str) -> dict[str, float]:
+        return program("floor_socket", mode=mode, count=count)
+
+    modes = {
+        "blocking": (["blocking", "poll"], quiet_words(), 0),
+        "default": ([], [], 0),
+        "half": (["half"], quiet_words(), 1),
+        "polled": (["polled"], polling_words(), 1),
+    }
     probes = {}
-    for operation in ("read", "write"):
-        for mode, words, busy in (
-            ("blocking", quiet_words(), 0),
-            ("default", [], 0),
-            ("half", quiet_words(), 1),
-            ("polled", polling_words(), 1),
-        ):
+    for mode, (floors, words, busy) in modes.items():
+        for floor in floors:
+            probes[f"bare {floor}"] = lambda f=floor: bare(f)
+        for operation in ("read", "write"):
             probes[f"{operation} {mode}"] = lambda o=operation, w=words, b=busy: served(
                 w, count, operation=o, busy=b
             )
+    probes["bare deep"] = lambda: program("floor_socket", mode="blocking", depth=DEEP, count=deep)
     for operation in ("read", "write", "post", "multi"):
-        probes[f"{operation} deep"] = lambda o=operation: served([], deep, operation=o, depth=DEEP)
+        probes[f"{operation} deep"] = lambda o=operation: served(
+            [], deep * DEEP, operation=o, depth=DEEP
+        )
     return probes
 
 
@@ -157,7 +159,7 @@ FLOOR_NAMES = {
 def measure(bench: Bench) -> list[Row]:
     with serve("edu", *quiet_words()) as (server, socket):
         extra = counted(bench, server, socket)
-    found = bench.collect({**floors(bench), **ours(bench)})
+    found = bench.collect(probes_for(bench))
     times = {
         name: column(results, "round_trip_ns" if name.startswith("bare") else "access_ns")
         for name, results in found.items()

@@ -64,6 +64,7 @@ def test_medians_and_ratios() -> None:
     # Three runs each: 300 / 300, 100 / 50 and 200 / 40, and not 200 / 50.
     assert row.ratio(Beside("same runs", [300.0, 50.0, 40.0])) == 2
     assert spread([4.0, 2.0, 3.0]) == 2
+    assert spread([100.0, 3.0, 3.0, *[2.0] * 16, 0.0]) == 1.5
 
 
 def test_judgement() -> None:
