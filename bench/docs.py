@@ -39,7 +39,7 @@ def replace(text: str, blocks: dict[str, str]) -> str:
     for name, block in blocks.items():
         pattern = rf"(<!-- bench:{re.escape(name)} -->\n).*?(<!-- /bench:{re.escape(name)} -->)"
         text, _ = re.subn(
-            pattern, lambda m, b=block: f"{m[1]}{b}\n{m[2]}", text, flags=re.DOTALL
+            pattern, lambda m, b=block: f"{m[1]}\n{b}\n\n{m[2]}", text, flags=re.DOTALL
         )
     return text
 
