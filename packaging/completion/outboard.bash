@@ -25,7 +25,13 @@ _outboard_values() {
 
 # The options that take an argument, as ":name:name:".
 _outboard_with_argument() {
-	"$1" --help 2>/dev/null | sed -n 's/^  --\([a-z-]*\) [^ ].*/\1/p' | tr '\n' ':' | sed 's/^/:/'
+	"$1" --help 2>/dev/null | sed -nE 's/^  --([a-z-]*)(, -([A-Za-z]))? [^ ].*/\1:\3/p' |
+		tr '\n' ':' | sed 's/^/:/'
+}
+
+# The options whose argument is a file, as ":--name:-name:-X:".
+_outboard_of_file() {
+	"$1" --help 2>/dev/null | sed -nE 's/^  --([a-z-]*)(, (-[A-Za-z]))? (FILE|PATH)$/:--\1:-\1:\3:/p' | tr -d '\n'
 }
 
 # The first word of the device that the cursor is in: behind the last "--", no option, and no option's.
@@ -61,6 +67,8 @@ _outboard() {
 		[[ -z $model ]] ||
 			mapfile -t COMPREPLY < <(compgen -W "$(_outboard_values "$program" "$model" "$key")" -- "$word")
 		((${#COMPREPLY[@]})) || mapfile -t COMPREPLY < <(compgen -f -- "$word")
+	elif [[ $(_outboard_of_file "$program") == *":${COMP_WORDS[COMP_CWORD - 1]}:"* ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 	elif [[ $word == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$("$program" --help 2>/dev/null |
 			grep -o '^  --[a-z-]*')" -- "$word")

@@ -121,9 +121,9 @@ static int take_word(struct add *add, const char *word, struct json_object *devi
 		add->id = strdup(value);
 		return add->id ? 0 : no_memory(add->err);
 	}
-	if (!strcmp(key, "socket"))
+	if (!strcmp(key, "socket") || !strcmp(key, "path"))
 		return take_socket(add, value);
-	if (!strcmp(key, "file"))
+	if (!strcmp(key, "file") || !strcmp(key, "filename"))
 		return take_file(add, value);
 	if (find_in(device, "name", key))
 		add_value(add->device, key, value);

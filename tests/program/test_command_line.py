@@ -317,12 +317,17 @@ COMPLETIONS = [
     ("outboard|--ready", {"--ready-fd"}),
     ("outboard|--run|true|edu|dma", {"dma-mask="}),
     ("outboard|-q|edu|socket-g", {"socket-group="}),
+    ("outboard|-c|../di", {"../disk.conf"}),
+    ("outboard|edu|-D|../di", {"../disk.conf"}),
+    ("outboard|--mach", {"--machine"}),
+    ("outboard|-D|log|--pidfile|p|edu|dma", {"dma-mask="}),
 ]
 
 
 @pytest.mark.parametrize("line, expected", COMPLETIONS)
 def test_completion(folder: Path, line: str, expected: set[str]) -> None:
     words = line.split("|")
+    (folder / "disk.conf").touch()
     script = (
         'source "$1"; shift; compopt() { :; }; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1));'
         '_outboard; printf "%s\\n" "${COMPREPLY[@]}"'
