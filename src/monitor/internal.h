@@ -18,7 +18,7 @@
 
 enum {
 	MAX_UNSENT = 64 * 1024,         /* with more, no further command is read */
-	MAX_UNSENT_EVENTS = 256 * 1024, /* with more, events are dropped */
+	MAX_UNSENT_EVENTS = 256 * 1024, /* of events; with more, they are dropped */
 };
 
 struct monitors {
@@ -44,6 +44,7 @@ struct monitor {
 	struct channel *channel;
 	struct framer framer;
 	bool negotiated;
+	size_t events_unsent; /* bytes, at most */
 	uint64_t events_dropped;
 
 	/* A command whose reply is to come. */

@@ -147,6 +147,7 @@ static int begin_client(struct monitor *monitor, int in, int out, bool owned)
 		return -errno;
 	framer_init(&monitor->framer);
 	monitor->negotiated = false;
+	monitor->events_unsent = 0;
 	monitor->events_dropped = 0;
 	send_and_put(monitor, qmp_greeting());
 	return 0;
@@ -182,6 +183,21 @@ static void on_acceptable(struct loop_fd *watch, uint32_t events)
 	update_watch(monitor);
 }
 
+/* What counts is what events have added: a long reply alone costs its client none. */
+static void send_event(struct monitor *monitor, struct json_object *event)
+{
+	size_t before = channel_unsent(monitor->channel);
+
+	if (monitor->events_unsent > before)
+		monitor->events_unsent = before;
+	if (monitor->events_unsent > MAX_UNSENT_EVENTS) {
+		monitor->events_dropped++;
+		return;
+	}
+	monitor_send(monitor, event);
+	monitor->events_unsent += channel_unsent(monitor->channel) - before;
+}
+
 void monitors_event(struct monitors *monitors, const char *name, struct json_object *data)
 {
 	struct json_object *event = json_object_new_object();
@@ -197,12 +213,8 @@ void monitors_event(struct monitors *monitors, const char *name, struct json_obj
 	if (data)
 		json_object_object_add(event, "data", data);
 	list_for_each (monitor, &monitors->list, struct monitor, link) {
-		if (!monitor->channel || !monitor->negotiated)
-			continue;
-		if (channel_unsent(monitor->channel) > MAX_UNSENT_EVENTS)
-			monitor->events_dropped++;
-		else
-			monitor_send(monitor, event);
+		if (monitor->channel && monitor->negotiated)
+			send_event(monitor, event);
 	}
 	json_object_put(event);
 }

@@ -30,7 +30,7 @@ struct world {
 	struct ob_error err;
 	bool stopped, quit;
 	enum machine_shutdown reason;
-	char heard[1 << 18]; /* what hear() returns */
+	char heard[1 << 21]; /* what hear() returns */
 };
 
 enum { ENOUGH_TURNS = 40 };

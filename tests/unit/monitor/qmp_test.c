@@ -281,6 +281,37 @@ static void a_client_that_does_not_read_stops_only_itself(void **state)
 	close(other);
 }
 
+/* A reply longer than all bounds does not cost its client events, but events have a bound. */
+static void events_wait_behind_a_long_reply(void **state)
+{
+	struct world *world = *state;
+	int lazy = negotiated(world), other = negotiated(world), stops = 0;
+	char text[128];
+
+	for (int i = 0; i < 2500; i++) {
+		struct opts opts = {0};
+
+		snprintf(text, sizeof(text), "driver=pci-root-bus,id=a-root-with-a-long-name-%d",
+		         i);
+		assert_int_equal(opts_parse(&opts, text, NULL, NULL), 0);
+		assert_int_equal(machine_add_device(world->machine, &opts, NULL), 0);
+		opts_free(&opts);
+	}
+	for (int i = 0; i < 2; i++) {
+		send_text(lazy, "{\"execute\":\"qom-list\",\"arguments\":{\"path\":"
+		                "\"/machine/peripheral\"}}{\"execute\":\"query-pci\"}");
+		turn(world);
+	}
+	ask(world, other, "{\"execute\":\"stop\"}");
+	for (int i = 0; i < 4000; i++)
+		ask(world, other, "{\"execute\":\"cont\"}{\"execute\":\"stop\"}");
+	for (const char *at = hear(world, lazy); (at = strstr(at, "\"STOP\"")); at++)
+		stops++;
+	assert_true(stops > 100 && stops < 4000);
+	close(lazy);
+	close(other);
+}
+
 static void refuses_options_by_name(void **state)
 {
 	static const char *const table[][2] = {
@@ -323,6 +354,7 @@ int main(void)
 		TEST(half_closed_clients_get_their_replies),
 		TEST(one_client_after_the_other_at_a_path),
 		TEST(a_client_that_does_not_read_stops_only_itself),
+		TEST(events_wait_behind_a_long_reply),
 		TEST(refuses_options_by_name),
 	};
 
