@@ -35,6 +35,7 @@ enum {
 	BATCH = 64,
 	MAX_LENGTH = 0x7ffff000, /* of one read or write: Linux' MAX_RW_COUNT */
 	WAKE_NS = 8000,          /* what it takes to sleep and to be woken */
+	SPIN_NS = 2 * WAKE_NS,   /* the most that looking takes instead */
 	WAIT_MAX_NS = 16 * WAKE_NS,
 	SQ_THREAD_IDLE_MS = 20, /* the kernel's thread goes to sleep after that */
 	PROBE_ALIGN = 64 << 10,
@@ -263,7 +264,7 @@ static bool stay_awake(struct uring *uring)
 	now = ob_loop_now();
 	if (!uring->since)
 		uring->since = now;
-	if (uring->usual < WAKE_NS && now - uring->since < 2 * WAKE_NS)
+	if (uring->usual < WAKE_NS && now - uring->since < SPIN_NS)
 		return true;
 	arm(uring, true);
 	return false;
