@@ -338,3 +338,14 @@ def test_nothing_is_left_open(outboard: Start, folder: Path) -> None:
         Client(folder / "a").close()
     with Client(folder / "a"):
         assert len(list(descriptors.iterdir())) == before
+
+
+def test_only_the_process_itself_may_open_more_files(outboard: Start, folder: Path) -> None:
+    """Children get the limit that it was started with; it has what the system allows."""
+    limits = "grep -h 'Max open files' /proc/self/limits /proc/$PPID/limits > limits"
+    wrapper = ["sh", "-c", 'ulimit -Sn 300; exec "$@"', "sh"]
+    process = outboard("edu", "socket=s", "--run", limits, wrapper=wrapper, wait=False)
+    assert process.wait() == 0
+    child, parent = ((line.split()[3], line.split()[4]) for line in (folder / "limits").read_text().splitlines())
+    assert child[0] == "300"
+    assert parent[0] == parent[1] == child[1]
