@@ -42,6 +42,8 @@ struct ob_block {
 	void *props; /* of the driver's table */
 };
 
+enum { BLOCK_MAX_ZEROES = 64 << 20 };
+
 /* A piece of a node's contents. */
 struct block_piece {
 	uint64_t offset, length;
@@ -58,7 +60,7 @@ struct block_migration {
 	void (*end)(struct ob_block *block); /* also if it was not begun */
 	/* Bytes that are still to be given, if nothing is written any more. */
 	uint64_t (*pending)(const struct ob_block *block);
-	/* Gives a piece with at most max bytes (or any number of zeroes); false: all was given. */
+	/* Gives a piece, of at most max bytes or BLOCK_MAX_ZEROES; false: all was given. */
 	bool (*next)(struct ob_block *block, uint64_t max, struct block_piece *piece);
 
 	/* The other side: everything is zeroes, and then pieces come. Within the node's size. */

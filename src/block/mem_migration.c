@@ -87,15 +87,15 @@ static uint64_t find_dirty(const struct mem_node *mem)
 static bool mem_next(struct ob_block *block, uint64_t max, struct block_piece *piece)
 {
 	struct mem_node *mem = (struct mem_node *)block;
-	uint64_t first, page, limit, pages = page_count(mem);
+	uint64_t first, page, limit, pages = page_count(mem), most;
 	bool written;
 
 	if (!mem->dirty || !mem->dirty_count)
 		return false;
 	first = page = find_dirty(mem);
 	written = mem_page_written(mem, first);
-	limit = written && max >> MEM_PAGE_SHIFT < pages - first ? first + (max >> MEM_PAGE_SHIFT)
-	                                                         : pages;
+	most = (written ? max : BLOCK_MAX_ZEROES) >> MEM_PAGE_SHIFT;
+	limit = most < pages - first ? first + most : pages;
 	while (page < limit && is_dirty(mem, page) && mem_page_written(mem, page) == written) {
 		mem->dirty[page / MEM_MAP_BITS] &= ~(UINT64_C(1) << (page % MEM_MAP_BITS));
 		mem->dirty_count--;

@@ -210,13 +210,11 @@ static int load_bar(struct loader *loader, unsigned number, const struct block_p
 	uint64_t size = 0;
 	uint8_t *memory = number < PCI_BARS ? device_own_memory(loader->dev, number, &size) : NULL;
 
-	if (!memory || !range_within(piece->offset, piece->length, size))
+	/* A BAR was reset: zeroes need not come. */
+	if (!memory || !piece->bytes || !range_within(piece->offset, piece->length, size))
 		return ob_error_set(err, -EINVAL, "contents for a BAR %u that cannot take them",
 		                    number);
-	if (piece->bytes)
-		memcpy(memory + piece->offset, piece->bytes, piece->length);
-	else
-		memset(memory + piece->offset, 0, piece->length);
+	memcpy(memory + piece->offset, piece->bytes, piece->length);
 	return 0;
 }
 

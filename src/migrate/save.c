@@ -14,6 +14,8 @@
 #include "base/fd.h"
 #include "internal.h"
 
+_Static_assert((int)BLOCK_MAX_ZEROES <= (int)MSTREAM_MAX_ZEROES, "zeroes of one section");
+
 enum {
 	PIECE = 256 << 10, /* bytes of a data section */
 	PAGE = 4096,

@@ -145,7 +145,7 @@ int mstream_decode_data(const struct mstream_section *section, uint64_t *offset,
 	*bytes = NULL;
 	if (!*length || !checked_add(*offset, *length, &end))
 		return refuse(why, "a data section's offset and length are none");
-	if (section->length == MSTREAM_DATA_HEADER)
+	if (section->length == MSTREAM_DATA_HEADER && *length <= MSTREAM_MAX_ZEROES)
 		return 0;
 	if (section->length - MSTREAM_DATA_HEADER != *length)
 		return refuse(why, "a data section does not have the bytes that it says");

@@ -9,7 +9,7 @@
  *	section  u32 "SECT", u16 kind, u16 flags, u32 version, u32 length, char name[16],
  *	         length bytes, u32 CRC-32C of all that
  *	TABLE    u32 count, a schema, count elements as the schema describes them
- *	DATA     u64 offset, u64 length, and length bytes, or none: these are zeroes
+ *	DATA     u64 offset, u64 length, and length bytes, or none: these are zeroes, 64 MiB at most
  *	END      u32 sections before it, u32 CRC-32C of their CRCs
  *	schema   u16 fields, and for each: u8 type, u8 flags, u8 length of the name, u32 count, the
  *	         name, and for a struct its schema
@@ -34,8 +34,9 @@ enum {
 	MSTREAM_MAX_BODY = 1 << 20,                         /* of a section */
 	MSTREAM_MAX_SECTION = MSTREAM_MAX_BODY + MSTREAM_SECTION_EXTRA,
 	MSTREAM_DATA_HEADER = 16,
-	MSTREAM_MAX_NAME = 16,    /* of a section, without the NUL where it has that length */
-	MSTREAM_MAX_FIELDS = 256, /* of a table, those of its structs included */
+	MSTREAM_MAX_ZEROES = 64 << 20, /* so that a few bytes do not make much work */
+	MSTREAM_MAX_NAME = 16,         /* of a section, without the NUL where it has that length */
+	MSTREAM_MAX_FIELDS = 256,      /* of a table, those of its structs included */
 	MSTREAM_MAX_DEPTH = 4,
 	MSTREAM_MAX_FIELD_NAME = 48, /* with the NUL */
 };

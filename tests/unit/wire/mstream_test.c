@@ -49,7 +49,7 @@ static void write_stream(struct fixture *f)
 	}
 	assert_int_equal(mstream_end_section(w, &f->sum), 0);
 	assert_int_equal(mstream_put_data(w, &f->sum, 0, "drive0", 4096, 3, (uint8_t *)"abc"), 0);
-	assert_int_equal(mstream_put_data(w, &f->sum, 0, "drive0", 8192, 1 << 30, NULL), 0);
+	assert_int_equal(mstream_put_data(w, &f->sum, 0, "drive0", 8192, 64 << 20, NULL), 0);
 	assert_int_equal(mstream_put_end(w, &f->sum), 0);
 }
 
@@ -131,7 +131,7 @@ static void what_is_written_is_read(void **state)
 	assert_memory_equal(second, "abc", 3);
 	assert_int_equal(mstream_next(data + size, 4096, &section, &size, &why), 0);
 	assert_int_equal(mstream_decode_data(&section, &offset, &length, &second, &why), 0);
-	assert_int_equal(length, 1 << 30);
+	assert_int_equal(length, 64 << 20);
 	assert_null(second);
 	assert_int_equal(read_stream(f.bytes, f.writer.used), 0);
 }
@@ -230,6 +230,22 @@ static void schemas_that_are_none(void **state)
 	assert_int_equal(decode(deep, n + 2), -EINVAL);
 }
 
+static void zeroes_have_a_bound(void **state)
+{
+	uint8_t body[16] = {0};
+	struct mstream_section section = {.kind = MSTREAM_DATA, .body = body, .length = 16};
+	const uint8_t *bytes;
+	uint64_t offset, length;
+	const char *why;
+
+	ob_put_le64(body + 8, 64 << 20);
+	assert_int_equal(mstream_decode_data(&section, &offset, &length, &bytes, &why), 0);
+	ob_put_le64(body + 8, (64 << 20) + 1);
+	assert_int_equal(mstream_decode_data(&section, &offset, &length, &bytes, &why), -EINVAL);
+	ob_put_le64(body + 8, 0);
+	assert_int_equal(mstream_decode_data(&section, &offset, &length, &bytes, &why), -EINVAL);
+}
+
 static void what_does_not_fit_is_taken_back(void **state)
 {
 	uint8_t bytes[64];
@@ -267,6 +283,7 @@ int main(void)
 		cmocka_unit_test(any_bit_that_is_altered_is_found),
 		cmocka_unit_test(a_section_that_is_missing_or_twice_is_found),
 		cmocka_unit_test(schemas_that_are_none),
+		cmocka_unit_test(zeroes_have_a_bound),
 		cmocka_unit_test(what_does_not_fit_is_taken_back),
 		cmocka_unit_test(checksums_are_crc_32c),
 	};
