@@ -41,6 +41,7 @@ static struct json_object *command_of(unsigned number, const struct session_comm
 {
 	struct json_object *command = json_object_new_object();
 	struct json_object *latency = json_object_new_array();
+	unsigned buckets = SESSION_LATENCY_BUCKETS;
 
 	put_str(command, "command", session_command_name(number));
 	put_int(command, "messages", stats->messages);
@@ -49,7 +50,9 @@ static struct json_object *command_of(unsigned number, const struct session_comm
 	put_int(command, "timed", stats->timed);
 	put_int(command, "total-ns", stats->total_ns);
 	put_int(command, "max-ns", stats->max_ns);
-	for (unsigned i = 0; i < SESSION_LATENCY_BUCKETS; i++)
+	while (buckets && !stats->latency[buckets - 1])
+		buckets--;
+	for (unsigned i = 0; i < buckets; i++)
 		json_object_array_add(latency, json_object_new_uint64(stats->latency[i]));
 	json_object_object_add(command, "latency", latency);
 	return command;

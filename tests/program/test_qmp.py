@@ -247,7 +247,7 @@ def test_query_vfio_user(qmp: Qmp, folder: Path) -> None:
         assert commands["VERSION"]["messages"] == 1
         reads = commands["REGION_READ"]
         assert reads["messages"] >= 20 and reads["bytes"] >= 20 * (32 + 36) and not reads["errors"]
-        assert sum(reads["latency"]) == reads["timed"] and len(reads["latency"]) == 24
+        assert sum(reads["latency"]) == reads["timed"] and 0 < len(reads["latency"]) <= 24
         assert {irq["kind"] for irq in told["irqs"]} == {"intx", "msi", "msix", "err", "req"}
 
 
