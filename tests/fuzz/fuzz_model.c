@@ -38,6 +38,7 @@ enum action {
 	ACTION_QUIESCE,
 	ACTION_UNMAP,
 	ACTION_RING,
+	ACTION_PAGE,
 	ACTION_KINDS = 15,
 };
 
@@ -312,6 +313,19 @@ static void act_ring(struct rig *rig, struct input *in)
 	(void)n;
 }
 
+/* A doorbell in the page that the client has mapped: nobody is told. */
+static void act_page(struct rig *rig, struct input *in)
+{
+	uint8_t place = input_u8(in);
+	uint16_t value = input_u16(in);
+	uint32_t *page;
+
+	if (!pci_layout(device_pci(rig->stage.dev))->bars[0].shared.size)
+		return;
+	page = ob_bar_shared(rig->stage.dev, 0);
+	page[place % 64] = value == UINT16_MAX ? UINT32_MAX : value;
+}
+
 static void act_player(struct rig *rig, struct input *in, enum action action)
 {
 	if (action == ACTION_ENABLE)
@@ -356,6 +370,9 @@ static void act(struct rig *rig, struct input *in)
 	case ACTION_RING:
 		act_ring(rig, in);
 		break;
+	case ACTION_PAGE:
+		act_page(rig, in);
+		break;
 	default:
 		act_player(rig, in, action);
 	}
@@ -388,7 +405,8 @@ static void begin(struct rig *rig, uint8_t which)
 	nvme = !strcmp(name, "nvme");
 	stage_begin(&rig->stage, name,
 	            !nvme                           ? ""
-	            : rig->setup & SETUP_IOEVENTFDS ? "drive=d0,drive=m0,serial=f,ioeventfds=on"
+	            : rig->setup & SETUP_IOEVENTFDS ? "drive=d0,drive=m0,serial=f,ioeventfds=on,"
+	                                              "mmap-doorbells=on,idle-poll-us=1"
 	            : rig->setup & SETUP_MEM        ? "drive=m0,drive=d0,serial=f,block-size=4096"
 	                                     : "drive=d0,serial=f,namespaces=2,num-queues=2");
 	rig->player.write = player_write;
