@@ -62,6 +62,7 @@ static void begin(struct world *world, bool incoming)
 	must(world->machine && world->moves);
 	must(!opts_parse(&opts, "edu,id=d0", "driver", NULL));
 	must(!machine_add_device(world->machine, &opts, NULL));
+	opts_free(&opts);
 	must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends));
 	world->other = ends[1];
 	snprintf(uri, sizeof(uri), "fd:%d", ends[0]);
