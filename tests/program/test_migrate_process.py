@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, Start
-from obctl import good
-from outboard import Outboard, wait_until
+from obctl import OBCTL, good
+from outboard import LIMIT, Outboard, wait_until
 from qmp import Qmp, QmpError
 
 FACTORIAL = "8"
@@ -279,3 +280,23 @@ def test_either_process_ends(side: Sides, folder: Path) -> None:
     if KILLS >= 20:
         assert {"0 failed", "1 failed"} <= set(seen) | {"0 completed", "1 completed"}
         assert len(set(seen)) > 1
+
+
+def test_the_destination_ends_while_the_disk_is_used(side: Sides, folder: Path) -> None:
+    """Whoever uses the disk does not notice."""
+    source = side("here", "nvme", "size=16M")
+    target = side("there", "nvme", "size=16M", incoming="unix:move.sock")
+    io(folder, "here.sock", "--write", "--seed", "5")
+    words = ["--mix", "50", "--verify", "--random", "--depth", "32", "--size", REGION, "--time", "0.5"]
+    command = [str(OBCTL), "nvme-io", "here.sock", *words]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as load:
+        source.qmp.execute("migrate-set-parameters", max__bandwidth=1 << 20)
+        source.qmp.execute("migrate", uri="unix:move.sock")
+        wait_until(lambda: source.qmp.execute("query-migrate")["ram"]["transferred"] > 0)
+        target.process.process.kill()
+        assert source.statuses()[-1] == "failed"
+        assert load.wait(LIMIT) == 0
+    target.process.process.wait()
+    for name in "there.sock", "there.qmp", "move.sock":
+        (folder / name).unlink(missing_ok=True)
+    assert source.status() == "running"
