@@ -63,8 +63,9 @@ struct block_migration {
 	/* Gives a piece, of at most max bytes or BLOCK_MAX_ZEROES; false: all was given. */
 	bool (*next)(struct ob_block *block, uint64_t max, struct block_piece *piece);
 
-	/* The other side: everything is zeroes, and then pieces come. Within the node's size. */
-	void (*clear)(struct ob_block *block);
+	/* The other side: all is made zeroes, some at a time, and then pieces come. Within the
+	 * size. */
+	void (*clear)(struct ob_block *block, uint64_t offset, uint64_t length);
 	void (*load)(struct ob_block *block, const struct block_piece *piece);
 };
 

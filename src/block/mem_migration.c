@@ -111,9 +111,9 @@ static bool mem_next(struct ob_block *block, uint64_t max, struct block_piece *p
 	return true;
 }
 
-static void mem_clear(struct ob_block *block)
+static void mem_clear(struct ob_block *block, uint64_t offset, uint64_t length)
 {
-	mem_punch((struct mem_node *)block, 0, block->info.size);
+	mem_punch((struct mem_node *)block, offset, length);
 }
 
 static void mem_load(struct ob_block *block, const struct block_piece *piece)

@@ -80,7 +80,7 @@ uint64_t saver_pending(const struct saver *saver);
 
 struct loader;
 
-/* The device was reset. NULL on ENOMEM. */
+/* The device was reset, and its drives are zeroes. NULL on ENOMEM. */
 struct loader *loader_new(struct ob_dev *dev);
 void loader_free(struct loader *loader);
 int loader_write(struct loader *loader, const uint8_t *bytes, size_t size, struct ob_error *err);

@@ -510,16 +510,11 @@ int loader_finish(struct loader *loader, struct ob_error *err)
 struct loader *loader_new(struct ob_dev *dev)
 {
 	struct loader *loader = calloc(1, sizeof(*loader));
-	struct ob_block *block;
 
 	if (!loader)
 		return NULL;
 	loader->dev = dev;
 	loader->need = MSTREAM_HEADER;
-	for (unsigned i = 0; (block = device_drive(dev, i)); i++) {
-		if (block->driver->migration)
-			block->driver->migration->clear(block);
-	}
 	return loader;
 }
 

@@ -20,7 +20,10 @@
 #include "base/log.h"
 #include "internal.h"
 
-enum { LOG_LINES_PER_SECOND = 5 };
+enum {
+	LOG_LINES_PER_SECOND = 5,
+	CLEAR_AT_ONCE = 64 << 20, /* bytes of drives, before others have their turn */
+};
 
 struct migration {
 	struct ob_dev *dev;
@@ -32,7 +35,9 @@ struct migration {
 	bool held, quiet; /* we keep the device quiet; it is */
 	struct device_waiter quiesce;
 	struct ob_block_request flush;
-	unsigned drive;  /* the next to be flushed */
+	unsigned drive;   /* the next to be flushed, or cleared */
+	uint64_t cleared; /* of that, bytes */
+	struct ob_task step;
 	int flush_error; /* what the last flush ended with */
 	bool flushing;
 
@@ -237,11 +242,45 @@ static int stop_and_copy(struct migration *m)
 	return rc;
 }
 
+static void next_step(struct ob_task *task)
+{
+	go_on(container_of(task, struct migration, step));
+}
+
+/* To give back the memory of a large disk takes time: some in each turn. */
+static int clear_drives(struct migration *m)
+{
+	uint64_t budget = CLEAR_AT_ONCE;
+	struct ob_block *block;
+
+	for (; (block = device_drive(m->dev, m->drive)); m->drive++, m->cleared = 0) {
+		uint64_t size = ob_block_info(block)->size, piece = size - m->cleared;
+
+		if (!block->driver->migration)
+			continue;
+		if (piece > budget)
+			piece = budget;
+		if (piece)
+			block->driver->migration->clear(block, m->cleared, piece);
+		m->cleared += piece;
+		budget -= piece;
+		if (m->cleared == size)
+			continue;
+		ob_task_schedule(ob_dev_loop(m->dev), &m->step);
+		return -EINPROGRESS;
+	}
+	return 0;
+}
+
 static int begin_resuming(struct migration *m)
 {
-	device_reset(m->dev);
-	m->loader = loader_new(m->dev);
-	return m->loader ? 0 : out_of_memory(m);
+	if (!m->loader) {
+		device_reset(m->dev);
+		m->loader = loader_new(m->dev);
+		m->drive = 0;
+		m->cleared = 0;
+	}
+	return m->loader ? clear_drives(m) : out_of_memory(m);
 }
 
 static int end_resuming(struct migration *m)
@@ -460,6 +499,7 @@ static void migration_free(void *object)
 	struct migration *m = object;
 
 	/* The device is quiet by now, whoever holds it. */
+	ob_task_cancel(&m->step);
 	drop_streams(m);
 	free(m);
 }
@@ -486,6 +526,7 @@ struct migration *migrate_of(struct ob_dev *dev)
 		return NULL;
 	m->dev = dev;
 	m->quiesce.done = became_quiet;
+	m->step.run = next_step;
 	m->state = m->target = MIGRATE_RUNNING;
 	log_init(&m->log, device_log(dev), LOG_LINES_PER_SECOND, "%s", ob_dev_id(dev));
 	device_attach(dev, m, migration_free);

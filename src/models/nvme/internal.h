@@ -189,8 +189,8 @@ struct nvme_poll {
 	unsigned declined;
 	unsigned alone; /* finds in a row with nothing at a drive */
 	bool resting;   /* until a drive is done: not active */
-	unsigned hold; /* how many may: see hold_limit() */
-	unsigned held; /* completions that wait for an interrupt of these vectors */
+	unsigned hold;  /* how many may: see hold_limit() */
+	unsigned held;  /* completions that wait for an interrupt of these vectors */
 	uint64_t vectors[NVME_VECTOR_WORDS];
 };
 

@@ -317,6 +317,33 @@ static void an_idle_disk_is_copied_once(void **state)
 	free(bytes);
 }
 
+/* More than is cleared at once: others have their turns, and nothing of what was there is left. */
+static void a_large_disk_is_cleared_in_steps(void **state)
+{
+	struct pair *pair = *state;
+	uint8_t *bytes = malloc(1 << 20);
+
+	side_add_drive(&pair->to, "driver=mem,size=200M");
+	side_start(&pair->to, &mover_model, "");
+	memset(bytes, 0x42, 1 << 20);
+	for (uint64_t at = 0; at < 200; at += 33)
+		assert_int_equal(request(&pair->to, OB_BLOCK_WRITE, at << 20, bytes, 1 << 20), 0);
+	assert_int_equal(migrate_set_state(pair->to.migration, MIGRATE_STOP, NULL), 0);
+	assert_int_equal(migrate_set_state(pair->to.migration, MIGRATE_RESUMING, &pair->to.waiter),
+	                 -EINPROGRESS);
+	assert_int_equal(migrate_write(pair->to.migration, bytes, 1), -EINVAL);
+	side_turns(&pair->to);
+	assert_int_equal(pair->to.calls, 1);
+	assert_int_equal(migrate_state(pair->to.migration), MIGRATE_RESUMING);
+	migrate_reset(pair->to.migration);
+	for (uint64_t at = 0; at < 200; at++) {
+		assert_int_equal(request(&pair->to, OB_BLOCK_READ, at << 20, bytes, 1 << 20), 0);
+		assert_true(!bytes[0] && !memcmp(bytes, bytes + 1, (1 << 20) - 1));
+	}
+	free(bytes);
+	side_start(&pair->from, &mover_model, "");
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -330,6 +357,7 @@ int main(void)
 		test(drives_that_differ),
 		test(memory_is_copied_while_it_is_written),
 		test(an_idle_disk_is_copied_once),
+		test(a_large_disk_is_cleared_in_steps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
