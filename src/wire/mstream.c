@@ -214,6 +214,9 @@ static int take_field(struct schema *schema, unsigned depth, uint32_t *offset, c
 	else if (!field->size)
 		rc = refuse(why, "a field has a type that is not known here: the stream is from a "
 		                 "newer version");
+	/* As with tables: any number of nothing would be much work for a few bytes. */
+	if (!rc && field->count && !field->size)
+		rc = refuse(why, "a struct has no fields");
 	if (rc)
 		return rc;
 	field->next = table->field_count;

@@ -230,6 +230,20 @@ static void schemas_that_are_none(void **state)
 	assert_int_equal(decode(deep, n + 2), -EINVAL);
 }
 
+/* Billions of them would take no bytes, and whoever looks at each a minute. */
+static void structs_have_a_size(void **state)
+{
+	/* count 1; two fields: a byte, and so many structs without fields */
+	uint8_t body[] = {1, 0, 0, 0, 2, 0, OB_FIELD_U8, 0, 1, 1, 0, 0, 0, 'a', OB_FIELD_STRUCT,
+	                  0, 1, 0, 0, 0, 0, 'b',         0, 0, 9};
+
+	assert_int_equal(decode(body, sizeof(body)), 0);
+	body[17] = 1;
+	assert_int_equal(decode(body, sizeof(body)), -EINVAL);
+	memset(body + 17, 0xff, 4);
+	assert_int_equal(decode(body, sizeof(body)), -EINVAL);
+}
+
 static void zeroes_have_a_bound(void **state)
 {
 	uint8_t body[16] = {0};
@@ -283,6 +297,7 @@ int main(void)
 		cmocka_unit_test(any_bit_that_is_altered_is_found),
 		cmocka_unit_test(a_section_that_is_missing_or_twice_is_found),
 		cmocka_unit_test(schemas_that_are_none),
+		cmocka_unit_test(structs_have_a_size),
 		cmocka_unit_test(zeroes_have_a_bound),
 		cmocka_unit_test(what_does_not_fit_is_taken_back),
 		cmocka_unit_test(checksums_are_crc_32c),
