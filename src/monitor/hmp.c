@@ -67,7 +67,12 @@ static void stop(struct monitors *monitors, const char *args, struct text *out)
 
 static void cont(struct monitors *monitors, const char *args, struct text *out)
 {
-	machine_resume(monitors->env.machine);
+	struct ob_error err = {""};
+	int rc = moves_go_on(monitors->env.moves, &err);
+
+	if (!rc)
+		machine_resume(monitors->env.machine);
+	say_error(out, rc, &err);
 }
 
 static void system_reset(struct monitors *monitors, const char *args, struct text *out)

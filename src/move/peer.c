@@ -85,8 +85,13 @@ static bool hand_over_all(struct peer *peer)
 static void receive(struct peer *peer)
 {
 	for (unsigned i = 0; i < READS_A_TURN && !peer->paused && !peer->error; i++) {
-		ssize_t n = recv(peer->watch.fd, peer->buffer + peer->filled,
-		                 sizeof(peer->buffer) - peer->filled, MSG_DONTWAIT);
+		ssize_t n;
+
+		/* Whole frames are there already, for the task that hands them over. */
+		if (peer->filled == sizeof(peer->buffer))
+			return;
+		n = recv(peer->watch.fd, peer->buffer + peer->filled,
+		         sizeof(peer->buffer) - peer->filled, MSG_DONTWAIT);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
