@@ -130,7 +130,10 @@ static void flushed(struct ob_block_request *request, int status)
 
 	m->flushing = false;
 	m->flush_error = status;
-	go_on(m);
+	if (!m->dev)
+		free(m);
+	else if (m->waiter)
+		go_on(m);
 }
 
 /* One after the other; what is inactive was flushed then. */
@@ -156,7 +159,7 @@ static int flush_drives(struct migration *m)
 	if (!m->flush_error)
 		return 0;
 	return ob_error_set(&m->why, m->flush_error, "drive '%s' cannot be flushed: %s",
-	                    ob_block_name(device_drive(m->dev, m->drive - 1)),
+	                    ob_block_name(device_drive(m->dev, m->drive ? m->drive - 1 : 0)),
 	                    strerror(-m->flush_error));
 }
 
@@ -352,16 +355,22 @@ static int walk(struct migration *m)
 	return 0;
 }
 
-static void go_on(struct migration *m)
+static void tell_waiter(struct migration *m, int status)
 {
 	struct migrate_waiter *waiter = m->waiter;
+
+	m->waiter = NULL;
+	if (waiter)
+		waiter->done(waiter, status);
+}
+
+static void go_on(struct migration *m)
+{
 	int rc = walk(m);
 
 	log_failure(m, rc);
-	if (rc == -EINPROGRESS)
-		return;
-	m->waiter = NULL;
-	waiter->done(waiter, rc);
+	if (rc != -EINPROGRESS)
+		tell_waiter(m, rc);
 }
 
 int migrate_set_state(struct migration *m, unsigned state, struct migrate_waiter *waiter)
@@ -448,8 +457,12 @@ bool migrate_is_held(const struct migration *m)
 void migrate_reset(struct migration *m)
 {
 	drop_streams(m);
-	if (m->state != MIGRATE_RUNNING)
-		run_if_possible(m);
+	if (m->state == MIGRATE_RUNNING)
+		return;
+	run_if_possible(m);
+	/* What somebody waits for does not come: the wait may have been given up with the rest. */
+	if (m->waiter)
+		tell_waiter(m, ob_error_set(&m->why, -ECANCELED, "the device was reset"));
 }
 
 void migrate_abandon(struct migration *m)
@@ -501,7 +514,11 @@ static void migration_free(void *object)
 	/* The device is quiet by now, whoever holds it. */
 	ob_task_cancel(&m->step);
 	drop_streams(m);
-	free(m);
+	m->dev = NULL;
+	tell_waiter(m, -ENODEV);
+	/* A flush that is under way frees it when it ends. */
+	if (!m->flushing)
+		free(m);
 }
 
 static bool has_inactive_drive(struct ob_dev *dev)

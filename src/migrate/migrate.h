@@ -92,7 +92,8 @@ bool migrate_is_held(const struct migration *migration);
 
 /*
  * The device was reset, and is quiet: what was under way is dropped, and it runs again. One that
- * waits for another process's drives (active=off) goes on waiting, stopped.
+ * waits for another process's drives (active=off) goes on waiting, stopped. Whoever waits for a
+ * state is told -ECANCELED; -ENODEV if the device is freed meanwhile.
  */
 void migrate_reset(struct migration *migration);
 

@@ -77,6 +77,11 @@ static void run_close(struct ob_task *task)
 	struct machine_block *block = container_of(task, struct machine_block, close);
 	struct machine *machine = block->machine;
 
+	/* A flush for a migration outlives the device that it was for. */
+	if (block->block->in_flight) {
+		ob_task_schedule(machine->loop, task);
+		return;
+	}
 	names_remove(&machine->block_names, &block->name);
 	list_remove(&block->link);
 	block_close(block->block);

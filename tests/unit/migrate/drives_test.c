@@ -125,6 +125,25 @@ static void a_file_is_handed_over_and_back(void **state)
 	}
 }
 
+/* A disk may take its time to flush, and the device be removed meanwhile. */
+static void a_flush_outlives_its_device(void **state)
+{
+	struct pair *pair = *state;
+	struct side *from = &pair->from;
+	int rc;
+
+	start_files(pair);
+	rc = migrate_set_state(from->migration, MIGRATE_STOP_COPY, &from->waiter);
+	assert_true(rc == 0 || rc == -EINPROGRESS);
+	device_free(from->dev);
+	from->dev = NULL;
+	assert_int_equal(from->calls, rc != 0);
+	for (int i = 0; i < 1000 && from->drives[0]->in_flight; i++)
+		loop_turn(from->loop, 10);
+	assert_int_equal(from->drives[0]->in_flight, 0);
+	assert_int_equal(from->calls, rc != 0);
+}
+
 static void a_source_takes_back_what_nobody_took(void **state)
 {
 	struct pair *pair = *state;
@@ -351,6 +370,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(one_that_waits_is_stopped),
 		test(a_file_is_handed_over_and_back),
+		test(a_flush_outlives_its_device),
 		test(a_source_takes_back_what_nobody_took),
 		test(a_source_that_is_abandoned_too_late_stays_stopped),
 		test(a_file_that_shrank_meanwhile),

@@ -200,6 +200,52 @@ static void reset_leads_to_running(void **state)
 	}
 }
 
+/* Somebody who wants the device reset, and came before the migration did. */
+struct resetter {
+	struct device_waiter waiter;
+	struct side *side;
+};
+
+static void reset_now(struct device_waiter *waiter)
+{
+	struct side *side = ((struct resetter *)waiter)->side;
+
+	device_reset(side->dev);
+	migrate_reset(side->migration);
+	device_resume(side->dev);
+}
+
+static void a_reset_ends_a_wait(void **state)
+{
+	struct side *side = *state;
+	struct resetter resetter = {.waiter.done = reset_now, .side = side};
+
+	assert_int_equal(side_go(side, P), 0);
+	side_mover(side)->slow = true;
+	assert_int_equal(device_quiesce(side->dev, &resetter.waiter), -EINPROGRESS);
+	assert_int_equal(migrate_set_state(side->migration, C, &side->waiter), -EINPROGRESS);
+	ob_dev_quiet(side->dev);
+	side_turns(side);
+	assert_int_equal(side->calls, 1);
+	assert_int_equal(side->status, -ECANCELED);
+	assert_int_equal(migrate_state(side->migration), R);
+	assert_int_equal(side_mover(side)->quiesces, side_mover(side)->resumes);
+	side_mover(side)->slow = false;
+	assert_int_equal(side_go(side, C), 0);
+}
+
+static void a_device_that_goes_ends_a_wait(void **state)
+{
+	struct side *side = *state;
+
+	side_mover(side)->slow = true;
+	assert_int_equal(migrate_set_state(side->migration, C, &side->waiter), -EINPROGRESS);
+	device_free(side->dev);
+	assert_int_equal(side->calls, 1);
+	assert_int_equal(side->status, -ENODEV);
+	side_start(side, &mover_model, "");
+}
+
 /* Whoever moved it has left: what was stopped runs, what was half loaded is in ERROR. */
 static void departure_in_each_state(void **state)
 {
@@ -265,6 +311,8 @@ int main(void)
 		test(stopping_waits_for_work_in_flight),
 		test(pre_copy_to_stop_copy_waits_too),
 		test(reset_leads_to_running),
+		test(a_reset_ends_a_wait),
+		test(a_device_that_goes_ends_a_wait),
 		test(departure_in_each_state),
 		test(data_belongs_to_states),
 		test(a_stream_that_is_dropped_begins_anew),
