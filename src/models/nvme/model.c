@@ -47,7 +47,7 @@ static void choose_interrupts(const struct nvme_props *props, struct ob_irqs *ir
 /* Each namespace is an equal part of its drive, in whole pages if there are several. */
 static uint64_t namespace_size(const struct nvme_props *props, uint64_t size)
 {
-	if (props->namespaces == 1)
+	if (props->namespaces <= 1)
 		return size / SECTOR * SECTOR;
 	return size / props->namespaces / NVME_PAGE * NVME_PAGE;
 }
