@@ -9,6 +9,8 @@
 #ifndef BASE_FD_H
 #define BASE_FD_H
 
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -41,5 +43,16 @@ static inline void ptr_free(void *pointer)
 
 #define cleanup_fd __attribute__((cleanup(fd_close)))
 #define cleanup_free __attribute__((cleanup(ptr_free)))
+
+/*
+ * Whether a descriptor came from whoever started the process, and nobody here has it yet: what we
+ * open, and what we have taken over, is closed on exec. So no two parts close the same one.
+ */
+static inline bool fd_is_inherited(int fd)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	return flags >= 0 && !(flags & FD_CLOEXEC);
+}
 
 #endif

@@ -9,6 +9,7 @@
 #include "monitor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -343,7 +344,11 @@ static int start_at_fd(struct monitor *monitor, const struct config *config, str
 	at.fd = (int)fd;
 	if (listens)
 		return listen_at(monitor, &at, err);
+	if (!fd_is_inherited(at.fd))
+		return ob_error_set(err, -EBUSY, "fd=%s: in use in this process", config->fd);
 	rc = begin_client(monitor, at.fd, at.fd, true);
+	if (!rc)
+		(void)fcntl(at.fd, F_SETFD, FD_CLOEXEC);
 	return rc ? ob_error_set(err, rc, "fd=%s: %s", config->fd, strerror(-rc)) : 0;
 }
 

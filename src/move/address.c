@@ -12,6 +12,7 @@
 #include <sys/un.h>
 
 #include "base/fd.h"
+#include "base/opts.h"
 #include "internal.h"
 
 enum { BACKLOG = 1, LOST_AFTER_MS = 10000 };
@@ -36,18 +37,20 @@ static int system_error(const char *uri, int error, struct ob_error *err)
 
 static int parse_fd(const char *uri, const char *text, struct ob_error *err)
 {
-	char *end;
-	long number = strtol(text, &end, 10);
+	uint64_t number;
 	struct stat st;
+	int fd;
 
-	if (*end || end == text || number < 0 || number > INT32_MAX)
+	if (parse_uint("fd", text, 0, INT32_MAX, &number, NULL))
 		return bad_uri(uri, err);
-	if (fstat((int)number, &st) || !S_ISSOCK(st.st_mode))
+	fd = (int)number;
+	if (fstat(fd, &st) || !S_ISSOCK(st.st_mode))
 		return ob_error_set(err, -EBADF, "%s is not an open socket", uri);
-	if (fcntl((int)number, F_SETFD, FD_CLOEXEC) ||
-	    fcntl((int)number, F_SETFL, fcntl((int)number, F_GETFL) | O_NONBLOCK))
+	if (!fd_is_inherited(fd))
+		return ob_error_set(err, -EBUSY, "%s is in use in this process", uri);
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK))
 		return system_error(uri, errno, err);
-	return (int)number;
+	return fd;
 }
 
 static int unix_socket(const char *uri, const char *path, struct sockaddr_un *address,
@@ -65,8 +68,8 @@ static int unix_socket(const char *uri, const char *path, struct sockaddr_un *ad
 }
 
 /* Names would have to be waited for. */
-static int resolve(const char *uri, const char *text, bool passive, struct addrinfo **out,
-                   struct ob_error *err)
+static struct addrinfo *resolve(const char *uri, const char *text, bool passive,
+                                struct ob_error *err)
 {
 	const struct addrinfo hints = {.ai_family = AF_UNSPEC,
 	                               .ai_socktype = SOCK_STREAM,
@@ -76,9 +79,12 @@ static int resolve(const char *uri, const char *text, bool passive, struct addri
 	char host[128];
 	size_t length = colon ? (size_t)(colon - text) : sizeof(host);
 	const char *name = host;
+	struct addrinfo *found = NULL;
 
-	if (length >= sizeof(host) || !colon[1])
-		return bad_uri(uri, err);
+	if (length >= sizeof(host) || !colon[1]) {
+		bad_uri(uri, err);
+		return NULL;
+	}
 	memcpy(host, text, length);
 	host[length] = '\0';
 	if (length > 2 && host[0] == '[' && host[length - 1] == ']') {
@@ -87,12 +93,13 @@ static int resolve(const char *uri, const char *text, bool passive, struct addri
 	}
 	if (!strcmp(name, "localhost"))
 		name = "127.0.0.1";
-	if (getaddrinfo(*name ? name : NULL, colon + 1, &hints, out))
-		return ob_error_set(err, -EINVAL,
-		                    "%s: a numeric address (or localhost) and a port number "
-		                    "expected",
-		                    uri);
-	return 0;
+	if (getaddrinfo(*name ? name : NULL, colon + 1, &hints, &found)) {
+		ob_error_set(err, -EINVAL,
+		             "%s: a numeric address (or localhost) and a port number expected",
+		             uri);
+		return NULL;
+	}
+	return found;
 }
 
 /* A peer whose host is gone shall be noticed, also while nothing is sent. */
@@ -128,12 +135,12 @@ static int connect_unix(const char *uri, const char *path, struct ob_error *err)
 
 static int connect_tcp(const char *uri, const char *text, struct ob_error *err)
 {
-	struct addrinfo *info = NULL;
-	int rc = resolve(uri, text, false, &info, err);
+	struct addrinfo *info = resolve(uri, text, false, err);
 	cleanup_fd int fd = -1;
+	int rc;
 
-	if (rc)
-		return rc;
+	if (!info)
+		return -EINVAL;
 	fd = tcp_socket(uri, info, err);
 	rc = fd;
 	if (fd >= 0 && connect(fd, info->ai_addr, info->ai_addrlen) && errno != EINPROGRESS)
@@ -157,12 +164,12 @@ int address_connect(const char *uri, struct ob_error *err)
 
 static int listen_tcp(const char *uri, const char *text, struct ob_error *err)
 {
-	struct addrinfo *info = NULL;
-	int rc = resolve(uri, text, true, &info, err);
+	struct addrinfo *info = resolve(uri, text, true, err);
 	cleanup_fd int fd = -1;
+	int rc;
 
-	if (rc)
-		return rc;
+	if (!info)
+		return -EINVAL;
 	fd = tcp_socket(uri, info, err);
 	rc = fd;
 	if (fd >= 0 && (bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG)))

@@ -285,6 +285,8 @@ static int open_inherited(struct listener *listener, int fd, struct ob_error *er
 			"descriptor %d is a socket that does not listen: call listen() on it "
 			"first",
 			fd);
+	if (!fd_is_inherited(fd))
+		return ob_error_set(err, -EBUSY, "descriptor %d is in use in this process", fd);
 	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) || fcntl(fd, F_SETFD, FD_CLOEXEC))
 		return ob_error_set(err, -errno, "descriptor %d: %s", fd, strerror(errno));
 	if (!getsockname(fd, (struct sockaddr *)&address, &length) &&

@@ -601,8 +601,14 @@ static void test_addresses(void **state)
 		{"fd:0", "not an open socket"},
 	};
 	struct world *world = *state;
+	int own = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char uri[32];
 
 	make_both(world);
+	/* Not one that somebody else here has open. */
+	make_uri(uri, own);
+	assert_int_equal(moves_begin(world->sides[0].moves, uri, &world->err), -EBUSY);
+	assert_int_equal(close(own), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		world->err.message[0] = '\0';
 		assert_true(moves_begin(world->sides[0].moves, cases[i].uri, &world->err) < 0);

@@ -88,6 +88,28 @@ static void a_device_has_one_server(void **state)
 	assert_ptr_equal(machine_server_at(world->machine, 1), NULL);
 }
 
+/* Two that have it would close it twice, and the second time it may be a third one's. */
+static void a_descriptor_has_one_owner(void **state)
+{
+	struct world *world = *state;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char text[128];
+
+	/* An address that the kernel chooses, which is no file. */
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address.sun_family)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(add_device(world, "driver=edu,id=d0"), 0);
+	assert_int_equal(add_device(world, "driver=edu,id=d1"), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(text, sizeof(text), "qom-type=x-vfio-user-server,id=s%u,device=d%u,fd=%d",
+		         i, i, fd);
+		assert_int_equal(make(world, machine_add_object, text) == 0, i == 0);
+	}
+	assert_said(world, "in use in this process");
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+}
+
 static void a_bus_holds_as_many_devices_as_it_has_slots(void **state)
 {
 	struct world *world = *state;
@@ -196,6 +218,7 @@ int main(void)
 		test(a_device_that_fails_lets_its_blocks_go),
 		test(removing_with_a_client_ends_its_session),
 		test(a_device_has_one_server),
+		test(a_descriptor_has_one_owner),
 		test(a_bus_holds_as_many_devices_as_it_has_slots),
 		test(a_devices_own_root_goes_with_it),
 		test(devices_without_ids_get_some),
