@@ -221,6 +221,32 @@ void device_resume(struct ob_dev *dev)
 		wake_up(dev);
 }
 
+void device_client_came(struct ob_dev *dev)
+{
+	dev->client = true;
+}
+
+void device_client_uses(struct ob_dev *dev)
+{
+	if (!dev->deserted)
+		return;
+	dev->deserted = false;
+	device_resume(dev);
+}
+
+void device_client_left(struct ob_dev *dev)
+{
+	dev->client = false;
+	if (dev->deserted)
+		device_resume(dev);
+	dev->deserted = true;
+}
+
+bool device_has_client(const struct ob_dev *dev)
+{
+	return dev->client;
+}
+
 void device_reset(struct ob_dev *dev)
 {
 	log_trace(&dev->log, "is reset");

@@ -85,6 +85,20 @@ void device_quiesce_cancel(struct ob_dev *dev, struct device_waiter *waiter);
 
 void device_resume(struct ob_dev *dev);
 
+/*
+ * Clients come and go, and the device's work needs their memory: so it stays quiet from when one
+ * has left until the next one uses it, that is, has written to a BAR, rung a doorbell, reset the
+ * device or set it running. Otherwise a device whose client was killed would find its queues gone,
+ * and fail.
+ *
+ * device_client_left() is called while the device is quiet, and takes over the caller's quiesce.
+ * Uses of a device that is not deserted change nothing.
+ */
+void device_client_came(struct ob_dev *dev);
+void device_client_uses(struct ob_dev *dev);
+void device_client_left(struct ob_dev *dev);
+bool device_has_client(const struct ob_dev *dev);
+
 /* Power-on state of function and model. Only between a quiesce and its resume. */
 void device_reset(struct ob_dev *dev);
 

@@ -37,7 +37,10 @@ static void ring(struct device_doorbell *doorbell)
 
 static void on_ring(struct loop_fd *watch, uint32_t events)
 {
-	ring(container_of(watch, struct device_doorbell, watch));
+	struct device_doorbell *doorbell = container_of(watch, struct device_doorbell, watch);
+
+	ring(doorbell);
+	device_client_uses(doorbell->dev);
 }
 
 int device_doorbells_alloc(struct ob_dev *dev, struct ob_error *err)

@@ -201,7 +201,13 @@ static int run(struct migration *m)
 	if (rc)
 		return rc;
 	m->waits = false;
+	if (!device_has_client(m->dev) && m->quiet) {
+		m->held = m->quiet = false;
+		device_client_left(m->dev);
+		return 0;
+	}
 	release(m);
+	device_client_uses(m->dev);
 	return 0;
 }
 

@@ -54,6 +54,17 @@ static int read_at_once(struct session *session, struct request *request,
 	return 0;
 }
 
+/* To write to a BAR is to use the device; see device_client_left(). */
+static int write_region(struct session *session, unsigned region, uint64_t offset, const void *data,
+                        size_t length)
+{
+	int rc = device_region_write(session->dev, region, offset, data, length);
+
+	if (!rc && region != DEVICE_REGION_CONFIG)
+		device_client_uses(session->dev);
+	return rc;
+}
+
 int session_region_read(struct session *session, struct request *request)
 {
 	struct wire_region_access access;
@@ -86,7 +97,7 @@ int session_region_write(struct session *session, struct request *request)
 		return refuse(request, rc, "region, offset, count: not within a writeable region");
 	if (access.count > SLICE)
 		return begin_long(session, request, 0);
-	device_region_write(session->dev, access.region, access.offset, data, access.count);
+	write_region(session, access.region, access.offset, data, access.count);
 	return session_reply(session, &request->header, &access, sizeof(access));
 }
 
@@ -103,8 +114,7 @@ static int write_some(struct session *session, const void *payload, uint64_t *do
 	memcpy(&count, payload, sizeof(count));
 	for (; !rc && *done < count && *done < end; *done += !rc) {
 		wire_small_write_at(payload, *done, &write);
-		rc = device_region_write(session->dev, write.region, write.offset, write.data,
-		                         write.count);
+		rc = write_region(session, write.region, write.offset, write.data, write.count);
 	}
 	return rc || *done == count ? rc : -EAGAIN;
 }
@@ -154,7 +164,7 @@ static bool access_some(struct session *session, bool write)
 	if (length > access.count - long_one->done)
 		length = access.count - (uint32_t)long_one->done;
 	if (write)
-		device_region_write(session->dev, access.region, offset, data, length);
+		write_region(session, access.region, offset, data, length);
 	else
 		device_region_read(session->dev, access.region, offset, data, length);
 	long_one->done += length;

@@ -90,6 +90,7 @@ void session_reset_now(struct session *session)
 	if (session->migration)
 		migrate_reset(session->migration);
 	device_resume(session->dev);
+	device_client_uses(session->dev);
 }
 
 int session_reset(struct session *session, struct request *request)

@@ -339,7 +339,7 @@ static void finish(struct session *session)
 	if (session->moves)
 		migrate_abandon(session->migration);
 	session_move(session, SESSION_ENDED);
-	device_resume(session->dev);
+	device_client_left(session->dev);
 	session->ended(session->ended_context);
 }
 
@@ -481,6 +481,7 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 	dma_set_limits(session->dma, limits->max_dma_maps, limits->max_fds);
 	session_irqs_init(session);
 	session_remote_init(session);
+	device_client_came(dev);
 	return session;
 }
 

@@ -282,6 +282,7 @@ bool kit_try_start(struct kit *kit, const char *model, const char *options, stru
 		kit->dev = NULL;
 		return false;
 	}
+	device_client_came(kit->dev);
 	make_memory(kit);
 	kit_map(kit);
 	pci_irq_set_sink(device_pci(kit->dev), &kit->sink);
@@ -384,6 +385,7 @@ static struct ob_dev *another(struct kit *kit)
 	dev = device_new(device_model_find(kit->model), "kit", &env, &opts, &err);
 	if (!dev)
 		fail_msg("%s", err.message);
+	device_client_came(dev);
 	return dev;
 }
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from conftest import Start
 from obctl import OBCTL, Trace, bad, good, good_json, obctl
-from outboard import LIMIT
+from outboard import LIMIT, wait_until
 
 SIZE = 8 << 20
 
@@ -185,6 +186,21 @@ def test_server_that_stops(outboard: Start, folder: Path) -> None:
     os.kill(server.pid, signal.SIGCONT)
     assert client.returncode == 1
     assert "no command was completed" in said or "no answer within" in said
+
+
+@pytest.mark.parametrize("doorbells", ["message", "shadow"])
+def test_client_that_is_killed(outboard: Start, folder: Path, doorbells: str) -> None:
+    """Its queues go with it, which is no failure of the device's; the next client finds a disk."""
+    server = outboard("nvme", f"size={SIZE}", "socket=a")
+    for number in range(3):
+        words = ["nvme-io", "a", "--time=60", "--depth=16", f"--doorbells={doorbells}"]
+        client = subprocess.Popen([str(OBCTL), *words], cwd=folder, stdout=subprocess.DEVNULL)
+        wait_until(lambda: server.errors().count("client connected") == 2 * number + 1)
+        time.sleep(0.02 * number)
+        client.kill()
+        client.wait()
+        good(folder, "nvme-io", "a", "--mix=50", "--verify", "--size=1M", "--count=500")
+    assert "fail" not in server.errors()
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,7 @@ static inline void side_start(struct side *side, const struct ob_model *model, c
 	opts_free(&opts);
 	if (!side->dev)
 		fail_msg("%s", err.message);
+	device_client_came(side->dev);
 	side->waiter.done = side_done;
 	side->migration = migrate_of(side->dev);
 }

@@ -158,8 +158,10 @@ static void assert_failed(struct world *world, int number, const char *text)
 /* A device on either side, that of the second one held. */
 static void make_both(struct world *world)
 {
-	add(world, 0, "edu,id=d0");
-	add(world, 1, "edu,id=d0");
+	for (int number = 0; number < 2; number++) {
+		add(world, number, "edu,id=d0");
+		device_client_came(device(world, number, "d0"));
+	}
 	assert_int_equal(moves_hold(world->sides[1].moves, &world->err), 0);
 	put(world, 0, LIVENESS, 0x12345678);
 	put(world, 0, FACTORIAL, 6);

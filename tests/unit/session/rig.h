@@ -364,7 +364,7 @@ static inline void rig_end(struct rig *rig)
 	session_end(rig->session, rig_ended, rig);
 }
 
-/* Another session, with limits of the test's. */
+/* Another session, with limits of the test's, whose client uses the device. */
 static inline void rig_restart(struct rig *rig, const char *json)
 {
 	rig_end(rig);
@@ -372,6 +372,7 @@ static inline void rig_restart(struct rig *rig, const char *json)
 	assert_null(rig->session);
 	rig_new_session(rig);
 	rig_negotiate(rig, json);
+	device_client_uses(rig->dev);
 }
 
 static inline int rig_set_up_with(void **state, const struct ob_model *model)
