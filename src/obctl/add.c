@@ -322,7 +322,7 @@ const struct command command_add = {
 	.words = "MODEL [FILE] [KEY=VALUE]...",
 	.word_count = 1,
 	.more_words = COMMAND_MAX_WORDS - 1,
-	.summary = "adds a device with its disk and its server",
+	.summary = "Adds a device with its disk and its server",
 	.details =
 		"    obctl -s q.sock add nvme disk.img socket=/run/vm1.sock id=vm1 serial=abc\n"
 		"    obctl -s q.sock add nvme size=1G\n"

@@ -55,7 +55,7 @@ const struct command command_del = {
 	.name = "del",
 	.words = "DEVICE",
 	.word_count = 1,
-	.summary = "removes a device, its server and its disks",
+	.summary = "Removes a device, its server and its disks",
 	.details =
 		"Its client is hung up on, work in flight ends, images are closed. Files stay.\n",
 	.options = options_table,

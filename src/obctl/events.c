@@ -80,7 +80,7 @@ static int run_events(const char *const *words, const void *options, struct ob_e
 const struct command command_events = {
 	.name = "events",
 	.words = "",
-	.summary = "clients come and go, devices go: a line for each",
+	.summary = "Tells what happens as it happens: a line for each",
 	.details = "Prints events as they happen, until the server ends.\n",
 	.options = events_options,
 	.options_size = sizeof(struct events_options),
@@ -146,7 +146,7 @@ const struct command command_qmp = {
 	.words = "COMMAND [ARGUMENTS]",
 	.word_count = 1,
 	.more_words = 1,
-	.summary = "runs any command of the monitor's",
+	.summary = "Runs any command of the monitor's",
 	.details = "ARGUMENTS is a JSON object. COMMAND may also be a whole message:\n"
 		   "    obctl -s q.sock qmp query-status\n"
 		   "    obctl -s q.sock qmp '{\"execute\": \"device_del\", \"arguments\": {\"id\": "

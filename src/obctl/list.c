@@ -150,7 +150,7 @@ static int run_list(const char *const *words, const void *options, struct ob_err
 const struct command command_list = {
 	.name = "list",
 	.words = "",
-	.summary = "devices, their servers, clients and disks",
+	.summary = "Shows devices, their servers, clients and disks",
 	.details =
 		"PLACE is root:slot.function; a device without a root's name has one of its own.\n",
 	.options = list_options,
@@ -308,7 +308,7 @@ const struct command command_info = {
 	.name = "info",
 	.words = "DEVICE",
 	.word_count = 1,
-	.summary = "all about one device: properties, server, client",
+	.summary = "Shows all about one device: properties, server, client",
 	.details = "",
 	.options = list_options,
 	.options_size = sizeof(struct list_options),
@@ -417,7 +417,7 @@ const struct command command_stats = {
 	.name = "stats",
 	.words = "[DEVICE]",
 	.more_words = 1,
-	.summary = "what disks did so far, and what clients asked",
+	.summary = "Shows what disks did so far, and what clients asked",
 	.details =
 		"Disks count since they were made, clients since they connected. TIME EACH is what "
 		"the\nserver itself needed for a message, on average.\n",

@@ -483,7 +483,7 @@ static int run_top(const char *const *words, const void *options, struct ob_erro
 const struct command command_top = {
 	.name = "top",
 	.words = "",
-	.summary = "what devices do right now",
+	.summary = "Shows what devices do right now",
 	.details =
 		"A page in the terminal, or without one a table for each interval. Rates are those "
 		"of the\nlast interval. LATENCY is that of a disk's reads and writes, TIME EACH "
