@@ -296,8 +296,9 @@ int file_lock(struct file_node *node, struct ob_error *err)
 			return rc;
 	}
 	rc = lock_file(node, err);
+	/* With its claim on a device: whoever has the lock may want that back. */
 	if (rc)
-		file_unlock(node);
+		file_give_up(node);
 	return rc;
 }
 

@@ -176,11 +176,11 @@ static int check_held(struct in *in)
 
 static void hello(struct in *in, const uint8_t *bytes, size_t length)
 {
-	struct reader reader = {bytes + 20, bytes + length};
+	struct reader reader = {bytes + HELLO_FRONT, bytes + length};
 	struct ob_error why;
 	uint32_t count;
 
-	if (length < 20 || memcmp(bytes, "outboard", 8) != 0) {
+	if (length < HELLO_FRONT || memcmp(bytes, "outboard", 8) != 0) {
 		refuse(in, -EPROTO, "this is a process of outboard, which speaks with its like");
 		return;
 	}

@@ -38,12 +38,17 @@ enum {
 	FRAME_HEADER = 8,
 	FRAME_MAX_DATA = 128 << 10,
 	FRAME_MAX = FRAME_MAX_DATA + 4, /* bytes behind the header */
-	MOVE_MAX_DEVICES = 1024,
 	MOVE_ID = 64,
+	MOVE_MAX_DEVICES = 1000,
+	/* of HELLO, in front of its devices, and at most for one of them */
+	HELLO_FRONT = 20,
+	HELLO_DEVICE = 1 + 2 * MOVE_ID,
 
 	HELLO_PAUSED = 1u << 0,  /* the machine was told to stop before it moved */
 	HELLO_STOPPED = 1u << 0, /* of a device: its client had stopped it */
 };
+
+_Static_assert(HELLO_FRONT + MOVE_MAX_DEVICES * HELLO_DEVICE <= FRAME_MAX, "HELLO is one frame");
 
 /* peer.c: frames over a socket */
 

@@ -160,14 +160,14 @@ static void put_number(struct out *out, enum frame_kind kind, uint32_t number, c
 
 static void put_hello(struct out *out)
 {
-	uint8_t bytes[FRAME_MAX], *at = bytes;
+	uint8_t bytes[HELLO_FRONT + MOVE_MAX_DEVICES * HELLO_DEVICE], *at = bytes;
 	uint32_t flags = machine_is_paused(out->moves->machine) ? HELLO_PAUSED : 0;
 
 	memcpy(at, "outboard", 8);
 	ob_put_le32(at + 8, FRAME_FORMAT);
 	ob_put_le32(at + 12, flags);
 	ob_put_le32(at + 16, out->set.count);
-	at += 20;
+	at += HELLO_FRONT;
 	for (unsigned i = 0; i < out->set.count; i++) {
 		const struct move_device *device = &out->set.devices[i];
 		const char *texts[2] = {device->id, device->model};
