@@ -281,6 +281,23 @@ static void a_client_that_does_not_read_stops_only_itself(void **state)
 	close(other);
 }
 
+/* As -incoming has them: the people's cont is QMP's. */
+static void devices_that_wait_go_on_for_people_too(void **state)
+{
+	struct world *world = *state;
+	int fd = negotiated(world);
+	struct ob_error err;
+
+	ask(world, fd,
+	    "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"edu\",\"id\":\"d0\"}}");
+	assert_int_equal(moves_hold(world->moves, &err), 0);
+	assert_true(moves_held(world->moves));
+	ask(world, fd,
+	    "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"cont\"}}");
+	assert_false(moves_held(world->moves));
+	close(fd);
+}
+
 /* A reply longer than all bounds does not cost its client events, but events have a bound. */
 static void events_wait_behind_a_long_reply(void **state)
 {
@@ -354,6 +371,7 @@ int main(void)
 		TEST(half_closed_clients_get_their_replies),
 		TEST(one_client_after_the_other_at_a_path),
 		TEST(a_client_that_does_not_read_stops_only_itself),
+		TEST(devices_that_wait_go_on_for_people_too),
 		TEST(events_wait_behind_a_long_reply),
 		TEST(refuses_options_by_name),
 	};
