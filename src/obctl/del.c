@@ -40,10 +40,9 @@ static int run_del(const char *const *words, const void *options, struct ob_erro
 		rc = inventory_fetch(&inventory, qmp, err);
 	if (rc)
 		return rc;
-	row = inventory_find(&inventory, words[0]);
+	row = inventory_find_or_refuse(&inventory, words[0], err);
 	if (!row)
-		return ob_error_set(err, -ENOENT,
-		                    "there is no device '%s': obctl list shows them all", words[0]);
+		return -ENOENT;
 	if (inventory_each_disk(&inventory, row->id, note_node, &nodes))
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	return remove_all(qmp, row, &nodes, err);

@@ -50,6 +50,17 @@ struct inventory_row *inventory_find(const struct inventory *inventory, const ch
 	return bsearch(&key, inventory->rows, inventory->count, sizeof(key), by_id);
 }
 
+struct inventory_row *inventory_find_or_refuse(const struct inventory *inventory, const char *id,
+                                               struct ob_error *err)
+{
+	struct inventory_row *row = inventory_find(inventory, id);
+
+	if (!row)
+		ob_error_set(err, -ENOENT, "there is no device '%s': obctl list shows them all",
+		             id);
+	return row;
+}
+
 /* "child<nvme>" is a type of an object; everything else in the folder is a property of its own. */
 static char *child_type(struct json_object *property)
 {

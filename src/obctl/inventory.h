@@ -76,6 +76,9 @@ void inventory_free(struct inventory *inventory);
 
 /* NULL: there is no such device. */
 struct inventory_row *inventory_find(const struct inventory *inventory, const char *id);
+/* The same with a message. */
+struct inventory_row *inventory_find_or_refuse(const struct inventory *inventory, const char *id,
+                                               struct ob_error *err);
 
 /* The element of a list whose member key is that text. NULL: there is none. */
 struct json_object *find_in(struct json_object *list, const char *key, const char *text);

@@ -283,10 +283,9 @@ static int run_info(const char *const *words, const void *options, struct ob_err
 		rc = inventory_fetch(&inventory, qmp, err);
 	if (rc)
 		return rc;
-	row = inventory_find(&inventory, words[0]);
+	row = inventory_find_or_refuse(&inventory, words[0], err);
 	if (!row)
-		return ob_error_set(err, -ENOENT,
-		                    "there is no device '%s': obctl list shows them all", words[0]);
+		return -ENOENT;
 	rc = add_properties(qmp, row->id, properties, err);
 	if (rc)
 		return rc;
