@@ -406,9 +406,8 @@ static int run_stats(const char *const *words, const void *options, struct ob_er
 		rc = inventory_fetch(&inventory, qmp, err);
 	if (rc)
 		return rc;
-	if (words[0] && !inventory_find(&inventory, words[0]))
-		return ob_error_set(err, -ENOENT,
-		                    "there is no device '%s': obctl list shows them all", words[0]);
+	if (words[0] && !inventory_find_or_refuse(&inventory, words[0], err))
+		return -ENOENT;
 	return print_stats(&inventory, words[0], list->monitor.json, err);
 }
 

@@ -204,10 +204,11 @@ static void run_free(struct ob_task *task)
 	struct machine_device *device = container_of(task, struct machine_device, free);
 	struct machine *machine = device->machine;
 
+	/* Whoever is told of its end finds it nowhere. */
 	displace(device);
-	device_free(device->dev);
 	names_remove(&machine->device_names, &device->name);
 	list_remove(&device->link);
+	device_free(device->dev);
 	tell_deleted(machine, device->id);
 	free(device);
 	machine_something_gone(machine);

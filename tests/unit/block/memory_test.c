@@ -170,7 +170,7 @@ static void wrong_expectations_do_nothing(void **state)
 	uint8_t buffer[4096];
 
 	for (unsigned n = 0; n < 2; n++) {
-		struct ob_block *block = open_block(loop, nodes[n]);
+		struct ob_block *block = open_block(loop, "%s", nodes[n]);
 
 		for (unsigned i = 0; i < 49; i++) {
 			ob_block_expect(block, wild[i / 7], wild[i % 7]);
