@@ -217,6 +217,14 @@ void *dma_direct(struct dma_space *space, uint64_t address, size_t length, enum 
 	return map->bytes + (address - map->address);
 }
 
+/* The piece under way failed, or nobody waits for it: it may be there, or get there, all the same.
+ */
+static void note_abandoned(struct dma_space *space, const struct ob_dma_op *op)
+{
+	if (op->write && op->state == DMA_OP_UNDER_WAY)
+		dma_wrote(space, op->address + op->transferred, op->piece);
+}
+
 void dma_op_finish(struct dma_space *space, struct ob_dma_op *op, int status)
 {
 	if (op->state != DMA_OP_UNDER_WAY && op->state != DMA_OP_ON_BUS)
@@ -226,6 +234,8 @@ void dma_op_finish(struct dma_space *space, struct ob_dma_op *op, int status)
 		status = advance(space, op);
 		if (status == -EINPROGRESS)
 			return;
+	} else {
+		note_abandoned(space, op);
 	}
 	ring_remove(op);
 	op->state = DMA_OP_IDLE;
@@ -246,6 +256,7 @@ void dma_cancel(struct dma_space *space, struct ob_dma_op *op)
 
 	if (op->state == DMA_OP_IDLE)
 		return;
+	note_abandoned(space, op);
 	ring_remove(op);
 	op->state = DMA_OP_IDLE;
 	if (holder)
@@ -259,6 +270,7 @@ void dma_cancel(struct dma_space *space, struct ob_dma_op *op)
 static void leave_remote(struct dma_space *space, struct dma_remote *remote, struct ob_dma_op *op,
                          enum dma_op_state state)
 {
+	note_abandoned(space, op);
 	ring_remove(op);
 	op->state = (uint8_t)state;
 	ring_add(&space->ending, op);

@@ -372,12 +372,22 @@ static void moved(struct mover *mover)
 		ob_client_dirty_stop(from->client);
 }
 
+/* What the device wrote by message before it stopped is here already, on the twin perhaps. */
+static int take_messages(struct mover_side *side, struct ob_error *err)
+{
+	int rc = ob_client_poll(side->client);
+
+	return rc ? ob_error_set(err, rc, "%s: %s", side->socket, strerror(-rc)) : 0;
+}
+
 static int switch_over(struct mover *mover, struct ob_error *err)
 {
 	uint64_t began = clock_now();
 	int rc = set_state(source(mover), OB_CLIENT_STATE_STOP_COPY, err);
 
 	mover->compared = 0;
+	if (!rc)
+		rc = take_messages(source(mover), err);
 	if (!rc)
 		rc = drain(mover, err);
 	if (!rc)

@@ -254,7 +254,9 @@ def test_accepts_when_it_says_so(outboard: Start, folder: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_end_it_in_order(outboard: Start, folder: Path, number: signal.Signals) -> None:
-    process = outboard("nvme", "size=1M", "socket=a")
+    # Those of the terminal are left alone where they are ignored, as for a job in the background.
+    ready = ("env", "--default-signal")
+    process = outboard("nvme", "size=1M", "socket=a", wrapper=ready)
     with Client(folder / "a"):
         assert process.stop(number) == 0
     assert not (folder / "a").exists()

@@ -147,6 +147,24 @@ static void messages_are_logged_when_acknowledged(void **state)
 	expect(f, range.address, range.length, PAGE, 1, -1);
 }
 
+/* It may have been on its way, and gets there after all. */
+static void messages_are_logged_when_given_up(void **state)
+{
+	struct tracked_op op = TRACKED_OP;
+	struct fixture *f = *state;
+	struct dma_log_range range = {f->remote.address, 4 * PAGE};
+	uint64_t page_size = PAGE;
+	uint8_t bytes[3 * PAGE] = {0};
+
+	f->remote.limit = 2 * PAGE;
+	assert_int_equal(dma_log_start(f->space, &page_size, &range, 1), 0);
+	assert_int_equal(dma_write(f->space, range.address, bytes, sizeof(bytes), &op.op),
+	                 -EINPROGRESS);
+	dma_cancel(f->space, &op.op);
+	assert_int_equal(op.calls, 0);
+	expect(f, range.address, range.length, PAGE, 0, 1, -1);
+}
+
 static void reports_may_have_other_pages(void **state)
 {
 	struct fixture *f = *state;
@@ -336,6 +354,7 @@ int main(void)
 		test(pins_are_logged_when_they_end),
 		test(pointers_are_logged_when_given_out),
 		test(messages_are_logged_when_acknowledged),
+		test(messages_are_logged_when_given_up),
 		test(reports_may_have_other_pages),
 		test(a_report_clears_what_it_has),
 		test(outside_of_the_ranges_nothing_is_logged),
