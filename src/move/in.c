@@ -24,11 +24,14 @@ enum phase {
 	IN_OVER,
 };
 
+static const uint64_t RETRY_NS = 100000000;
+
 struct in {
 	struct moves *moves;
 	struct move_set set;
 	struct listener *listener; /* the socket is that one's */
 	struct loop_fd waiting;    /* for somebody who connects; .fd -1: not */
+	struct ob_timer retry;     /* to accept, when there was no descriptor or memory for it */
 	struct peer *peer;
 	struct ob_task end;
 	struct machine_waiter paused;
@@ -41,6 +44,7 @@ static void stop_listening(struct in *in)
 {
 	if (in->waiting.fd < 0)
 		return;
+	ob_timer_cancel(in->moves->loop, &in->retry);
 	loop_fd_remove(in->moves->loop, &in->waiting);
 	if (!in->listener)
 		close(in->waiting.fd);
@@ -370,10 +374,21 @@ static void on_connection(struct loop_fd *watch, uint32_t events)
 	struct in *in = container_of(watch, struct in, waiting);
 	int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0 || begin(in, fd))
+	if (fd >= 0 && !begin(in, fd)) {
+		/* There is one such process. */
+		stop_listening(in);
 		return;
-	/* There is one such process. */
-	stop_listening(in);
+	}
+	/* The socket may stay readable: without a pause this would be a busy loop. */
+	if (!ob_timer_arm(in->moves->loop, &in->retry, RETRY_NS))
+		loop_fd_modify(in->moves->loop, watch, 0);
+}
+
+static void on_retry(struct ob_timer *timer)
+{
+	struct in *in = container_of(timer, struct in, retry);
+
+	loop_fd_modify(in->moves->loop, &in->waiting, EPOLLIN);
 }
 
 static void on_end(struct ob_task *task)
@@ -394,6 +409,7 @@ int in_new(struct moves *moves, const char *uri, struct ob_error *err)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	in->moves = moves;
 	in->end.run = on_end;
+	in->retry.expired = on_retry;
 	in->set.settled = on_settled;
 	in->waiting = (struct loop_fd){.fd = -1, .events = EPOLLIN, .ready = on_connection};
 	rc = address_listen(uri, &connected, &in->listener, err);
