@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import Start
 from obctl import OBCTL, good, good_json, obctl
-from outboard import LIMIT, REPO, Outboard, is_sanitized
+from outboard import LIMIT, REPO, Outboard, is_sanitized, wait_until
 
 KILLS = int(os.environ.get("OUTBOARD_KILLS", "20"))
 DISK = 64 << 20
@@ -149,7 +149,8 @@ def kill_one(outboard: Start, folder: Path, seed: int) -> str:
     words += ["--memory", "256K", "--size", "2M", "--json", "--seed", str(seed)]
     client = subprocess.Popen([OBCTL, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        time.sleep(chance.uniform(0.03, 0.25))
+        wait_until(lambda: all("client connected" in side.errors() for side in sides))
+        time.sleep(chance.uniform(0, 0.22))
         victim = chance.choice(sides)
         victim.process.send_signal(signal.SIGKILL)
         output, errors = client.communicate(timeout=6 * LIMIT)
