@@ -123,8 +123,8 @@ static inline unsigned dma_prot_for(enum ob_dma_dir dir)
 
 /*
  * Every write into the client's memory passes here, whichever way it takes: copies, files, messages
- * when they have arrived, pointers that were given out, pins when they are given back. log.c says
- * why that is soon enough. length is not 0.
+ * when they have arrived, failed or were given up, pointers that were given out, pins when they are
+ * given back. log.c says why that is soon enough. length is not 0.
  */
 static inline void dma_wrote(struct dma_space *space, uint64_t address, uint64_t length)
 {

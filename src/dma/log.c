@@ -6,13 +6,11 @@
  * the one thread of the loop, so neither can lose the other. What matters is the order of setting
  * the bit and changing the bytes. A copy sets it and copies before anybody can ask. A pointer that
  * was given out is used before control returns to the loop. A message's bit is set when the client
- * has acknowledged that it wrote. Pinned memory is filled by the kernel while the loop runs on, and
- * its bit is set when the pin is given back, which is after the last byte: a report in between says
- * nothing of it, and a later one does. There is a later one, since a client takes its last report
- * when the device is stopped, and a device that is quiet holds no pins.
- *
- * Ranges are sorted and do not overlap. When everything is to be logged, the ranges are the maps,
- * and those that come later are added: what is not mapped cannot be written.
+ * has acknowledged that it wrote, and also when it failed or nobody waits for it any more: it may
+ * have been written, or be on its way. Pinned memory is filled by the kernel while the loop runs
+ * on, and its bit is set when the pin is given back, which is after the last byte: a report in
+ * between says nothing of it, and a later one does. There is a later one, since a client takes its
+ * last report when the device is stopped, and a device that is quiet holds no pins.
  */
 #include <errno.h>
 #include <stdlib.h>

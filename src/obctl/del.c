@@ -34,10 +34,8 @@ static int run_del(const char *const *words, const void *options, struct ob_erro
 	cleanup_qmp struct qmp *qmp = NULL;
 	cleanup_opts struct opts nodes = {0};
 	struct inventory_row *row;
-	int rc = monitor_connect(options, &qmp, err);
+	int rc = inventory_open(options, &qmp, &inventory, err);
 
-	if (!rc)
-		rc = inventory_fetch(&inventory, qmp, err);
 	if (rc)
 		return rc;
 	row = inventory_find_or_refuse(&inventory, words[0], err);

@@ -212,6 +212,14 @@ int inventory_fetch(struct inventory *inventory, struct qmp *qmp, struct ob_erro
 	return 0;
 }
 
+int inventory_open(const struct monitor_options *options, struct qmp **qmp,
+                   struct inventory *inventory, struct ob_error *err)
+{
+	int rc = monitor_connect(options, qmp, err);
+
+	return rc ? rc : inventory_fetch(inventory, *qmp, err);
+}
+
 void inventory_free(struct inventory *inventory)
 {
 	json_object_put(inventory->devices);

@@ -71,6 +71,9 @@ struct inventory {
 
 /* 0 or what qmp_call() says. inventory_free() afterwards in any case. */
 int inventory_fetch(struct inventory *inventory, struct qmp *qmp, struct ob_error *err);
+/* The same at a monitor that is connected to first; *qmp is the caller's to free in any case. */
+int inventory_open(const struct monitor_options *options, struct qmp **qmp,
+                   struct inventory *inventory, struct ob_error *err);
 void inventory_free(struct inventory *inventory);
 #define cleanup_inventory __attribute__((cleanup(inventory_free)))
 

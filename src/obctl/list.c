@@ -134,10 +134,8 @@ static int run_list(const char *const *words, const void *options, struct ob_err
 	cleanup_qmp struct qmp *qmp = NULL;
 	cleanup_inventory struct inventory inventory = {0};
 	cleanup_json struct json_object *all = NULL;
-	int rc = monitor_connect(&list->monitor, &qmp, err);
+	int rc = inventory_open(&list->monitor, &qmp, &inventory, err);
 
-	if (!rc)
-		rc = inventory_fetch(&inventory, qmp, err);
 	if (rc)
 		return rc;
 	if (!list->monitor.json)
@@ -276,11 +274,9 @@ static int run_info(const char *const *words, const void *options, struct ob_err
 	cleanup_json struct json_object *all = json_object_new_object();
 	struct json_object *properties = json_object_new_object();
 	struct inventory_row *row;
-	int rc = monitor_connect(&list->monitor, &qmp, err);
+	int rc = inventory_open(&list->monitor, &qmp, &inventory, err);
 
 	json_object_object_add(all, "properties", properties);
-	if (!rc)
-		rc = inventory_fetch(&inventory, qmp, err);
 	if (rc)
 		return rc;
 	row = inventory_find_or_refuse(&inventory, words[0], err);
@@ -400,10 +396,8 @@ static int run_stats(const char *const *words, const void *options, struct ob_er
 	const struct list_options *list = options;
 	cleanup_qmp struct qmp *qmp = NULL;
 	cleanup_inventory struct inventory inventory = {0};
-	int rc = monitor_connect(&list->monitor, &qmp, err);
+	int rc = inventory_open(&list->monitor, &qmp, &inventory, err);
 
-	if (!rc)
-		rc = inventory_fetch(&inventory, qmp, err);
 	if (rc)
 		return rc;
 	if (words[0] && !inventory_find_or_refuse(&inventory, words[0], err))

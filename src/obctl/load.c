@@ -43,7 +43,6 @@ int load_prepare(struct load *load, struct ob_error *err)
 		return ob_error_set(err, -EINVAL,
 		                    "%" PRIu64 " blocks are too many to verify: give --size",
 		                    load->plan.units);
-	pattern_init(&load->pattern, load->plan.seed);
 	load->generations = calloc(load->plan.units, sizeof(*load->generations));
 	load->busy = calloc(load->plan.units, sizeof(*load->busy));
 	load->doubtful = calloc(load->plan.units, sizeof(*load->doubtful));
@@ -103,7 +102,7 @@ static void check_block(struct load *load, const uint8_t *block, uint64_t lba, u
 {
 	uint64_t number;
 	uint32_t found;
-	enum pattern_verdict verdict = pattern_check(&load->pattern, block, load->nvme->block_size,
+	enum pattern_verdict verdict = pattern_check(load->plan.seed, block, load->nvme->block_size,
 	                                             lba, generation, &number, &found);
 
 	load->checked++;
@@ -207,7 +206,7 @@ static void fill(struct load *load, struct load_slot *slot, uint8_t *data)
 
 	nvme_wrote(load->nvme, data, load->nvme->config.slot_size);
 	for (uint32_t i = 0; i < load->unit_blocks; i++)
-		pattern_fill(&load->pattern, data + (size_t)i * load->nvme->block_size,
+		pattern_fill(load->plan.seed, data + (size_t)i * load->nvme->block_size,
 		             load->nvme->block_size, lba + i, slot->generation);
 	slot->start = clock_now();
 }

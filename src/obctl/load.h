@@ -87,7 +87,6 @@ struct load {
 	 * With verify: how often each unit was written, whether a command for it is under way, and
 	 * how many writes that were not acknowledged it may hold.
 	 */
-	struct pattern pattern;
 	uint32_t *generations;
 	uint8_t *busy, *doubtful;
 

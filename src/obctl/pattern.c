@@ -4,9 +4,10 @@
 
 #include <string.h>
 
+#include "base/crc32c.h"
 #include "outboard/endian.h"
 
-enum { MAGIC = 0x6f624b31, CRC_POLYNOMIAL = (int)0x82f63b78 };
+enum { MAGIC = 0x6f624b31 };
 
 /* What a block begins with, little-endian; the rest follows from it. */
 struct header {
@@ -16,64 +17,27 @@ struct header {
 };
 _Static_assert(sizeof(struct header) == 32, "32 bytes");
 
-void pattern_init(struct pattern *pattern, uint64_t seed)
-{
-	pattern->seed = seed;
-	for (uint32_t i = 0; i < 256; i++) {
-		uint32_t crc = i;
-
-		for (unsigned bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? (uint32_t)CRC_POLYNOMIAL : 0);
-		pattern->table[0][i] = crc;
-	}
-	for (uint32_t i = 0; i < 256; i++) {
-		for (unsigned k = 1; k < 8; k++)
-			pattern->table[k][i] = pattern->table[k - 1][i] >> 8 ^
-			                       pattern->table[0][pattern->table[k - 1][i] & 255];
-	}
-}
-
-/* Eight bytes at a time, each through a table of its own. */
-uint32_t pattern_crc(const struct pattern *pattern, uint32_t crc, const uint8_t *data, size_t size)
-{
-	const uint32_t(*table)[256] = pattern->table;
-
-	crc = ~crc;
-	for (; size >= 8; data += 8, size -= 8) {
-		uint64_t word = ob_get_le64(data) ^ crc;
-
-		crc = 0;
-		for (unsigned k = 0; k < 8; k++)
-			crc ^= table[7 - k][word >> 8 * k & 255];
-	}
-	for (; size; data++, size--)
-		crc = crc >> 8 ^ table[0][(crc ^ *data) & 255];
-	return ~crc;
-}
-
-static uint32_t block_crc(const struct pattern *pattern, const uint8_t *block, size_t size)
+static uint32_t block_crc(const uint8_t *block, size_t size)
 {
 	uint8_t head[sizeof(struct header)];
 	uint32_t crc;
 
 	memcpy(head, block, sizeof(head));
 	ob_put_le32(head + offsetof(struct header, crc), 0);
-	crc = pattern_crc(pattern, 0, head, sizeof(head));
-	return pattern_crc(pattern, crc, block + sizeof(head), size - sizeof(head));
+	crc = crc32c(0, head, sizeof(head));
+	return crc32c(crc, block + sizeof(head), size - sizeof(head));
 }
 
 /* A sequence (splitmix64) that starts from all that the header says. */
-void pattern_fill(const struct pattern *pattern, uint8_t *block, size_t size, uint64_t number,
-                  uint32_t generation)
+void pattern_fill(uint64_t seed, uint8_t *block, size_t size, uint64_t number, uint32_t generation)
 {
 	const struct header header = {
 		.magic = htole32(MAGIC),
-		.seed = htole64(pattern->seed),
+		.seed = htole64(seed),
 		.number = htole64(number),
 		.generation = htole32(generation),
 	};
-	uint64_t state =
-		pattern->seed ^ number * UINT64_C(0xd1342543de82ef95) ^ (uint64_t)generation << 40;
+	uint64_t state = seed ^ number * UINT64_C(0xd1342543de82ef95) ^ (uint64_t)generation << 40;
 
 	memcpy(block, &header, sizeof(header));
 	for (size_t at = sizeof(header); at < size; at += 8) {
@@ -82,7 +46,7 @@ void pattern_fill(const struct pattern *pattern, uint8_t *block, size_t size, ui
 		word = (word ^ word >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
 		ob_put_le64(block + at, word ^ word >> 27);
 	}
-	ob_put_le32(block + offsetof(struct header, crc), block_crc(pattern, block, size));
+	ob_put_le32(block + offsetof(struct header, crc), block_crc(block, size));
 }
 
 static int all_zeroes(const uint8_t *block, size_t size)
@@ -90,7 +54,7 @@ static int all_zeroes(const uint8_t *block, size_t size)
 	return !block[0] && !memcmp(block, block + 1, size - 1);
 }
 
-enum pattern_verdict pattern_check(const struct pattern *pattern, const uint8_t *block, size_t size,
+enum pattern_verdict pattern_check(uint64_t seed, const uint8_t *block, size_t size,
                                    uint64_t expected, uint32_t generation, uint64_t *number,
                                    uint32_t *found)
 {
@@ -101,10 +65,9 @@ enum pattern_verdict pattern_check(const struct pattern *pattern, const uint8_t 
 	*found = le32toh(header.generation);
 	if (all_zeroes(block, size))
 		return PATTERN_ZEROES;
-	if (le32toh(header.magic) != MAGIC ||
-	    le32toh(header.crc) != block_crc(pattern, block, size))
+	if (le32toh(header.magic) != MAGIC || le32toh(header.crc) != block_crc(block, size))
 		return PATTERN_CORRUPT;
-	if (le64toh(header.seed) != pattern->seed)
+	if (le64toh(header.seed) != seed)
 		return PATTERN_FOREIGN;
 	if (*number != expected)
 		return PATTERN_MISPLACED;

@@ -9,16 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct pattern {
-	uint32_t table[8][256]; /* of the checksum */
-	uint64_t seed;
-};
-
-void pattern_init(struct pattern *pattern, uint64_t seed);
-
 /* Fills a block of size bytes (a multiple of 512). generation: from 1. */
-void pattern_fill(const struct pattern *pattern, uint8_t *block, size_t size, uint64_t number,
-                  uint32_t generation);
+void pattern_fill(uint64_t seed, uint8_t *block, size_t size, uint64_t number, uint32_t generation);
 
 enum pattern_verdict {
 	PATTERN_GOOD,
@@ -31,11 +23,8 @@ enum pattern_verdict {
 };
 
 /* generation 0: any. What the block says of itself goes to *number and *found. */
-enum pattern_verdict pattern_check(const struct pattern *pattern, const uint8_t *block, size_t size,
+enum pattern_verdict pattern_check(uint64_t seed, const uint8_t *block, size_t size,
                                    uint64_t expected, uint32_t generation, uint64_t *number,
                                    uint32_t *found);
-
-/* The CRC-32C of bytes, to be continued from crc (at first 0). */
-uint32_t pattern_crc(const struct pattern *pattern, uint32_t crc, const uint8_t *data, size_t size);
 
 #endif

@@ -259,9 +259,10 @@ static void print_summary(const struct top *top, FILE *out)
 		snprintf(cpu, sizeof(cpu), "%.1f %%", cpu_share(top));
 	fprintf(out, "outboard, pid %d, %s: CPU %s, memory %s\n", (int)qmp_server_pid(top->qmp),
 	        top->now.running ? "running" : "stopped", cpu, size_text(top->now.memory, memory));
-	fprintf(out, "%zu devices, %u clients: %s IOPS, %s/s read, %s/s written\n", top->count,
-	        totals.clients, count_text(totals.iops, iops),
-	        size_text((uint64_t)totals.read, read), size_text((uint64_t)totals.write, written));
+	fprintf(out, "%zu device%s, %u client%s: %s IOPS, %s/s read, %s/s written\n", top->count,
+	        top->count == 1 ? "" : "s", totals.clients, totals.clients == 1 ? "" : "s",
+	        count_text(totals.iops, iops), size_text((uint64_t)totals.read, read),
+	        size_text((uint64_t)totals.write, written));
 }
 
 static int print_table(const struct top *top, FILE *out)

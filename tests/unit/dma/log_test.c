@@ -163,6 +163,10 @@ static void messages_are_logged_when_given_up(void **state)
 	dma_cancel(f->space, &op.op);
 	assert_int_equal(op.calls, 0);
 	expect(f, range.address, range.length, PAGE, 0, 1, -1);
+	assert_int_equal(dma_write(f->space, range.address + PAGE, bytes, 1, &op.op), -EINPROGRESS);
+	kit_answer(f->space, &f->remote, &op.op, -EIO);
+	assert_int_equal(op.status, -EIO);
+	expect(f, range.address, range.length, PAGE, 1, -1);
 }
 
 static void reports_may_have_other_pages(void **state)
