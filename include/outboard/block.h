@@ -59,6 +59,7 @@ struct ob_block_info {
 	bool discard;        /* DISCARD does something */
 	bool discard_zeroes; /* what was discarded reads as zeroes */
 	bool volatile_cache; /* completed writes need a FLUSH to survive a crash of the host */
+	bool copies;         /* the processor moves the data: ob_block_expect() is of use */
 };
 
 const struct ob_block_info *ob_block_info(const struct ob_block *block);
@@ -77,10 +78,16 @@ const char *ob_block_name(const struct ob_block *block);
 int ob_block_submit(struct ob_block *block, struct ob_block_request *request);
 
 /*
- * Says that a READ or WRITE of this range is likely to be submitted next: a node in memory has the
- * processor fetch the beginning of it meanwhile. A hint, checked by nobody before: any offset and
- * length will do.
+ * Says which request is likely to be submitted after the next one: a node that copies has the
+ * processor fetch what will be copied, while it copies for the one before. A hint, checked by
+ * nobody: any offset and length will do, and memory need not be there any more.
  */
-void ob_block_expect(struct ob_block *block, uint64_t offset, uint64_t length);
+struct ob_block_hint {
+	enum ob_block_op op;     /* READ or WRITE */
+	uint64_t offset, length; /* in bytes */
+	const void *memory;      /* of a WRITE: where its first memory_length bytes are; or NULL */
+	size_t memory_length;
+};
+void ob_block_expect(struct ob_block *block, const struct ob_block_hint *hint);
 
 #endif

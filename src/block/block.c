@@ -137,10 +137,11 @@ int ob_block_submit(struct ob_block *block, struct ob_block_request *request)
 	return rc;
 }
 
-void ob_block_expect(struct ob_block *block, uint64_t offset, uint64_t length)
+void ob_block_expect(struct ob_block *block, const struct ob_block_hint *hint)
 {
-	if (block->driver->expect && length && range_within(offset, length, block->info.size))
-		block->driver->expect(block, offset, length);
+	if (block->driver->expect && hint->length &&
+	    range_within(hint->offset, hint->length, block->info.size))
+		block->driver->expect(block, hint);
 }
 
 void block_complete(struct ob_block_request *request, int status)

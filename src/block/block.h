@@ -79,7 +79,7 @@ struct block_driver {
 	void (*close)(struct ob_block *block); /* nothing is in flight */
 	int (*submit)(struct ob_block *block, struct ob_block_request *request);
 	/* Optional. As ob_block_expect(), for what lies within the node. */
-	void (*expect)(struct ob_block *block, uint64_t offset, uint64_t length);
+	void (*expect)(struct ob_block *block, const struct ob_block_hint *hint);
 	/* Optional. As block_resize(), which has checked size and sets info.size afterwards. */
 	int (*resize)(struct ob_block *block, uint64_t size, struct ob_error *err);
 

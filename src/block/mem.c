@@ -21,7 +21,7 @@
 #include "drivers.h"
 #include "mem.h"
 
-enum { PUNCH_FROM = 1 << 20, CACHE_LINE = 64, EXPECT_LINES = 4 };
+enum { PUNCH_FROM = 1 << 20 };
 
 struct mem_props {
 	uint64_t size;
@@ -45,14 +45,15 @@ static uint64_t run_length(const struct mem_node *mem, uint64_t offset, uint64_t
 	return run < length ? run : length;
 }
 
-static void read_out(const struct mem_node *mem, uint64_t offset, uint8_t *to, uint64_t length)
+static void read_out(const struct mem_node *mem, uint64_t offset, uint8_t *to, uint64_t length,
+                     struct mem_next next)
 {
 	while (length) {
 		bool written;
 		uint64_t run = run_length(mem, offset, length, &written);
 
 		if (written)
-			memcpy(to, mem->data + offset, run);
+			mem_copy(to, mem->data + offset, run, next);
 		else
 			memset(to, 0, run);
 		offset += run;
@@ -61,44 +62,49 @@ static void read_out(const struct mem_node *mem, uint64_t offset, uint8_t *to, u
 	}
 }
 
-void mem_write(struct mem_node *mem, uint64_t offset, const uint8_t *from, uint64_t length)
+static void write_in(struct mem_node *mem, uint64_t offset, const uint8_t *from, uint64_t length,
+                     struct mem_next next)
 {
 	uint64_t page = offset >> MEM_PAGE_SHIFT;
+	uint8_t *to = mem->data + offset;
 
 	if (!length)
 		return;
 	mem_touch(mem, offset, length);
 	for (; page <= (offset + length - 1) >> MEM_PAGE_SHIFT; page++)
 		mem->written[page / MEM_MAP_BITS] |= UINT64_C(1) << (page % MEM_MAP_BITS);
-	memcpy(mem->data + offset, from, length);
+	/* What is less than a page is likely to be read again, or to be written to. */
+	if (length < MEM_PAGE || (uintptr_t)to % MEM_LINE)
+		mem_copy(to, from, length, next);
+	else
+		mem_store(to, from, length, next);
 }
 
-/*
- * Has the processor fetch the beginning of what comes next: the rest it finds by itself, but not
- * before it has waited for the first lines and for the translation of their page. That wait is as
- * long as the copying of a page, and so stands right before one, which goes on behind it.
- */
-static void fetch_expected(struct mem_node *mem)
+void mem_write(struct mem_node *mem, uint64_t offset, const uint8_t *from, uint64_t length)
 {
-	for (unsigned i = 0; mem->expected && i < EXPECT_LINES; i++)
-		__builtin_prefetch(mem->expected + (size_t)i * CACHE_LINE);
-	mem->expected = NULL;
+	write_in(mem, offset, from, length, (struct mem_next){0});
 }
 
 static void transfer(struct mem_node *mem, const struct ob_block_request *request)
 {
+	bool read = request->op == OB_BLOCK_READ;
 	uint64_t offset = request->offset;
 
-	fetch_expected(mem);
 	for (unsigned i = 0; i < request->iovcnt; i++) {
 		const struct iovec *iov = &request->iov[i];
+		struct mem_next next = mem->expected;
 
-		if (request->op == OB_BLOCK_READ)
-			read_out(mem, offset, iov->iov_base, iov->iov_len);
+		if (i + 1 < request->iovcnt)
+			next = read ? (struct mem_next){mem->data + offset + iov->iov_len,
+			                                iov[1].iov_len}
+			            : (struct mem_next){iov[1].iov_base, iov[1].iov_len};
+		if (read)
+			read_out(mem, offset, iov->iov_base, iov->iov_len, next);
 		else
-			mem_write(mem, offset, iov->iov_base, iov->iov_len);
+			write_in(mem, offset, iov->iov_base, iov->iov_len, next);
 		offset += iov->iov_len;
 	}
+	mem->expected = (struct mem_next){0};
 }
 
 /* Zeroes what was written, and leaves the pages where they are. */
@@ -143,11 +149,15 @@ void mem_punch(struct mem_node *mem, uint64_t offset, uint64_t length)
 	}
 }
 
-static void mem_expect(struct ob_block *block, uint64_t offset, uint64_t length)
+static void mem_expect(struct ob_block *block, const struct ob_block_hint *hint)
 {
 	struct mem_node *mem = (struct mem_node *)block;
 
-	mem->expected = mem->data + offset;
+	if (hint->op == OB_BLOCK_READ)
+		mem->expected = (struct mem_next){mem->data + hint->offset, hint->length};
+	else
+		mem->expected =
+			(struct mem_next){hint->memory, hint->memory ? hint->memory_length : 0};
 }
 
 static int mem_submit(struct ob_block *block, struct ob_block_request *request)
@@ -246,6 +256,7 @@ static int mem_open(struct ob_block *block, struct ob_error *err)
 		.optimal_io = MEM_PAGE,
 		.discard = true,
 		.discard_zeroes = true,
+		.copies = true,
 	};
 	return 0;
 }
@@ -284,7 +295,7 @@ static int mem_resize(struct ob_block *block, uint64_t size, struct ob_error *er
 	}
 	if (ftruncate(mem->fd, (off_t)size))
 		return refuse_size(size, errno, err);
-	mem->expected = NULL;
+	mem->expected = (struct mem_next){0};
 	data = mremap(mem->data, before, size, MREMAP_MAYMOVE);
 	if (data == MAP_FAILED) {
 		rc = refuse_size(size, errno, err);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "block/block.h"
+#include "mem_copy.h"
 
 enum { MEM_PAGE_SHIFT = 12, MEM_PAGE = 1 << MEM_PAGE_SHIFT, MEM_MAP_BITS = 64 };
 
@@ -15,7 +16,7 @@ struct mem_node {
 	int fd;
 	uint8_t *data;
 	uint64_t *written;       /* one bit for each page that may hold something */
-	const uint8_t *expected; /* see ob_block_expect(); NULL: nothing */
+	struct mem_next expected; /* see ob_block_expect() */
 
 	/* While its contents move: pages that are to be given, how many, and where to look next. */
 	uint64_t *dirty; /* NULL: they do not */

@@ -246,15 +246,27 @@ static int do_flush(struct nvme_cmd *cmd)
 void nvme_io_expect(struct nvme *n, const uint8_t *entry)
 {
 	const struct nvme_namespace *ns = nvme_namespace(n, ob_get_le32(entry + 4));
-	uint32_t opcode = entry[0];
+	uint8_t opcode = entry[0];
+	struct ob_block_hint hint;
 
-	if (ns && (opcode == NVME_IO_READ || opcode == NVME_IO_WRITE)) {
-		unsigned shift = nvme_lba_shift(n, ns);
-		uint64_t blocks = (uint64_t)ob_get_le16(entry + 48) + 1;
+	if (!ns || !ob_block_info(ns->block)->copies ||
+	    (opcode != NVME_IO_READ && opcode != NVME_IO_WRITE))
+		return;
+	hint = (struct ob_block_hint){
+		.op = opcode == NVME_IO_READ ? OB_BLOCK_READ : OB_BLOCK_WRITE,
+		.offset = ns->offset + (ob_get_le64(entry + 40) << nvme_lba_shift(n, ns)),
+		.length = (ob_get_le16(entry + 48) + UINT64_C(1)) << nvme_lba_shift(n, ns),
+	};
+	if (hint.op == OB_BLOCK_WRITE) {
+		/* The first PRP, or SGL descriptor: to the end of its page. */
+		uint64_t address = ob_get_le64(entry + 24);
+		uint64_t rest = n->page_size - (address & (n->page_size - 1));
 
-		ob_block_expect(ns->block, ns->offset + (ob_get_le64(entry + 40) << shift),
-		                blocks << shift);
+		hint.memory_length = hint.length < rest ? hint.length : rest;
+		hint.memory =
+			ob_dma_direct(n->dev, address, hint.memory_length, OB_DMA_FROM_CLIENT);
 	}
+	ob_block_expect(ns->block, &hint);
 }
 
 int nvme_io(struct nvme_cmd *cmd)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Block nodes in general, and the drivers that keep their bytes in memory or nowhere. */
+#include "block/mem_copy.h"
 #include "kit.h"
 
 static void known_drivers(void **state)
@@ -91,6 +92,35 @@ static void counts(void **state)
 	loop_free(loop);
 }
 
+/* With guards around, for all kinds of ends and of what comes next. */
+static void mem_copies_exactly(void **state)
+{
+	static const size_t lengths[] = {0, 1, 63, 64, 65, 512, 4095, 4096, 4097, 8192, 12345};
+	static const size_t nexts[] = {0, 1, 64, 100, 4096, 65536};
+	enum { SIZE = 16384, GUARD = 128 };
+	uint8_t *from = aligned_alloc(4096, SIZE), *to = aligned_alloc(4096, SIZE);
+	uint8_t *wanted = malloc(SIZE);
+
+	fill(from, SIZE, 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(lengths) * ARRAY_SIZE(nexts) * 4; i++) {
+		size_t length = lengths[i / 4 / ARRAY_SIZE(nexts)];
+		struct mem_next next = {from, nexts[i / 4 % ARRAY_SIZE(nexts)]};
+		size_t at = GUARD + (i & 1 ? 7 : 0);
+
+		fill(to, SIZE, 2);
+		memcpy(wanted, to, SIZE);
+		memcpy(wanted + at, from + 13, length);
+		if ((i & 3) == 2)
+			mem_store(to + at, from + 13, length, next);
+		else
+			mem_copy(to + at, from + 13, length, next);
+		assert_memory_equal(to, wanted, SIZE);
+	}
+	free(from);
+	free(to);
+	free(wanted);
+}
+
 static void mem_keeps_bytes(void **state)
 {
 	struct ob_loop *loop = new_loop();
@@ -125,6 +155,14 @@ static int find_memfd(void)
 	return -1;
 }
 
+static void expect(struct ob_block *block, enum ob_block_op op, uint64_t offset, uint64_t length,
+                   const void *memory)
+{
+	const struct ob_block_hint hint = {op, offset, length, memory, length};
+
+	ob_block_expect(block, &hint);
+}
+
 static void mem_is_sparse(void **state)
 {
 	struct ob_loop *loop = new_loop();
@@ -135,8 +173,8 @@ static void mem_is_sparse(void **state)
 
 	assert_int_equal(allocated(fd), 0);
 	for (uint64_t at = 0; at < 256 << 20; at += chunk) {
-		ob_block_expect(block, at + chunk,
-		                chunk); /* makes no pages; the last is past the end */
+		/* Makes no pages; the last is past the end. */
+		expect(block, OB_BLOCK_READ, at + chunk, chunk, NULL);
 		memset(buffer, 1, chunk);
 		assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, at, buffer, chunk), 0);
 		assert_true(all_zero(buffer, chunk));
@@ -173,11 +211,16 @@ static void wrong_expectations_do_nothing(void **state)
 		struct ob_block *block = open_block(loop, "%s", nodes[n]);
 
 		for (unsigned i = 0; i < 49; i++) {
-			ob_block_expect(block, wild[i / 7], wild[i % 7]);
+			expect(block, OB_BLOCK_READ, wild[i / 7], wild[i % 7], NULL);
 			assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 4096, buffer, 4096), 0);
 			assert_true(all_zero(buffer, 4096));
+			expect(block, OB_BLOCK_WRITE, wild[i / 7], wild[i % 7],
+			       i & 1 ? buffer : NULL);
+			assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 4096, buffer, 4096), 0);
+			expect(block, OB_BLOCK_WRITE, 0, 4096, NULL);
+			assert_int_equal(do_rw(block, OB_BLOCK_WRITE, 0, 4096, buffer, 4096), 0);
 		}
-		ob_block_expect(block, (1 << 20) - 512, 512);
+		expect(block, OB_BLOCK_READ, (1 << 20) - 512, 512, NULL);
 		if (!n)
 			assert_int_equal(block_resize(block, 4096, &err), 0);
 		assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 0, buffer, 4096), 0);
@@ -216,6 +259,7 @@ int main(void)
 		cmocka_unit_test(open_says_what_is_wrong),
 		cmocka_unit_test(submit_checks),
 		cmocka_unit_test(counts),
+		cmocka_unit_test(mem_copies_exactly),
 		cmocka_unit_test(mem_keeps_bytes),
 		cmocka_unit_test(mem_is_sparse),
 		cmocka_unit_test(null_reads_zeroes),
