@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The floor of a disk in a file: the same reads or writes of blocks at random, straight through
- * io_uring by one process, with what makes that cheap: a registered file, registered buffers, one
- * system call that submits all there is and waits for the next completion. Direct I/O where the
- * file system has it.
+ * io_uring by one process, with what makes that cheap: a registered file, one system call that
+ * submits all there is and waits for the next completion; registered buffers if asked for. Direct
+ * I/O where the file system has it.
  */
 #include <fcntl.h>
 #include <liburing.h>
@@ -19,7 +19,7 @@ enum { MAX_DEPTH = 1024 };
 struct load {
 	struct io_uring ring;
 	uint8_t *buffers;
-	uint64_t block, depth, blocks, write, busy, state;
+	uint64_t block, depth, blocks, write, busy, fixed, state;
 };
 
 static void submit(struct load *load, uint64_t slot)
@@ -29,9 +29,11 @@ static void submit(struct load *load, uint64_t slot)
 	uint64_t offset = random_below(&load->state, load->blocks) * load->block;
 
 	if (load->write)
-		io_uring_prep_write_fixed(sqe, 0, buffer, (unsigned)load->block, offset, 0);
+		io_uring_prep_write(sqe, 0, buffer, (unsigned)load->block, offset);
 	else
-		io_uring_prep_read_fixed(sqe, 0, buffer, (unsigned)load->block, offset, 0);
+		io_uring_prep_read(sqe, 0, buffer, (unsigned)load->block, offset);
+	if (load->fixed)
+		sqe->opcode = load->write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED;
 	sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data64(sqe, slot);
 }
@@ -79,7 +81,8 @@ static void prepare(struct load *load, int fd)
 	                        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) < 0)
 		good("io_uring", io_uring_queue_init((unsigned)load->depth, &load->ring, 0));
 	iov.iov_base = load->buffers;
-	good("registering buffers", io_uring_register_buffers(&load->ring, &iov, 1));
+	if (load->fixed)
+		good("registering buffers", io_uring_register_buffers(&load->ring, &iov, 1));
 	good("registering the file", io_uring_register_files(&load->ring, &fd, 1));
 }
 
@@ -105,11 +108,15 @@ int main(int argc, char **argv)
 	struct load load = {.block = 4096, .depth = 32, .state = 88172645463325252};
 	uint64_t milliseconds = 500, try_direct = 1, server_cpu = SERVER_CPU, count = 0, began,
 		 ended;
-	const struct option_spec options[] = {
-		{"block", &load.block, NULL},      {"depth", &load.depth, NULL},
-		{"ms", &milliseconds, NULL},       {"write", &load.write, NULL},
-		{"direct", &try_direct, NULL},     {"busy", &load.busy, NULL},
-		{"server-cpu", &server_cpu, NULL}, {0}};
+	const struct option_spec options[] = {{"block", &load.block, NULL},
+	                                      {"depth", &load.depth, NULL},
+	                                      {"ms", &milliseconds, NULL},
+	                                      {"write", &load.write, NULL},
+	                                      {"direct", &try_direct, NULL},
+	                                      {"busy", &load.busy, NULL},
+	                                      {"fixed", &load.fixed, NULL},
+	                                      {"server-cpu", &server_cpu, NULL},
+	                                      {0}};
 	const char *path = take_options(options, argc, argv);
 	struct stat status;
 	bool direct;

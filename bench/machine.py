@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-SERVER_CPU, CLIENT_CPU = 0, 1
+roles = [0, 1]  # processors of servers, and of clients
 TICKS = os.sysconf("SC_CLK_TCK")
 
 # Fractions of one processor from which on a part is not believed.
@@ -20,9 +22,50 @@ OTHERS_BOUND, STEAL_BOUND = 0.10, 0.03
 def processors() -> tuple[int, int]:
     """Where servers run, and where clients do."""
     allowed = sorted(os.sched_getaffinity(0))
-    if SERVER_CPU in allowed and CLIENT_CPU in allowed:
-        return SERVER_CPU, CLIENT_CPU
+    if all(cpu in allowed for cpu in roles):
+        return roles[0], roles[1]
     return allowed[0], allowed[-1]
+
+
+@contextlib.contextmanager
+def servers_on(cpu: int | None) -> Iterator[None]:
+    """With servers and clients the other way round, if that is the clients' processor."""
+    swap = cpu == processors()[1]
+    if swap:
+        roles.reverse()
+    try:
+        yield
+    finally:
+        if swap:
+            roles.reverse()
+
+
+def _interrupts() -> dict[str, list[int]]:
+    """Of devices, by number, for each processor."""
+    found = {}
+    for line in Path("/proc/interrupts").read_text().splitlines()[1:]:
+        name, _, rest = line.partition(":")
+        if name.strip().isdigit():
+            counts = rest.split()[: os.cpu_count()]
+            found[name.strip()] = [int(count) for count in counts if count.isdigit()]
+    return found
+
+
+def interrupted(work: Callable[[], object]) -> int | None:
+    """Which processor the device interrupts that does this work, if one does."""
+    before = _interrupts()
+    work()
+    after = _interrupts()
+    _, cpu = max(
+        (
+            (count - before[name][cpu], cpu)
+            for name, counts in after.items()
+            for cpu, count in enumerate(counts)
+            if name in before and cpu < len(before[name]) and count - before[name][cpu] > 100
+        ),
+        default=(0, None),
+    )
+    return cpu
 
 
 def describe() -> dict[str, Any]:

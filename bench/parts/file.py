@@ -3,6 +3,10 @@
 An NVMe disk on a file, beside the same pattern straight through io_uring: blocks of 4 KiB at random, the
 same depth, direct I/O where the file system has it. On the file system of the build folder, and in
 memory (tmpfs). Processor time is that of whoever does the I/O: the server's, and the floor's.
+
+A disk with a queue for each processor interrupts the one that I/O was begun on. One that always interrupts
+the same has whoever does the I/O there, ours or the floor: clients that are interrupted would be measured
+otherwise.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ..machine import cpu_seconds
+from ..machine import cpu_seconds, interrupted, processors, servers_on
 from ..programs import Bench, Missing, column, nvme_io, program, serve
 from ..results import Beside, Row, at_least, at_most
 
@@ -22,9 +26,11 @@ SIZE = 256 << 20
 DEPTHS = (1, 32, 128)
 TMPFS = Path("/dev/shm")
 
-# Ways to use io_uring that are asked for, at one depth. (The kernel's thread of sqpoll=on would need a
-# processor of its own beside the server's and the client's.)
-WAYS = {"fixed-buffers": ["fixed-buffers=on"]}
+# Ways to use io_uring that are asked for, at one depth, and the floor's. (The kernel's thread of sqpoll=on
+# would need a processor of its own beside the server's and the client's.)
+WAYS: dict[str, tuple[list[str], dict[str, int]]] = {
+    "fixed-buffers": (["fixed-buffers=on"], {"fixed": 1})
+}
 WAYS_DEPTH = 32
 
 # Of its aio backend on tmpfs.
@@ -61,10 +67,11 @@ def ours(
 
 
 def floor(
-    bench: Bench, path: Path, depth: int, write: bool, direct: int = 1, busy: int = 0
+    bench: Bench, path: Path, depth: int, write: bool = False, **options: int
 ) -> dict[str, float]:
-    options = {"write": int(write), "direct": direct, "busy": busy, "ms": bench.ms(0.6)}
-    return program("floor_uring", path, depth=depth, **options)
+    return program(
+        "floor_uring", path, depth=depth, write=int(write), ms=bench.ms(0.6), **options
+    )
 
 
 def bring_in(path: Path) -> None:
@@ -74,9 +81,9 @@ def bring_in(path: Path) -> None:
             pass
 
 
-def cached(measure_one: Callable[..., dict], bench: Bench, path: Path, *words: object) -> dict:
+def cached(measure_one: Callable[[], dict], path: Path) -> dict:
     bring_in(path)
-    return measure_one(bench, path, *words)
+    return measure_one()
 
 
 def probes(bench: Bench, places: dict[str, Path]) -> dict:
@@ -90,19 +97,21 @@ def probes(bench: Bench, places: dict[str, Path]) -> dict:
                 found[f"floor {name}"] = lambda p=path, d=depth, w=write: floor(bench, p, d, w)
                 found[f"ours {name}"] = lambda p=path, d=depth, w=write: ours(bench, p, d, w)
                 if place == "disk" and not write:
-                    found[f"busy {name}"] = lambda p=path, d=depth: floor(bench, p, d, False, busy=1)
+                    found[f"busy {name}"] = lambda p=path, d=depth: floor(bench, p, d, busy=1)
     for depth in DEPTHS:
         if "disk" in places and not bench.quick:
             path, name = places["disk"], f"page cache, read, depth {depth}"
-            found[f"floor {name}"] = lambda p=path, d=depth: cached(floor, bench, p, d, False, 0)
+            found[f"floor {name}"] = lambda p=path, d=depth: cached(
+                lambda: floor(bench, p, d, direct=0), p
+            )
             found[f"ours {name}"] = lambda p=path, d=depth: cached(
-                ours, bench, p, d, False, ["direct=off"]
+                lambda: ours(bench, p, d, False, ["direct=off"]), p
             )
-    for way, words in WAYS.items():
+    for way, (words, options) in WAYS.items():
         if "disk" in places and not bench.quick:
-            found[f"ours disk, read, depth {WAYS_DEPTH}, {way}"] = lambda w=words: ours(
-                bench, places["disk"], WAYS_DEPTH, False, w
-            )
+            path, name = places["disk"], f"disk, read, depth {WAYS_DEPTH}, {way}"
+            found[f"floor {name}"] = lambda p=path, o=options: floor(bench, p, WAYS_DEPTH, **o)
+            found[f"ours {name}"] = lambda p=path, w=words: ours(bench, p, WAYS_DEPTH, False, w)
     return found
 
 
@@ -115,7 +124,13 @@ def measure(bench: Bench) -> list[Row]:
             except (Missing, OSError) as error:
                 bench.note(f"{place}: not measured: {error}")
         all_probes = probes(bench, places)
-        found = bench.collect(all_probes)
+        cpu = None
+        if "disk" in places:
+            cpu = interrupted(lambda: floor(bench, places["disk"], 32))
+        with servers_on(cpu):
+            if cpu is not None:
+                bench.note(f"the disk interrupts processor {cpu}; servers on {processors()[0]}")
+            found = bench.collect(all_probes)
     finally:
         for path in places.values():
             path.unlink(missing_ok=True)
@@ -133,14 +148,14 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def row(found: dict, name: str, what: str, unit: str) -> Row:
-    place, kind, deep, *ways = name.split(", ")
+    place, kind, deep, *_ = name.split(", ")
     depth = int(deep.split()[1])
     speed = what == "iops"
     beside = []
-    floors = found.get(f"floor {place}, {kind}, {deep}")
+    floors = found.get(f"floor {name}")
     if floors:
         # From the page cache a read takes no longer than the way to the client and back.
-        unwanted = ways or (place == "page cache" and depth == 1)
+        unwanted = place == "page cache" and depth == 1
         target = None if unwanted else at_least(0.95) if speed else at_most(1)
         beside.append(Beside("io_uring alone", column(floors, what), target))
     if f"busy {name}" in found:

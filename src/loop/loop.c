@@ -183,7 +183,7 @@ static uint64_t sleep_ns(struct ob_loop *loop, int timeout_ms, bool awake)
 	uint64_t limit = timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms * 1000000;
 	uint64_t until_timer;
 
-	if (awake || !ring_empty(&loop->tasks))
+	if (awake)
 		return 0;
 	until_timer = loop_timers_wait_ns(loop);
 	return until_timer < limit ? until_timer : limit;
@@ -234,7 +234,7 @@ static int look(struct ob_loop *loop, uint64_t ns)
 
 int loop_turn(struct ob_loop *loop, int timeout_ms)
 {
-	bool awake = run_pollers(loop);
+	bool awake = run_pollers(loop) || !ring_empty(&loop->tasks);
 	int rc = 0;
 
 	if (!awake || ticks_now() - loop->looked >= LOOK_TICKS) {

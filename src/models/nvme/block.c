@@ -36,8 +36,6 @@ static void request_done(struct ob_block_request *request, int error)
 	struct nvme *n = cmd->nvme;
 
 	n->requests--;
-	if (n->poll.resting)
-		nvme_poll_drive_done(n);
 	cmd->phase = NVME_WORKING;
 	if (cmd->dropped)
 		nvme_cmd_free(cmd);

@@ -178,6 +178,11 @@ struct nvme_vector {
 
 enum { NVME_VECTOR_WORDS = (NVME_MAX_VECTORS + 63) / 64, NVME_SET = NVME_MAX_PAIRS / 64 + 1 };
 
+enum nvme_awaited {
+	NVME_AWAIT_OWED, /* commands, after completions */
+	NVME_AWAIT_MORE, /* commands, after commands */
+};
+
 /* Polling for commands, and the interrupts held back meanwhile: see poll.c. */
 struct nvme_poll {
 	struct ob_poller poller; /* added while active */
@@ -185,12 +190,13 @@ struct nvme_poll {
 	bool active;
 	unsigned empty; /* looks that found nothing */
 	uint64_t since; /* when they began, or 0 */
-	int balance;
+	unsigned owed;  /* completions that the guest has not answered with commands */
+	int balance[2]; /* by what is awaited */
+	enum nvme_awaited asleep_for, before;
+	uint64_t asleep_since;
 	unsigned declined;
-	unsigned alone; /* finds in a row with nothing at a drive */
-	bool resting;   /* until a drive is done: not active */
-	unsigned hold;  /* how many may: see hold_limit() */
-	unsigned held;  /* completions that wait for an interrupt of these vectors */
+	unsigned hold; /* how many may: see hold_limit() */
+	unsigned held; /* completions that wait for an interrupt of these vectors */
 	uint64_t vectors[NVME_VECTOR_WORDS];
 };
 
@@ -389,10 +395,18 @@ static inline uint32_t nvme_distance(uint32_t from, uint32_t to, uint32_t entrie
 
 /* poll.c */
 void nvme_poll_init(struct nvme *n);
-/* At the end of a turn, which found new commands or not: what wakes us for the next ones. */
+/* At the beginning of a turn that will post completions, or not. */
+void nvme_poll_turning(struct nvme *n, bool posts);
+/* At the end of one, which found new commands or not: what wakes us for the next ones. */
 void nvme_poll_turned(struct nvme *n, bool found);
-/* A drive is done with a request: what comes next may depend on that. */
-void nvme_poll_drive_done(struct nvme *n);
+static inline void nvme_poll_posted(struct nvme *n, unsigned count)
+{
+	n->poll.owed += count;
+}
+static inline void nvme_poll_fetched(struct nvme *n)
+{
+	n->poll.owed -= n->poll.owed > 0;
+}
 /* Whether the interrupt for count completions is held back: it will be sent later. */
 bool nvme_poll_hold(struct nvme_cq *cq, unsigned count);
 /* Ends polling; what is held back is sent, or dropped for a reset. */

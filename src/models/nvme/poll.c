@@ -10,13 +10,12 @@
  * that was found, with the event indices left alone; interrupts are held meanwhile, and sent for
  * several completions together. The clock is read only while nothing is found.
  *
- * A guest that waits for each completion would be kept waiting by that. Whether looking pays is
- * learnt from the last times: each that finds something earns more than one that doesn't costs, and
- * while the balance is below zero, one time in PROBE is tried all the same.
- *
- * A drive takes longer than a wake-up, and looking meanwhile would take the whole of a processor.
- * So when all that there is has gone to a drive, and the last times nothing came before the drive
- * was done, polling rests until it is.
+ * There are two times to look. A guest that was given completions is likely to answer each with a
+ * command: it owes them. A guest that owes nothing, since its commands are all at drives, may come
+ * all the same; but a drive takes longer than a wake-up, and looking meanwhile would take the whole
+ * of a processor. Whether looking pays is learnt for both from how the last times ended: one that
+ * finds something earns more than one that doesn't costs, and below zero there is none. Then rings
+ * tell: one that comes as early as a look would have found it earns as much.
  *
  * Idle, there is no polling, and no wake-up is lost by that: first the poller goes (so that looks
  * ask to be rung), then each event index is set, and then each tail is read once more (shadow.c),
@@ -33,9 +32,9 @@ enum {
 	COST = 2,
 	BALANCE_MAX = 64,
 	BALANCE_MIN = -16,
-	PROBE = 16,
+	PROBE = 16,          /* with a page that nobody rings for: one time of so many is tried */
 	GROW = 32,           /* interrupts at a limit before the next one is tried */
-	ALONE = 8,           /* finds with nothing at a drive before a drive is waited for asleep */
+	RING_NS = 10000,     /* what a ring takes longer than a look */
 	LOOKS_PER_CLOCK = 16 /* looks that find nothing before one that reads the clock */
 };
 
@@ -82,6 +81,39 @@ static void send_if_many(struct nvme *n)
 	send_held(n);
 }
 
+static bool may_look(const struct nvme *n)
+{
+	const struct nvme_props *props = n->props;
+
+	return props->poll == NVME_POLL_ON ||
+	       (props->poll == NVME_POLL_ADAPTIVE && props->poll_max_us);
+}
+
+static enum nvme_awaited awaited(const struct nvme *n)
+{
+	return n->poll.owed ? NVME_AWAIT_OWED : NVME_AWAIT_MORE;
+}
+
+static bool is_worth_it(struct nvme *n)
+{
+	struct nvme_poll *poll = &n->poll;
+
+	return n->props->poll == NVME_POLL_ON || poll->balance[awaited(n)] >= 0 ||
+	       (n->page && ++poll->declined % PROBE == 0);
+}
+
+static void earn(struct nvme_poll *poll, enum nvme_awaited what)
+{
+	if (poll->balance[what] < BALANCE_MAX)
+		poll->balance[what] += EARN;
+}
+
+static void pay(struct nvme_poll *poll, enum nvme_awaited what)
+{
+	if (poll->balance[what] > BALANCE_MIN)
+		poll->balance[what] -= COST;
+}
+
 static void start(struct nvme *n)
 {
 	n->poll.active = true;
@@ -100,12 +132,22 @@ static void watch_page(struct nvme *n)
 		ob_timer_arm(ob_dev_loop(n->dev), &n->poll.idle, delay);
 }
 
+/* From here on rings tell of commands. */
+static void sleep_from_now(struct nvme *n)
+{
+	n->poll.asleep_for = awaited(n);
+	n->poll.asleep_since = ob_loop_now();
+	watch_page(n);
+}
+
 static void fall_asleep(struct nvme *n)
 {
+	if (n->poll.held)
+		send_held(n);
 	n->poll.active = false;
 	ob_poller_remove(ob_dev_loop(n->dev), &n->poll.poller);
 	nvme_shadow_arm(n, n->live);
-	watch_page(n);
+	sleep_from_now(n);
 }
 
 /* Nothing was found for poll-max-us. */
@@ -113,8 +155,8 @@ static void lapse(struct nvme *n)
 {
 	struct nvme_poll *poll = &n->poll;
 
-	if (poll->balance > BALANCE_MIN)
-		poll->balance -= COST;
+	pay(poll, awaited(n));
+	poll->owed = 0;
 	/* The guest waited behind those that are held: so many are too many. */
 	if (poll->held) {
 		if (hold_limit(poll) > poll->held)
@@ -140,49 +182,35 @@ static void found_nothing(struct nvme *n)
 		lapse(n);
 }
 
-/* After commands were found: whether nothing is likely to come until a drive is done. */
-static bool may_rest(struct nvme *n, bool at_drive)
+/* A turn did something: what is awaited next may not be worth it. */
+static void go_on(struct nvme *n, enum nvme_awaited what, bool found)
 {
 	struct nvme_poll *poll = &n->poll;
 
-	if (at_drive)
-		poll->alone = 0;
-	else if (poll->alone < ALONE)
-		poll->alone++;
-	return poll->alone == ALONE && n->requests && !poll->held &&
-	       n->props->poll == NVME_POLL_ADAPTIVE && poll->active;
+	if (found)
+		earn(poll, what);
+	else if (what != awaited(n)) /* a drive was done before */
+		pay(poll, what);
+	poll->empty = 0;
+	poll->since = 0;
+	if (poll->held)
+		send_if_many(n);
+	if (!is_worth_it(n))
+		fall_asleep(n);
 }
 
 static bool on_poll(struct ob_poller *poller)
 {
 	struct nvme *n = ob_container_of(poller, struct nvme, poll.poller);
-	struct nvme_poll *poll = &n->poll;
-	bool at_drive = n->requests;
+	enum nvme_awaited what = awaited(n);
+	unsigned owed = n->poll.owed;
+	bool found = nvme_turn_of_poller(n);
 
-	if (!nvme_turn_of_poller(n)) {
+	if (found || n->poll.owed > owed)
+		go_on(n, what, found);
+	else
 		found_nothing(n);
-		return poll->active;
-	}
-	if (poll->balance < BALANCE_MAX)
-		poll->balance += EARN;
-	poll->empty = 0;
-	poll->since = 0;
-	if (poll->held)
-		send_if_many(n);
-	if (may_rest(n, at_drive)) {
-		poll->resting = true;
-		fall_asleep(n);
-	}
-	return poll->active;
-}
-
-void nvme_poll_drive_done(struct nvme *n)
-{
-	n->poll.resting = false;
-	if (n->poll.active || !nvme_can_look(n))
-		return;
-	nvme_look_unasked(n);
-	start(n);
+	return n->poll.active;
 }
 
 static void on_idle(struct ob_timer *timer)
@@ -196,36 +224,39 @@ static void on_idle(struct ob_timer *timer)
 		watch_page(n);
 }
 
-static bool is_worth_it(struct nvme *n)
+void nvme_poll_turning(struct nvme *n, bool posts)
 {
 	struct nvme_poll *poll = &n->poll;
 
-	return poll->balance >= 0 || ++poll->declined % PROBE == 0;
+	poll->before = awaited(n);
+	if (poll->active)
+		return;
+	poll->owed = posts;
+	if (posts && may_look(n) && is_worth_it(n) && nvme_can_look(n)) {
+		nvme_look_unasked(n);
+		start(n);
+		poll->before = NVME_AWAIT_OWED;
+	}
+	poll->owed = 0;
 }
 
 void nvme_poll_turned(struct nvme *n, bool found)
 {
-	enum nvme_polling wish = n->props->poll;
+	struct nvme_poll *poll = &n->poll;
 
-	if (n->poll.active) {
-		if (n->poll.held)
-			send_if_many(n);
+	if (poll->active) {
+		go_on(n, poll->before, found);
 		return;
 	}
-	/* Something came while a drive was waited for. */
-	if (found && n->poll.resting) {
-		n->poll.resting = false;
-		n->poll.alone = 0;
-	}
-	if (wish == NVME_POLL_ON ||
-	    (wish == NVME_POLL_ADAPTIVE && found && n->props->poll_max_us)) {
-		if (nvme_can_look(n) && (wish == NVME_POLL_ON || is_worth_it(n))) {
-			start(n);
-			return;
-		}
+	if (found &&
+	    ob_loop_now() - poll->asleep_since < n->props->poll_max_us * UINT64_C(1000) + RING_NS)
+		earn(poll, poll->asleep_for);
+	if (found && may_look(n) && is_worth_it(n) && nvme_can_look(n)) {
+		start(n);
+		return;
 	}
 	nvme_shadow_arm(n, n->emptied);
-	watch_page(n);
+	sleep_from_now(n);
 }
 
 void nvme_poll_init(struct nvme *n)

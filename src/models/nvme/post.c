@@ -141,8 +141,11 @@ void nvme_cq_flush(struct nvme_cq *cq)
 		cq->staged = 0;
 	}
 	cq->writing = error == -EINPROGRESS || cq->writing;
-	if (posted)
+	if (posted) {
 		tell_later(cq, posted);
+		if (cq->id)
+			nvme_poll_posted(cq->nvme, posted);
+	}
 	if (error && error != -EINPROGRESS)
 		write_failed(cq, error);
 	else if (!cq->writing && !nvme_link_empty(&cq->pending))

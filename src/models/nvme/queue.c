@@ -277,6 +277,8 @@ static unsigned begin(struct nvme_sq *sq, const uint8_t *bytes, unsigned count)
 		st->head = (uint16_t)(st->head + 1u == st->entries ? 0 : st->head + 1);
 		if (skip)
 			continue;
+		if (sq->id)
+			nvme_poll_fetched(n);
 		cmd = nvme_cmd_get(sq);
 		memcpy(cmd->dw, bytes + (size_t)done * NVME_SQE_SIZE, NVME_SQE_SIZE);
 		for (unsigned i = 0; i < NVME_SQE_SIZE / 4; i++)
@@ -448,6 +450,7 @@ void nvme_turn(struct ob_task *task)
 
 	if (!nvme_running(n))
 		return;
+	nvme_poll_turning(n, any(n->posting));
 	nvme_poll_turned(n, work(n));
 	if (has_work(n))
 		nvme_schedule(n);

@@ -194,24 +194,26 @@ static void tasks(void **state)
 	assert_null(b.task.next);
 }
 
-/* A task that schedules itself runs once each turn, with descriptors seen in between. */
+/* A task that schedules itself runs once each turn, with descriptors seen now and then. */
 static void tasks_again(void **state)
 {
 	struct ob_loop *loop = *state;
 	struct watched watched;
 	struct job a = JOB(loop);
+	unsigned turns = 0;
 
 	watch_eventfd(loop, &watched, 1);
 	a.schedules = &a.task;
 	ob_task_schedule(loop, &a.task);
-	for (unsigned i = 1; i <= 5; i++) {
+	while (watched.calls < 5) {
 		assert_int_equal(loop_turn(loop, -1), 0);
-		assert_int_equal(a.runs, i);
-		assert_int_equal(watched.calls, i);
+		turns++;
+		assert_int_equal(a.runs, turns);
+		assert_in_range(watched.calls, 0, turns);
 	}
 	ob_task_cancel(&a.task);
 	assert_int_equal(loop_turn(loop, 0), 0);
-	assert_int_equal(a.runs, 5);
+	assert_int_equal(a.runs, turns);
 	unwatch(&watched);
 }
 
