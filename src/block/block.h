@@ -19,7 +19,7 @@
  * By enum ob_block_op. The time is that from submit to done; of reads and writes one in
  * BLOCK_TIMED_EVERY is timed, of all others each.
  */
-enum { BLOCK_TIMED_EVERY = 16 };
+enum { BLOCK_TIMED_EVERY = 64 };
 
 struct block_stats {
 	uint64_t requests[5], bytes[5], errors[5];

@@ -621,6 +621,126 @@ static void a_busy_queue_is_polled(void **state)
 	assert_in_range(rung, 50, nk->kit->mode == KIT_SHARED ? 50 * 20 - 1 : 50 * 20);
 }
 
+/* One command for the drive, which holds it. Whether it had to be rung for. */
+static bool send_one(struct nk *nk)
+{
+	struct kit_drive *drive = &nk->kit->drives[0];
+	unsigned held = kit_drive_held(drive);
+	bool rung;
+
+	drive->hold = true;
+	nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
+	rung = shadow_ring(nk, &nk->io, false);
+	for (unsigned i = 0; kit_drive_held(drive) == held; i++) {
+		assert_true(i < 2000000);
+		kit_turn(nk->kit);
+	}
+	return rung;
+}
+
+/*
+ * A guest that answers each completion with a command is looked for from the moment that a drive is
+ * done, and not while the drive works: then it is asked to ring at once.
+ */
+static void what_a_guest_owes_is_looked_for(void **state)
+{
+	struct nk *nk = *state;
+	bool looks = nk->kit->mode == KIT_SHARED;
+	unsigned rung = 0, asked = 0;
+
+	start_shadow(nk);
+	send_one(nk);
+	for (unsigned round = 0; round < 100; round++) {
+		const uint32_t *event = slot(nk, nk->events, nk->io.id, false);
+
+		asked += *event == nk->io.tail;
+		kit_drive_release(nk->kit, &nk->kit->drives[0]);
+		assert_int_equal(shadow_wait(nk, &nk->io).status, 0);
+		rung += send_one(nk);
+	}
+	kit_drive_release(nk->kit, &nk->kit->drives[0]);
+	assert_in_range(rung, 0, looks ? 50 : 100);
+	assert_in_range(asked, looks ? 50 : 0, 100);
+}
+
+/* A guest that sends one after another has to ring for the first ones, and then it is known. */
+static void more_is_looked_for_where_it_comes(void **state)
+{
+	struct nk *nk = *state;
+	unsigned first = 0, later = 0;
+
+	start_shadow(nk);
+	for (unsigned round = 0; round < 40; round++) {
+		/* Nothing comes for a while, and then a burst. */
+		for (unsigned i = 0; round < 20 && i < 4; i++) {
+			send_one(nk);
+			kit_drive_release(nk->kit, &nk->kit->drives[0]);
+			assert_int_equal(shadow_wait(nk, &nk->io).status, 0);
+			settle_idle(nk);
+		}
+		for (unsigned i = 0; i < 20; i++)
+			*(round < 20 ? &first : &later) += send_one(nk);
+		kit_drive_release(nk->kit, &nk->kit->drives[0]);
+		for (unsigned i = 0; i < 20; i++)
+			assert_int_equal(shadow_wait(nk, &nk->io).status, 0);
+		settle_idle(nk);
+	}
+	if (nk->kit->mode == KIT_SHARED) {
+		assert_in_range(first, 20, 20 * 20 - 1);
+		assert_in_range(later, 20, 20 * 20 / 2);
+	}
+}
+
+/* One that takes its time is not looked for any more: it is asked to ring at once. */
+static void a_slow_guest_is_not_looked_for(void **state)
+{
+	struct nk *nk = *state;
+	unsigned asked = 0;
+
+	start_shadow(nk);
+	for (unsigned round = 0; round < 100; round++) {
+		const uint32_t *event = slot(nk, nk->events, nk->io.id, false);
+
+		nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
+		shadow_ring(nk, &nk->io, false);
+		assert_int_equal(shadow_wait(nk, &nk->io).status, 0);
+		asked += *event == nk->io.tail;
+		settle_idle(nk);
+		usleep(200);
+	}
+	if (nk->kit->mode == KIT_SHARED)
+		assert_in_range(asked, 50, 99);
+}
+
+/* Completions that wait to share an interrupt do not wait for a drive. */
+static void a_drive_holds_no_interrupt(void **state)
+{
+	struct nk *nk = *state;
+
+	start_shadow(nk);
+	for (unsigned round = 0; round < 8; round++) {
+		send_one(nk);
+		kit_drive_release(nk->kit, &nk->kit->drives[0]);
+		assert_int_equal(shadow_wait(nk, &nk->io).status, 0);
+		settle_idle(nk);
+	}
+	for (unsigned round = 0; round < 20; round++) {
+		unsigned signals;
+
+		for (unsigned i = 0; i < 100; i++) {
+			signals = kit_signals(nk->kit, PCI_IRQ_MSIX, 1);
+			nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
+			shadow_ring(nk, &nk->io, false);
+			assert_int_equal(shadow_wait(nk, &nk->io).status, 0);
+		}
+		send_one(nk);
+		settle_idle(nk);
+		assert_int_not_equal(kit_signals(nk->kit, PCI_IRQ_MSIX, 1), signals);
+		kit_drive_release(nk->kit, &nk->kit->drives[0]);
+		assert_int_equal(shadow_wait(nk, &nk->io).status, 0);
+	}
+}
+
 static void maybe_turn(struct nk *nk)
 {
 	for (unsigned turns = kit_random(nk->kit, 4); turns; turns--)
@@ -854,6 +974,10 @@ int main(void)
 		KIT_TEST(interrupts_are_coalesced),
 		KIT_TEST(a_queue_rings_once_when_it_was_idle),
 		KIT_TEST(a_busy_queue_is_polled),
+		KIT_TEST(what_a_guest_owes_is_looked_for),
+		KIT_TEST(more_is_looked_for_where_it_comes),
+		KIT_TEST(a_slow_guest_is_not_looked_for),
+		KIT_TEST(a_drive_holds_no_interrupt),
 		KIT_TEST(no_wakeup_is_lost),
 		KIT_TEST(a_full_queue_sees_the_shadow_head),
 		KIT_TEST(shadow_queues_are_deleted_and_made_again),
