@@ -85,20 +85,29 @@ void mem_write(struct mem_node *mem, uint64_t offset, const uint8_t *from, uint6
 	write_in(mem, offset, from, length, (struct mem_next){0});
 }
 
+/* What is copied from when an iovec is done, at offset: for the next one or the next request. */
+static struct mem_next next_after(const struct mem_node *mem,
+                                  const struct ob_block_request *request, unsigned i,
+                                  uint64_t offset)
+{
+	const struct iovec *iov = &request->iov[i + 1];
+
+	if (i + 1 == request->iovcnt)
+		return mem->expected;
+	if (request->op == OB_BLOCK_READ)
+		return (struct mem_next){mem->data + offset, iov->iov_len};
+	return (struct mem_next){iov->iov_base, iov->iov_len};
+}
+
 static void transfer(struct mem_node *mem, const struct ob_block_request *request)
 {
-	bool read = request->op == OB_BLOCK_READ;
 	uint64_t offset = request->offset;
 
 	for (unsigned i = 0; i < request->iovcnt; i++) {
 		const struct iovec *iov = &request->iov[i];
-		struct mem_next next = mem->expected;
+		struct mem_next next = next_after(mem, request, i, offset + iov->iov_len);
 
-		if (i + 1 < request->iovcnt)
-			next = read ? (struct mem_next){mem->data + offset + iov->iov_len,
-			                                iov[1].iov_len}
-			            : (struct mem_next){iov[1].iov_base, iov[1].iov_len};
-		if (read)
+		if (request->op == OB_BLOCK_READ)
 			read_out(mem, offset, iov->iov_base, iov->iov_len, next);
 		else
 			write_in(mem, offset, iov->iov_base, iov->iov_len, next);

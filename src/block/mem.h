@@ -15,7 +15,7 @@ struct mem_node {
 	struct ob_block block;
 	int fd;
 	uint8_t *data;
-	uint64_t *written;       /* one bit for each page that may hold something */
+	uint64_t *written;        /* one bit for each page that may hold something */
 	struct mem_next expected; /* see ob_block_expect() */
 
 	/* While its contents move: pages that are to be given, how many, and where to look next. */

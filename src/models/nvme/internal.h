@@ -188,12 +188,13 @@ struct nvme_poll {
 	struct ob_poller poller; /* added while active */
 	struct ob_timer idle;    /* for looks at the page meanwhile */
 	bool active;
-	unsigned empty; /* looks that found nothing */
-	uint64_t since; /* when they began, or 0 */
-	unsigned owed;  /* completions that the guest has not answered with commands */
-	int balance[2]; /* by what is awaited */
-	enum nvme_awaited asleep_for, before;
-	uint64_t asleep_since;
+	unsigned empty;           /* looks that found nothing */
+	uint64_t since;           /* when they began, or 0 */
+	unsigned owed;            /* completions that the guest has not answered with commands */
+	int balance[2];           /* by what is awaited */
+	enum nvme_awaited before; /* what was awaited when the turn began, */
+	enum nvme_awaited asleep_for; /* and when the device went to sleep: */
+	uint64_t asleep_since;        /* then */
 	unsigned declined;
 	unsigned hold; /* how many may: see hold_limit() */
 	unsigned held; /* completions that wait for an interrupt of these vectors */
@@ -399,10 +400,12 @@ void nvme_poll_init(struct nvme *n);
 void nvme_poll_turning(struct nvme *n, bool posts);
 /* At the end of one, which found new commands or not: what wakes us for the next ones. */
 void nvme_poll_turned(struct nvme *n, bool found);
+/* The guest has got completions, which it will answer with commands. */
 static inline void nvme_poll_posted(struct nvme *n, unsigned count)
 {
 	n->poll.owed += count;
 }
+/* That was one of them. */
 static inline void nvme_poll_fetched(struct nvme *n)
 {
 	n->poll.owed -= n->poll.owed > 0;

@@ -132,12 +132,22 @@ static void watch_page(struct nvme *n)
 		ob_timer_arm(ob_dev_loop(n->dev), &n->poll.idle, delay);
 }
 
-/* From here on rings tell of commands. */
+/* From here on rings tell of commands, and of what looks would have found. */
 static void sleep_from_now(struct nvme *n)
 {
-	n->poll.asleep_for = awaited(n);
-	n->poll.asleep_since = ob_loop_now();
+	if (may_look(n)) {
+		n->poll.asleep_for = awaited(n);
+		n->poll.asleep_since = ob_loop_now();
+	}
 	watch_page(n);
+}
+
+static void learn_from_ring(struct nvme *n)
+{
+	uint64_t looked = n->props->poll_max_us * UINT64_C(1000);
+
+	if (ob_loop_now() - n->poll.asleep_since < looked + RING_NS)
+		earn(&n->poll, n->poll.asleep_for);
 }
 
 static void fall_asleep(struct nvme *n)
@@ -248,12 +258,12 @@ void nvme_poll_turned(struct nvme *n, bool found)
 		go_on(n, poll->before, found);
 		return;
 	}
-	if (found &&
-	    ob_loop_now() - poll->asleep_since < n->props->poll_max_us * UINT64_C(1000) + RING_NS)
-		earn(poll, poll->asleep_for);
-	if (found && may_look(n) && is_worth_it(n) && nvme_can_look(n)) {
-		start(n);
-		return;
+	if (found && may_look(n)) {
+		learn_from_ring(n);
+		if (is_worth_it(n) && nvme_can_look(n)) {
+			start(n);
+			return;
+		}
 	}
 	nvme_shadow_arm(n, n->emptied);
 	sleep_from_now(n);
