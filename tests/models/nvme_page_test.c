@@ -396,6 +396,32 @@ static void a_drive_is_waited_for_asleep(void **state)
 		assert_in_range(woken, 1, rested);
 }
 
+/* A full completion queue turns out to have room again, after the last look for commands. */
+static void room_is_used_before_it_sleeps(void **state)
+{
+	struct mapper m = begin(state, "poll=adaptive");
+	struct nk *nk = m.nk;
+	struct kit_drive *drive = &nk->kit->drives[0];
+
+	/* So that it goes to sleep when it has no completions to post. */
+	for (unsigned round = 0; round < 20; round++) {
+		drive->hold = true;
+		nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
+		ring(&m, &nk->io, false);
+		for (unsigned i = 0; !drive->held; i++) {
+			assert_true(i < 2000);
+			kit_wait(nk->kit, 1);
+		}
+		kit_drive_release(nk->kit, drive);
+		assert_int_equal(take(&m, &nk->io).status, 0);
+	}
+	for (unsigned i = 0; i < 20 * 64; i++) {
+		nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
+		ring(&m, &nk->io, false);
+		assert_int_equal(take(&m, &nk->io).status, 0);
+	}
+}
+
 int main(void)
 {
 	static const struct kit_test tests[] = {
@@ -409,6 +435,7 @@ int main(void)
 		KIT_TEST(what_was_written_while_quiet_is_found),
 		KIT_TEST(interrupts_come),
 		KIT_TEST(a_drive_is_waited_for_asleep),
+		KIT_TEST(room_is_used_before_it_sleeps),
 	};
 
 	return KIT_RUN("nvme_page", tests, nk_setup, nk_free);

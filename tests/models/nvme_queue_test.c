@@ -17,6 +17,7 @@ enum {
 	CREATE_CQ = 0x05,
 	FLUSH = 0x00,
 	READ = 0x02,
+	VERIFY = 0x0c,
 };
 
 static void *setup_intx(enum kit_mode mode)
@@ -741,6 +742,24 @@ static void a_drive_holds_no_interrupt(void **state)
 	}
 }
 
+/* A command that takes many turns goes on when the guest is not looked for any more. */
+static void a_long_command_goes_on_asleep(void **state)
+{
+	struct nk *nk = *state;
+
+	start_shadow(nk);
+	for (unsigned round = 0; round < 5; round++) {
+		for (unsigned i = 0; i < 20; i++) {
+			nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
+			shadow_ring(nk, &nk->io, false);
+			assert_int_equal(shadow_wait(nk, &nk->io).status, 0);
+		}
+		nk_put(nk, &nk->io, nk_rw(VERIFY, 1, 0, 65536));
+		shadow_ring(nk, &nk->io, false);
+		assert_int_equal(shadow_wait(nk, &nk->io).status, 0);
+	}
+}
+
 static void maybe_turn(struct nk *nk)
 {
 	for (unsigned turns = kit_random(nk->kit, 4); turns; turns--)
@@ -978,6 +997,7 @@ int main(void)
 		KIT_TEST(more_is_looked_for_where_it_comes),
 		KIT_TEST(a_slow_guest_is_not_looked_for),
 		KIT_TEST(a_drive_holds_no_interrupt),
+		KIT_TEST(a_long_command_goes_on_asleep),
 		KIT_TEST(no_wakeup_is_lost),
 		KIT_TEST(a_full_queue_sees_the_shadow_head),
 		KIT_TEST(shadow_queues_are_deleted_and_made_again),

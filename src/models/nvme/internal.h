@@ -361,6 +361,8 @@ static inline bool nvme_running(const struct nvme *n)
 	       !n->quiescing && !n->disabling;
 }
 void nvme_schedule(struct nvme *n);
+/* A turn for what the last one left. */
+void nvme_schedule_rest(struct nvme *n);
 void nvme_sq_ready(struct nvme_sq *sq);
 void nvme_cq_post(struct nvme_cq *cq);
 void nvme_turn(struct ob_task *task);

@@ -157,6 +157,7 @@ static void fall_asleep(struct nvme *n)
 	n->poll.active = false;
 	ob_poller_remove(ob_dev_loop(n->dev), &n->poll.poller);
 	nvme_shadow_arm(n, n->live);
+	nvme_schedule_rest(n);
 	sleep_from_now(n);
 }
 

@@ -444,6 +444,12 @@ static bool work(struct nvme *n)
 	return found;
 }
 
+void nvme_schedule_rest(struct nvme *n)
+{
+	if (has_work(n))
+		nvme_schedule(n);
+}
+
 void nvme_turn(struct ob_task *task)
 {
 	struct nvme *n = ob_container_of(task, struct nvme, turn);
@@ -452,8 +458,7 @@ void nvme_turn(struct ob_task *task)
 		return;
 	nvme_poll_turning(n, any(n->posting));
 	nvme_poll_turned(n, work(n));
-	if (has_work(n))
-		nvme_schedule(n);
+	nvme_schedule_rest(n);
 }
 
 bool nvme_turn_of_poller(struct nvme *n)
