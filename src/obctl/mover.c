@@ -15,8 +15,9 @@ enum {
 	STEP_PAGES = 64,
 	CHUNK = 1 << 20,
 	MAX_PASSES = 30,
-	FEW_PAGES = 256,  /* are copied while the device is stopped */
-	LITTLE = 4 << 20, /* bytes of device state that are read then */
+	MESSAGES_MAX = 10000, /* of the device, that are taken at once */
+	FEW_PAGES = 256,      /* are copied while the device is stopped */
+	LITTLE = 4 << 20,     /* bytes of device state that are read then */
 	CONFIG_SIZE = 256,
 	PCI_COMMAND = 0x04,
 	PCI_BARS = 0x10,
@@ -375,9 +376,13 @@ static void moved(struct mover *mover)
 /* What the device wrote by message before it stopped is here already, on the twin perhaps. */
 static int take_messages(struct mover_side *side, struct ob_error *err)
 {
-	int rc = ob_client_poll(side->client);
+	int rc = 0;
 
-	return rc ? ob_error_set(err, rc, "%s: %s", side->socket, strerror(-rc)) : 0;
+	for (unsigned i = 0; i < MESSAGES_MAX && !rc; i++)
+		rc = ob_client_wait(side->client, 0);
+	if (rc && rc != -ETIMEDOUT)
+		return ob_error_set(err, rc, "%s: %s", side->socket, strerror(-rc));
+	return 0;
 }
 
 static int switch_over(struct mover *mover, struct ob_error *err)

@@ -99,6 +99,7 @@ static void on_twin_closed(void *context, int reason)
 	if (!hung_up)
 		log_warn(client->config->log, "the twin socket is closed: %s",
 		         reason ? strerror(-reason) : "the client hung up");
+	transport_send_after(client->main.transport, NULL);
 	transport_free(take_ptr(&client->twin.transport));
 	transport_close(client->main.transport, reason || hung_up ? reason : -EPIPE);
 }
@@ -168,6 +169,8 @@ static int make_twin(struct session_link *link, struct session_link **twin)
 		close(ends[1]);
 		return -ENOMEM;
 	}
+	/* What the device wrote is on its way before anybody hears that it has stopped. */
+	transport_send_after(client->main.transport, client->twin.transport);
 	*twin = &client->twin.link;
 	return ends[1];
 }

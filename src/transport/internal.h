@@ -45,7 +45,8 @@ struct transport {
 	size_t out_capacity, out_start, out_end;
 	uint64_t sent; /* bytes, ever */
 	struct transport_fds *out_fds;
-	bool socket_full; /* until epoll says otherwise */
+	bool socket_full;         /* until epoll says otherwise */
+	struct transport *before; /* sends first; or NULL */
 
 	/* See poll.c; times in ns. */
 	struct ob_poller poller;

@@ -84,6 +84,8 @@ void transport_flush(struct transport *transport)
 	size_t length;
 	ssize_t n;
 
+	if (transport->before)
+		transport_flush(transport->before);
 	transport->socket_full = false;
 	while (transport_unsent(transport)) {
 		length = transport_unsent(transport);
@@ -109,6 +111,11 @@ void transport_flush(struct transport *transport)
 			return;
 		}
 	}
+}
+
+void transport_send_after(struct transport *transport, struct transport *other)
+{
+	transport->before = other;
 }
 
 uint8_t *transport_reserve(struct transport *transport, size_t size)

@@ -64,6 +64,12 @@ uint8_t *transport_reserve(struct transport *transport, size_t size);
 /* Queues what was reserved. Descriptors are duplicated where needed; they stay the caller's. */
 void transport_commit(struct transport *transport, size_t size, const int *fds, unsigned fd_count);
 
+/*
+ * What the other transport was given to send leaves before what this one was, as far as its socket
+ * takes it. The other one has to be there; NULL: each sends for itself.
+ */
+void transport_send_after(struct transport *transport, struct transport *other);
+
 /* While paused, no message is handed over and nothing is read. Counts nothing: on or off. */
 void transport_pause(struct transport *transport, bool paused);
 

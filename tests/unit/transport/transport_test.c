@@ -11,11 +11,13 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/list.h"
 #include "transport/internal.h"
 #include "transport/transport.h"
 #include "wire/protocol.h"
@@ -565,6 +567,49 @@ static void a_reply_from_elsewhere_leaves_with_the_turn(void **state)
 	assert_int_equal(read(f->peer, bytes, sizeof(bytes)), 24);
 }
 
+struct between {
+	struct ob_task task;
+	int peer, unread;
+};
+
+static void look_between(struct ob_task *task)
+{
+	struct between *between = container_of(task, struct between, task);
+
+	assert_int_equal(ioctl(between->peer, FIONREAD, &between->unread), 0);
+}
+
+/* Whichever of the two is done with its turn first. */
+static void what_another_has_to_send_leaves_before(void **state)
+{
+	static const struct transport_limits limits = {MAX_MESSAGE, MAX_UNSENT};
+	struct fixture *f = *state;
+	struct between between = {.task.run = look_between};
+	struct transport *other;
+	uint8_t bytes[64];
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	other = transport_new(f->loop, pair[1], &limits, &ops, f);
+	assert_non_null(other);
+	between.peer = pair[0];
+	for (unsigned after = 0; after < 2; after++) {
+		transport_send_after(f->transport, after ? other : NULL);
+		put_message(transport_reserve(f->transport, 24), 1, 24);
+		transport_commit(f->transport, 24, NULL, 0);
+		ob_task_schedule(f->loop, &between.task);
+		put_message(transport_reserve(other, 32), 2, 32);
+		transport_commit(other, 32, NULL, 0);
+		turns(f, 1);
+		assert_int_equal(between.unread, after ? 32 : 0);
+		assert_int_equal(read(pair[0], bytes, sizeof(bytes)), 32);
+		assert_int_equal(read(f->peer, bytes, sizeof(bytes)), 24);
+	}
+	transport_send_after(f->transport, NULL);
+	transport_free(other);
+	close(pair[0]);
+}
+
 static unsigned receive_fds(struct fixture *f, size_t *length, ino_t *inode)
 {
 	char control[CMSG_SPACE(sizeof(int) * 64)];
@@ -849,6 +894,7 @@ int main(void)
 		test(a_half_close_ends_it_after_the_replies),
 		test(replies_of_a_turn_leave_together),
 		test(a_reply_from_elsewhere_leaves_with_the_turn),
+		test(what_another_has_to_send_leaves_before),
 		test(replies_carry_fds),
 		test(unread_replies_hold_back),
 		test(a_peer_that_goes_while_held_back_is_noticed),
