@@ -20,21 +20,6 @@ static void *setup(enum kit_mode mode)
 	return nk;
 }
 
-static void start_shadow(struct nk *nk)
-{
-	struct sqe sqe = nk_sqe(0x7c, 0);
-
-	nk->shadow = kit_alloc(nk->kit, PAGE, PAGE);
-	nk->events = kit_alloc(nk->kit, PAGE, PAGE);
-	memset(kit_at(nk->kit, nk->shadow), 0, PAGE);
-	sqe.dw[6] = (uint32_t)nk->shadow;
-	sqe.dw[7] = (uint32_t)(nk->shadow >> 32);
-	sqe.dw[8] = (uint32_t)nk->events;
-	sqe.dw[9] = (uint32_t)(nk->events >> 32);
-	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0);
-	kit_settle(nk->kit);
-}
-
 /* The eventfd of the submission queue's doorbell, or of the completion queue's. */
 static int fd_of(struct nk *nk, unsigned qid, bool completion)
 {
@@ -69,7 +54,7 @@ static void commands_are_found_by_their_shadow(void **state)
 	uint32_t *shadow;
 	int sq = fd_of(nk, 1, false), cq = fd_of(nk, 1, true);
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	shadow = kit_at(nk->kit, nk->shadow);
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		struct cqe cqe;
@@ -107,7 +92,7 @@ static void queues_that_are_not_there(void **state)
 	struct nk *nk = *state;
 	uint8_t page[PAGE];
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	assert_int_equal(eventfd_write(fd_of(nk, 3, false), 1), 0);
 	kit_turn(nk->kit);
 	/* The controller goes on. */

@@ -4,7 +4,7 @@
 
 #include "nvme_kit.h"
 
-enum { FLUSH = 0x00, DOORBELL_BUFFER = 0x7c };
+enum { FLUSH = 0x00 };
 
 static void unwire_msix(struct kit *kit)
 {
@@ -56,16 +56,8 @@ struct shadow {
 
 static struct shadow make_shadow(struct nk *nk)
 {
-	uint64_t values = kit_alloc(nk->kit, PAGE, PAGE), events = kit_alloc(nk->kit, PAGE, PAGE);
-	struct sqe sqe = nk_sqe(DOORBELL_BUFFER, 0);
-
-	sqe.dw[6] = (uint32_t)values;
-	sqe.dw[7] = (uint32_t)(values >> 32);
-	sqe.dw[8] = (uint32_t)events;
-	sqe.dw[9] = (uint32_t)(events >> 32);
-	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0);
-	kit_settle(nk->kit);
-	return (struct shadow){nk, kit_at(nk->kit, values), kit_at(nk->kit, events)};
+	nk_start_shadow(nk);
+	return (struct shadow){nk, kit_at(nk->kit, nk->shadow), kit_at(nk->kit, nk->events)};
 }
 
 static void ring(const struct shadow *shadow, const struct nq *q, bool completion)

@@ -132,6 +132,25 @@ uint16_t nk_create_sq(struct nk *nk, struct nq *q, unsigned cqid)
 	return nk_run(nk, &nk->admin, sqe);
 }
 
+uint16_t nk_shadow(struct nk *nk, uint64_t shadow, uint64_t events)
+{
+	struct sqe sqe = nk_sqe(0x7c, 0);
+
+	put_address(&sqe, 6, shadow);
+	put_address(&sqe, 8, events);
+	return nk_run(nk, &nk->admin, sqe);
+}
+
+void nk_start_shadow(struct nk *nk)
+{
+	nk->shadow = kit_alloc(nk->kit, PAGE, PAGE);
+	nk->events = kit_alloc(nk->kit, PAGE, PAGE);
+	memset(kit_at(nk->kit, nk->shadow), 0, PAGE);
+	memset(kit_at(nk->kit, nk->events), 0, PAGE);
+	assert_int_equal(nk_shadow(nk, nk->shadow, nk->events), 0);
+	kit_settle(nk->kit);
+}
+
 uint16_t nk_delete(struct nk *nk, uint8_t opcode, unsigned qid)
 {
 	struct sqe sqe = nk_sqe(opcode, 0);

@@ -85,6 +85,10 @@ uint16_t nk_create_cq(struct nk *nk, struct nq *q, int vector);
 uint16_t nk_create_sq(struct nk *nk, struct nq *q, unsigned cqid);
 uint16_t nk_delete(struct nk *nk, uint8_t opcode, unsigned qid);
 
+/* Doorbell Buffer Config: by itself, and with memory of zeroes for both, which is nk's then. */
+uint16_t nk_shadow(struct nk *nk, uint64_t shadow, uint64_t events);
+void nk_start_shadow(struct nk *nk);
+
 /* Puts a command into the queue without ringing, returns its id; rings; both. */
 uint16_t nk_put(struct nk *nk, struct nq *q, struct sqe sqe);
 void nk_ring(struct nk *nk, struct nq *q);

@@ -6,15 +6,12 @@
  * device makes of that (looks or sleeps, holds an interrupt back, finds no room), each command is
  * completed.
  */
-#include <string.h>
-
 #include "base/list.h"
 #include "nvme_kit.h"
 
 enum {
 	FLUSH = 0x00,
 	VERIFY = 0x0c,
-	DOORBELL_BUFFER = 0x7c,
 	QUEUES = 2,
 	ENTRIES = 8,
 	STEPS = 4000,
@@ -38,22 +35,6 @@ struct driver {
 	uint32_t *page, *shadow, *events;
 };
 
-static void start_shadow(struct driver *d)
-{
-	struct nk *nk = d->nk;
-	struct sqe sqe = nk_sqe(DOORBELL_BUFFER, 0);
-	uint64_t shadow = kit_alloc(nk->kit, PAGE, PAGE), events = kit_alloc(nk->kit, PAGE, PAGE);
-
-	memset(kit_at(nk->kit, shadow), 0, PAGE);
-	sqe.dw[6] = (uint32_t)shadow;
-	sqe.dw[7] = (uint32_t)(shadow >> 32);
-	sqe.dw[8] = (uint32_t)events;
-	sqe.dw[9] = (uint32_t)(events >> 32);
-	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0);
-	d->shadow = kit_at(nk->kit, shadow);
-	d->events = kit_at(nk->kit, events);
-}
-
 static void begin(struct driver *d, void **state, enum way way, const char *options, bool waits)
 {
 	struct nk *nk = *state;
@@ -71,8 +52,11 @@ static void begin(struct driver *d, void **state, enum way way, const char *opti
 	*d = (struct driver){.nk = nk, .way = way, .waits = waits};
 	if (page)
 		d->page = ob_bar_shared(nk->kit->dev, 0);
-	if (way >= BY_SHADOW)
-		start_shadow(d);
+	if (way >= BY_SHADOW) {
+		nk_start_shadow(nk);
+		d->shadow = kit_at(nk->kit, nk->shadow);
+		d->events = kit_at(nk->kit, nk->events);
+	}
 	for (unsigned i = 0; i < QUEUES; i++) {
 		nk_queue(nk, &d->q[i], i + 1, ENTRIES);
 		assert_int_equal(nk_create_cq(nk, &d->q[i], (int)i + 1), 0);

@@ -19,7 +19,6 @@ enum {
 	WRITE = 0x01,
 	READ = 0x02,
 	ASYNC_EVENT = 0x0c,
-	DOORBELL_BUFFER = 0x7c,
 	BLOCKS = 4,
 	BYTES = BLOCKS * 512,
 	COMMANDS = 48,
@@ -307,15 +306,10 @@ static void shadow_doorbells_move(void **state)
 {
 	struct nk *nk = *state;
 	uint64_t values = kit_alloc(nk->kit, PAGE, PAGE), events = kit_alloc(nk->kit, PAGE, PAGE);
-	struct sqe sqe = nk_sqe(DOORBELL_BUFFER, 0);
 	struct cqe cqe;
 	struct nq q;
 
-	sqe.dw[6] = (uint32_t)values;
-	sqe.dw[7] = (uint32_t)(values >> 32);
-	sqe.dw[8] = (uint32_t)events;
-	sqe.dw[9] = (uint32_t)(events >> 32);
-	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0);
+	assert_int_equal(nk_shadow(nk, values, events), 0);
 	nk->shadow = values;
 	nk->events = events;
 	/* Junk where a queue's shadow will be: it means nothing until the queue is rung. */

@@ -9,13 +9,7 @@
 
 #include "nvme_kit.h"
 
-enum {
-	FLUSH = 0x00,
-	ASYNC_EVENT = 0x0c,
-	DOORBELL_BUFFER = 0x7c,
-	DELETE_SQ = 0x00,
-	DELETE_CQ = 0x04
-};
+enum { FLUSH = 0x00, ASYNC_EVENT = 0x0c, DELETE_SQ = 0x00, DELETE_CQ = 0x04 };
 
 static const char *const polling[] = {"poll=adaptive", "poll=adaptive,poll-max-us=1",
                                       "poll=adaptive,poll-max-us=0", "poll=off", "poll=on"};
@@ -46,19 +40,9 @@ static struct mapper begin(void **state, const char *options)
 
 static void start_shadow(struct mapper *m)
 {
-	struct nk *nk = m->nk;
-	struct sqe sqe = nk_sqe(DOORBELL_BUFFER, 0);
-
-	nk->shadow = kit_alloc(nk->kit, PAGE, PAGE);
-	nk->events = kit_alloc(nk->kit, PAGE, PAGE);
-	sqe.dw[6] = (uint32_t)nk->shadow;
-	sqe.dw[7] = (uint32_t)(nk->shadow >> 32);
-	sqe.dw[8] = (uint32_t)nk->events;
-	sqe.dw[9] = (uint32_t)(nk->events >> 32);
-	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0);
-	kit_settle(nk->kit);
-	m->shadow = kit_at(nk->kit, nk->shadow);
-	m->events = kit_at(nk->kit, nk->events);
+	nk_start_shadow(m->nk);
+	m->shadow = kit_at(m->nk->kit, m->nk->shadow);
+	m->events = kit_at(m->nk->kit, m->nk->events);
 }
 
 /* As a driver does it, the page being its register. */

@@ -508,26 +508,6 @@ static void the_pin_is_masked(void **state)
 
 /* Shadow doorbells (Doorbell Buffer Config) */
 
-static uint16_t configure_shadow(struct nk *nk, uint64_t shadow, uint64_t events)
-{
-	struct sqe sqe = nk_sqe(0x7c, 0);
-
-	sqe.dw[6] = (uint32_t)shadow;
-	sqe.dw[7] = (uint32_t)(shadow >> 32);
-	sqe.dw[8] = (uint32_t)events;
-	sqe.dw[9] = (uint32_t)(events >> 32);
-	return nk_run(nk, &nk->admin, sqe);
-}
-
-static void start_shadow(struct nk *nk)
-{
-	nk->shadow = kit_alloc(nk->kit, PAGE, PAGE);
-	nk->events = kit_alloc(nk->kit, PAGE, PAGE);
-	memset(kit_at(nk->kit, nk->shadow), 0, PAGE);
-	assert_int_equal(configure_shadow(nk, nk->shadow, nk->events), 0);
-	kit_settle(nk->kit);
-}
-
 static uint32_t *slot(struct nk *nk, uint64_t buffer, unsigned qid, bool completion)
 {
 	return (uint32_t *)kit_at(nk->kit, buffer) + qid * 2 + completion;
@@ -579,7 +559,7 @@ static void a_queue_rings_once_when_it_was_idle(void **state)
 	struct nk *nk = *state;
 	unsigned rung = 0;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	for (unsigned round = 0; round < 100; round++) {
 		nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
 		assert_true(shadow_ring(nk, &nk->io, false));
@@ -605,7 +585,7 @@ static void a_busy_queue_is_polled(void **state)
 	struct nk *nk = *state;
 	unsigned rung = 0, signals;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	for (unsigned round = 0; round < 50; round++) {
 		settle_idle(nk);
 		signals = kit_signals(nk->kit, PCI_IRQ_MSIX, 1);
@@ -649,7 +629,7 @@ static void what_a_guest_owes_is_looked_for(void **state)
 	bool looks = nk->kit->mode == KIT_SHARED;
 	unsigned rung = 0, asked = 0;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	send_one(nk);
 	for (unsigned round = 0; round < 100; round++) {
 		const uint32_t *event = slot(nk, nk->events, nk->io.id, false);
@@ -670,7 +650,7 @@ static void more_is_looked_for_where_it_comes(void **state)
 	struct nk *nk = *state;
 	unsigned first = 0, later = 0;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	for (unsigned round = 0; round < 40; round++) {
 		/* Nothing comes for a while, and then a burst. */
 		for (unsigned i = 0; round < 20 && i < 4; i++) {
@@ -698,7 +678,7 @@ static void a_slow_guest_is_not_looked_for(void **state)
 	struct nk *nk = *state;
 	unsigned asked = 0;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	for (unsigned round = 0; round < 100; round++) {
 		const uint32_t *event = slot(nk, nk->events, nk->io.id, false);
 
@@ -718,7 +698,7 @@ static void a_drive_holds_no_interrupt(void **state)
 {
 	struct nk *nk = *state;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	for (unsigned round = 0; round < 8; round++) {
 		send_one(nk);
 		kit_drive_release(nk->kit, &nk->kit->drives[0]);
@@ -747,7 +727,7 @@ static void a_long_command_goes_on_asleep(void **state)
 {
 	struct nk *nk = *state;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	for (unsigned round = 0; round < 5; round++) {
 		for (unsigned i = 0; i < 20; i++) {
 			nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
@@ -788,7 +768,7 @@ static void no_wakeup_is_lost(void **state)
 	struct nq q[QUEUES];
 	unsigned put = 0, done = 0, before = 0;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	for (unsigned i = 0; i < QUEUES; i++) {
 		nk_queue(nk, &q[i], i + 2, 64);
 		assert_int_equal(nk_create_cq(nk, &q[i], (int)i + 2), 0);
@@ -829,7 +809,7 @@ static void a_full_queue_sees_the_shadow_head(void **state)
 	struct nk *nk = *state;
 	struct nq q;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	nk_queue(nk, &q, 2, 64);
 	q.entries = 4;
 	assert_int_equal(nk_create_cq(nk, &q, 2), 0);
@@ -853,7 +833,7 @@ static void the_pin_goes_down_with_the_shadow_head(void **state)
 {
 	struct nk *nk = *state;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	for (unsigned round = 0; round < 50; round++) {
 		for (unsigned i = 0; i < 3; i++)
 			nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
@@ -871,7 +851,7 @@ static void shadow_queues_are_deleted_and_made_again(void **state)
 {
 	struct nk *nk = *state;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	for (unsigned round = 0; round < 20; round++) {
 		for (unsigned i = 0; i < 7; i++) {
 			nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
@@ -892,7 +872,7 @@ static void shadow_values_are_checked(void **state)
 {
 	struct nk *nk = *state;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	nk_submit(nk, &nk->admin, nk_sqe(0x0c, 0));
 	*slot(nk, nk->shadow, 1, false) = 64;
 	nk_doorbell(nk, 1, false, 1);
@@ -908,13 +888,13 @@ static void wrong_doorbell_buffers_are_refused(void **state)
 	struct nk *nk = *state;
 	uint64_t page = kit_alloc(nk->kit, PAGE, PAGE);
 
-	assert_int_equal(configure_shadow(nk, 0, page), 0x02);
-	assert_int_equal(configure_shadow(nk, page, 0), 0x02);
-	assert_int_equal(configure_shadow(nk, page + 8, page), 0x02);
-	assert_int_equal(configure_shadow(nk, page, page + 2048), 0x02);
+	assert_int_equal(nk_shadow(nk, 0, page), 0x02);
+	assert_int_equal(nk_shadow(nk, page, 0), 0x02);
+	assert_int_equal(nk_shadow(nk, page + 8, page), 0x02);
+	assert_int_equal(nk_shadow(nk, page, page + 2048), 0x02);
 	assert_int_equal(nk_run(nk, &nk->io, nk_sqe(FLUSH, 1)), 0);
 	/* A reset ends their use. */
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	nk_disable(nk);
 	nk_enable(nk);
 	nk_create_io(nk);
@@ -925,7 +905,7 @@ static void shadow_queues_survive_a_quiesce(void **state)
 {
 	struct nk *nk = *state;
 
-	start_shadow(nk);
+	nk_start_shadow(nk);
 	for (unsigned turns = 0; turns < 30; turns++) {
 		nk_put(nk, &nk->io, nk_sqe(FLUSH, 1));
 		shadow_ring(nk, &nk->io, false);
@@ -955,7 +935,7 @@ static void shadow_buffers_at_odd_places(void **state)
 	assert_int_equal(dma_map(device_dma(nk->kit->dev), at, size, DMA_READABLE | DMA_WRITEABLE,
 	                         dup(nk->kit->fd), KIT_MEMORY - size),
 	                 0);
-	assert_int_equal(configure_shadow(nk, shadow, events), 0);
+	assert_int_equal(nk_shadow(nk, shadow, events), 0);
 	for (unsigned round = 1; round < 50; round++) {
 		struct cqe cqe;
 		uint32_t event;
