@@ -95,22 +95,6 @@ int qmp_qom_list_types(struct monitor *monitor, struct json_object *args, struct
 
 /* Properties of types. */
 
-static const char *type_name(enum ob_prop_type type)
-{
-	switch (type) {
-	case OB_PROP_BOOL:
-		return "bool";
-	case OB_PROP_UINT32:
-		return "uint32";
-	case OB_PROP_SIZE:
-		return "size";
-	case OB_PROP_BLOCKS:
-		return "list";
-	default:
-		return "str";
-	}
-}
-
 /* A value as the user would write it, as JSON of the property's type. */
 static struct json_object *value_of(const char *type, const char *text)
 {
@@ -154,8 +138,8 @@ static int each_found(void *context, const struct machine_type_info *info)
 	walk->list = json_object_new_array();
 	for (const struct ob_prop *const *table = info->tables; table && *table; table++) {
 		for (const struct ob_prop *prop = *table; prop->name; prop++)
-			add_property(walk->list, prop->name, type_name(prop->type), prop->help,
-			             prop->preset);
+			add_property(walk->list, prop->name, machine_type_name(prop->type),
+			             prop->help, prop->preset);
 	}
 	return 1;
 }

@@ -133,17 +133,28 @@ static int connect_unix(const char *uri, const char *path, struct ob_error *err)
 	return take_fd(&fd);
 }
 
-static int connect_tcp(const char *uri, const char *text, struct ob_error *err)
+static int connect_to(int fd, const struct addrinfo *info)
 {
-	struct addrinfo *info = resolve(uri, text, false, err);
+	int rc = connect(fd, info->ai_addr, info->ai_addrlen);
+
+	return rc && errno == EINPROGRESS ? 0 : rc;
+}
+
+static int listen_at(int fd, const struct addrinfo *info)
+{
+	return bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG);
+}
+
+static int open_tcp(const char *uri, const char *text, bool listens, struct ob_error *err)
+{
+	struct addrinfo *info = resolve(uri, text, listens, err);
 	cleanup_fd int fd = -1;
 	int rc;
 
 	if (!info)
 		return -EINVAL;
-	fd = tcp_socket(uri, info, err);
-	rc = fd;
-	if (fd >= 0 && connect(fd, info->ai_addr, info->ai_addrlen) && errno != EINPROGRESS)
+	rc = fd = tcp_socket(uri, info, err);
+	if (fd >= 0 && (listens ? listen_at(fd, info) : connect_to(fd, info)))
 		rc = system_error(uri, errno, err);
 	freeaddrinfo(info);
 	return rc < 0 ? rc : take_fd(&fd);
@@ -156,26 +167,10 @@ int address_connect(const char *uri, struct ob_error *err)
 	if ((text = behind(uri, "unix:")))
 		return connect_unix(uri, text, err);
 	if ((text = behind(uri, "tcp:")))
-		return connect_tcp(uri, text, err);
+		return open_tcp(uri, text, false, err);
 	if ((text = behind(uri, "fd:")))
 		return parse_fd(uri, text, err);
 	return bad_uri(uri, err);
-}
-
-static int listen_tcp(const char *uri, const char *text, struct ob_error *err)
-{
-	struct addrinfo *info = resolve(uri, text, true, err);
-	cleanup_fd int fd = -1;
-	int rc;
-
-	if (!info)
-		return -EINVAL;
-	fd = tcp_socket(uri, info, err);
-	rc = fd;
-	if (fd >= 0 && (bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG)))
-		rc = system_error(uri, errno, err);
-	freeaddrinfo(info);
-	return rc < 0 ? rc : take_fd(&fd);
 }
 
 static int adopt_fd(const char *uri, const char *text, bool *connected, struct ob_error *err)
@@ -198,7 +193,7 @@ int address_listen(const char *uri, bool *connected, struct listener **listener,
 	*connected = false;
 	*listener = NULL;
 	if ((text = behind(uri, "tcp:")))
-		return listen_tcp(uri, text, err);
+		return open_tcp(uri, text, true, err);
 	if ((text = behind(uri, "fd:")))
 		return adopt_fd(uri, text, connected, err);
 	config.path = behind(uri, "unix:");

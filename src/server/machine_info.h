@@ -138,13 +138,16 @@ struct machine_type_info {
 int machine_each_type(int (*each)(void *context, const struct machine_type_info *info),
                       void *context);
 
+/* What QEMU calls it: "bool", "uint32", "size", "str", "list". */
+const char *machine_type_name(enum ob_prop_type type);
+
 /*
  * Properties of an object, which a path names: "/machine", "/machine/peripheral/ID", "/objects/ID",
  * or just ID.
  */
 struct machine_property_info {
 	const char *name;
-	const char *type; /* QEMU's: "bool", "uint32", "size", "str", "SocketAddress", "list" */
+	const char *type; /* as machine_type_name(), or "SocketAddress" */
 	const char *help;
 	const char *preset; /* NULL: none */
 	bool writeable;     /* at present */

@@ -114,9 +114,9 @@ static void tables_of(const struct object *object, const struct ob_prop *tables[
 	}
 }
 
-static const char *type_name(const struct ob_prop *prop)
+const char *machine_type_name(enum ob_prop_type type)
 {
-	switch (prop->type) {
+	switch (type) {
 	case OB_PROP_BOOL:
 		return "bool";
 	case OB_PROP_UINT32:
@@ -171,7 +171,7 @@ int machine_each_property(const struct machine *machine, const char *path,
 				continue;
 			info = (struct machine_property_info){
 				.name = prop->name,
-				.type = type_name(prop),
+				.type = machine_type_name(prop->type),
 				.help = prop->help,
 				.preset = prop->preset,
 				.writeable = is_writeable(&object),
@@ -320,7 +320,7 @@ int machine_get_property(const struct machine *machine, const char *path, const 
 	tables_of(&object, tables);
 	prop = find_prop(tables, name);
 	if (prop) {
-		type_of = type_name(prop);
+		type_of = machine_type_name(prop->type);
 		rc = add_prop(&object, prop, out);
 	} else if (!strcmp(name, "type")) {
 		rc = add_type(&object, out);

@@ -94,11 +94,11 @@ static enum nvme_awaited awaited(const struct nvme *n)
 	return n->poll.owed ? NVME_AWAIT_OWED : NVME_AWAIT_MORE;
 }
 
-static bool is_worth_it(struct nvme *n)
+static bool is_worth_it(struct nvme *n, enum nvme_awaited what)
 {
 	struct nvme_poll *poll = &n->poll;
 
-	return n->props->poll == NVME_POLL_ON || poll->balance[awaited(n)] >= 0 ||
+	return n->props->poll == NVME_POLL_ON || poll->balance[what] >= 0 ||
 	       (n->page && ++poll->declined % PROBE == 0);
 }
 
@@ -206,7 +206,7 @@ static void go_on(struct nvme *n, enum nvme_awaited what, bool found)
 	poll->since = 0;
 	if (poll->held)
 		send_if_many(n);
-	if (!is_worth_it(n))
+	if (!is_worth_it(n, awaited(n)))
 		fall_asleep(n);
 }
 
@@ -242,13 +242,12 @@ void nvme_poll_turning(struct nvme *n, bool posts)
 	poll->before = awaited(n);
 	if (poll->active)
 		return;
-	poll->owed = posts;
-	if (posts && may_look(n) && is_worth_it(n) && nvme_can_look(n)) {
+	poll->owed = 0;
+	if (posts && may_look(n) && is_worth_it(n, NVME_AWAIT_OWED) && nvme_can_look(n)) {
+		poll->before = NVME_AWAIT_OWED;
 		nvme_look_unasked(n);
 		start(n);
-		poll->before = NVME_AWAIT_OWED;
 	}
-	poll->owed = 0;
 }
 
 void nvme_poll_turned(struct nvme *n, bool found)
@@ -261,7 +260,7 @@ void nvme_poll_turned(struct nvme *n, bool found)
 	}
 	if (found && may_look(n)) {
 		learn_from_ring(n);
-		if (is_worth_it(n) && nvme_can_look(n)) {
+		if (is_worth_it(n, awaited(n)) && nvme_can_look(n)) {
 			start(n);
 			return;
 		}
