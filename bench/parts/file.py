@@ -60,7 +60,7 @@ def ours(
         # What is set up once is not part of the cost of an I/O.
         nvme_io(socket, "--count=100")
         before = cpu_seconds(server.pid)
-        result = nvme_io(socket, "--write" if write else "--read", *options)
+        result = nvme_io(socket, *(["--write", "--destroy"] if write else ["--read"]), *options)
         used = cpu_seconds(server.pid) - before
     count = result["write" if write else "read"]["count"]
     return {"iops": result["iops"], "cpu_ns": used * 1e9 / count}

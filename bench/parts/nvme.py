@@ -30,7 +30,7 @@ DISKS = {"null": ["null=on", "read-zeroes=off", "size=1G"], "mem": ["size=256M"]
 SIZE = 256 << 20
 DEPTHS = (1, 8, 32, 128)
 BLOCKS = {"4 KiB": 4096, "128 KiB": 131072}
-KINDS = {"read": ["--read"], "write": ["--write"], "mix": ["--mix=50"]}
+KINDS = {"read": ["--read"], "write": ["--write", "--destroy"], "mix": ["--mix=50", "--destroy"]}
 QUEUES = (1, 4)
 
 # Millions of commands per second, 4 KiB, one queue.
@@ -115,7 +115,7 @@ def measure(bench: Bench) -> list[Row]:
     with serve("nvme", *DISKS["null"]) as (server, null), serve("nvme", *DISKS["mem"]) as (_, mem):
         sockets = {"null": null, "mem": mem}
         # Each block there is; otherwise reads find nothing to copy.
-        nvme_io(mem, "--write", "--block-size=128K", "--depth=32", f"--size={SIZE}")
+        nvme_io(mem, "--write", "--destroy", "--block-size=128K", "--depth=32", f"--size={SIZE}")
         found = bench.collect(probes_for(bench, sockets))
         counted = bench.collect(
             {f"depth {d}": lambda d=d: calls(server, null, d) for d in (1, 32)}, runs=1

@@ -11,6 +11,7 @@
 
 #include "base/list.h"
 #include "obctl/command.h"
+#include "obctl/empty.h"
 #include "obctl/migrate_file.h"
 #include "obctl/mover.h"
 #include "obctl/report.h"
@@ -19,7 +20,7 @@ enum { CLASS_AT = 9, CLASS_NVME = 0x010802, BUSY_TRIES = 500, BUSY_US = 10000 };
 
 struct migrate_options {
 	struct connect_options connect;
-	bool no_load, no_verify, recover, unshared, json;
+	bool load, destroy, no_verify, recover, unshared, json;
 	uint32_t rounds, interval, mix, depth, queues, interrupts, doorbells;
 	uint64_t memory, block_size, size, seed;
 };
@@ -37,11 +38,14 @@ static const struct ob_prop migrate_options[] = {
                .help = "milliseconds between two moves"),
 	OPTION("memory", OB_PROP_SIZE, memory, .min = 4096, .max = 1 << 30, .preset = "4M",
                .help = "bytes of memory that move with the device, about"),
-	OPTION("no-load", OB_PROP_BOOL, no_load, .help = "move an NVMe disk without using it"),
+	OPTION("load", OB_PROP_BOOL, load,
+               .help = "have a driver write and read an NVMe disk meanwhile: what is on it is "
+                       "lost"),
+	OPTION("destroy", OB_PROP_BOOL, destroy, .help = EMPTY_DESTROY_HELP),
 	OPTION("no-verify", OB_PROP_BOOL, no_verify,
                .help = "do not check what is read, for disks that keep nothing"),
-	OPTION("mix", OB_PROP_UINT32, mix, .min = 1, .max = 99, .preset = "50",
-               .help = "so many percent are reads"),
+	OPTION("mix", OB_PROP_UINT32, mix, .min = 1, .max = 100, .preset = "50",
+               .help = "so many percent of the load are reads; 100: nothing is written"),
 	OPTION("block-size", OB_PROP_SIZE, block_size, .min = 512, .max = NVME_MAX_SLOT,
                .preset = "4K", .help = "bytes of one command"),
 	OPTION("depth", OB_PROP_UINT32, depth, .min = 1, .max = NVME_MAX_DEPTH, .preset = "32",
@@ -96,7 +100,7 @@ static int plan_load(struct migration *migration, struct ob_error *err)
 	migration->load.nvme = migration->nvme;
 	migration->load.plan = (struct load_plan){
 		.read_percent = options->mix,
-		.verify = !options->no_verify,
+		.verify = !options->no_verify && options->mix < 100,
 		.random = true,
 		.seed = options->seed,
 		.units = size / options->block_size,
@@ -105,6 +109,13 @@ static int plan_load(struct migration *migration, struct ob_error *err)
 		.stuck_after = options->connect.timeout * UINT64_C(1000000),
 		.hook = &migration->mover.hook,
 	};
+	if (options->mix < 100 && !options->destroy) {
+		int rc = empty_check(migration->nvme, &migration->load.plan, size,
+		                     migration->mover.sides[0].socket, err);
+
+		if (rc)
+			return rc;
+	}
 	return load_prepare(&migration->load, err);
 }
 
@@ -307,15 +318,43 @@ static int connect_side(struct migration *migration, unsigned i, const char *pat
 	return rc ? ob_error_prefix(err, rc, "%s", path) : 0;
 }
 
+/*
+ * A device that takes a state is not itself any more: so it has to be one that waits for that, and
+ * none that serves a disk of its own.
+ */
+static int check_destination(struct ob_client *client, const char *socket, bool destroy,
+                             struct ob_error *err)
+{
+	enum ob_client_state state;
+
+	if (destroy || ob_client_state(client, &state) || state != OB_CLIENT_STATE_RUNNING)
+		return 0;
+	return ob_error_set(err, -EEXIST,
+	                    "%s: the device runs, and would lose its state, and a disk in memory "
+	                    "its data: start it with -incoming defer; --destroy overwrites it",
+	                    socket);
+}
+
+static int check_sides(const struct migration *migration, struct ob_error *err)
+{
+	const struct migrate_options *options = migration->options;
+	const struct mover_side *sides = migration->mover.sides;
+	bool nvme = false;
+	int rc = options->load ? is_nvme(sides[0].client, &nvme, err) : 0;
+
+	if (!rc && options->load && !nvme)
+		rc = ob_error_set(err, -EINVAL, "%s: --load is for NVMe disks", sides[0].socket);
+	return rc ? rc : check_destination(sides[1].client, sides[1].socket, options->destroy, err);
+}
+
 static int run_moves(struct migration *migration, struct ob_error *err)
 {
 	const struct migrate_options *options = migration->options;
 	const struct nvme_config config = driver_config(options);
 	struct mover *mover = &migration->mover;
-	bool load = false;
-	int rc = is_nvme(mover->sides[0].client, &load, err);
+	bool load = options->load;
+	int rc = check_sides(migration, err);
 
-	load &= !options->no_load;
 	if (!rc && load)
 		rc = nvme_open(mover->sides[0].client, &config, &migration->nvme, err);
 	mover->nvme = migration->nvme;
@@ -357,7 +396,10 @@ static int run_file(const char *const *words, const struct migrate_options *opti
 	rc = connect_to(words[1], &options->connect, false, &client, err);
 	if (rc)
 		return rc;
-	return save ? migrate_save(client, words[2], err) : migrate_load(client, words[2], err);
+	if (save)
+		return migrate_save(client, words[2], err);
+	rc = check_destination(client, words[1], options->destroy, err);
+	return rc ? rc : migrate_load(client, words[2], err);
 }
 
 static int run_migrate(const char *const *words, const void *opaque, struct ob_error *err)
@@ -400,16 +442,15 @@ const struct command command_migrate = {
 	.details = "The second server has the same device, started to take a state (outboard "
 		   "-incoming "
 		   "defer).\n"
-		   "An NVMe disk is read and written by a driver meanwhile, whose memory moves "
-		   "with the "
-		   "device: it\n"
-		   "is copied while both write to it, by the device's dirty log, and compared as a "
-		   "whole "
-		   "before the\n"
-		   "device goes on. Printed are its downtime (last completion before a move to the "
-		   "first "
-		   "after it)\n"
-		   "and what was copied.\n"
+		   "With --load, an NVMe disk is written and read by a driver meanwhile, whose "
+		   "memory moves with the\n"
+		   "device: it is copied while both write to it, by the device's dirty log, and "
+		   "compared as a whole\n"
+		   "before the device goes on. Printed are its downtime (last completion before a "
+		   "move to the first\n"
+		   "after it) and what was copied. The load overwrites what the disk holds: it "
+		   "needs --destroy, or\n"
+		   "a disk that reads as zeroes.\n"
 		   "\n"
 		   "obctl migrate save SOCKET FILE and load SOCKET FILE write a device's state to "
 		   "a file, "

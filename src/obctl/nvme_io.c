@@ -8,11 +8,12 @@
 
 #include "base/list.h"
 #include "obctl/command.h"
+#include "obctl/empty.h"
 #include "obctl/load.h"
 
 struct io_options {
 	struct connect_options connect;
-	bool read, write, verify, random, unshared, json;
+	bool read, write, verify, random, destroy, unshared, json;
 	uint32_t mix, depth, queues, count, nsid, interrupts, doorbells;
 	uint64_t block_size, size, offset, seed;
 	char *time, *from, *to;
@@ -27,6 +28,7 @@ struct io_options {
 static const struct ob_prop io_options[] = {
 	OPTION("read", OB_PROP_BOOL, read, .help = "read (what it does if nothing is said)"),
 	OPTION("write", OB_PROP_BOOL, write, .help = "write: what is on the disk is lost"),
+	OPTION("destroy", OB_PROP_BOOL, destroy, .help = EMPTY_DESTROY_HELP),
 	OPTION("mix", OB_PROP_UINT32, mix, .min = 1, .max = 99,
                .help = "read and write at random: so many percent are reads"),
 	OPTION("verify", OB_PROP_BOOL, verify,
@@ -181,6 +183,22 @@ static int make_plan(const struct io_options *options, struct load *load, struct
 	return 0;
 }
 
+/* What is written is what nobody misses. A sequential load may end before it has been everywhere.
+ */
+static int check_target(const struct io_options *options, struct load *load, const char *disk,
+                        struct ob_error *err)
+{
+	const struct load_plan *plan = &load->plan;
+	uint64_t units = plan->units;
+
+	if (options->destroy || plan->read_percent == 100)
+		return 0;
+	if (!plan->random && plan->count < units)
+		units = plan->count;
+	return empty_check(load->nvme, plan,
+	                   load->copy ? load->copy->limit : units * options->block_size, disk, err);
+}
+
 /* Results */
 
 static double per_second(const struct load *load, uint64_t n)
@@ -280,11 +298,14 @@ static int open_output(const struct io_options *options, struct copy *copy, stru
 	return rc;
 }
 
-static int run_load(const struct io_options *options, struct load *load, struct ob_error *err)
+static int run_load(const struct io_options *options, const char *disk, struct load *load,
+                    struct ob_error *err)
 {
 	FILE *out = options->to && !strcmp(options->to, "-") ? stderr : stdout;
 	int rc = make_plan(options, load, err);
 
+	if (!rc)
+		rc = check_target(options, load, disk, err);
 	if (!rc && options->to)
 		rc = open_output(options, load->copy, err);
 	if (!rc)
@@ -329,7 +350,7 @@ static int run_nvme_io(const char *const *words, const void *opaque, struct ob_e
 	if (!rc)
 		rc = nvme_open(client, &config, &load.nvme, err);
 	if (!rc)
-		rc = run_load(options, &load, err);
+		rc = run_load(options, words[0], &load, err);
 	nvme_close(load.nvme);
 	copy_end(&copy, NULL);
 	return rc;
@@ -341,7 +362,10 @@ const struct command command_nvme_io = {
 	.word_count = 1,
 	.summary = "Reads, writes, verifies and measures an NVMe disk",
 	.details =
-		"Drives the disk itself, so nothing else may be using it. With --verify, each "
+		"Drives the disk itself, so nothing else may be using it. --write, --mix and "
+		"--from "
+		"overwrite what it\nholds: they need --destroy, or find zeroes wherever they would "
+		"write. With --verify, each "
 		"block that is\nwritten carries its number, how often it was written, and a "
 		"checksum; all of them are read back\nat the end. --read --verify checks what an "
 		"earlier --write --verify with the same --seed "

@@ -52,7 +52,8 @@ def remove_device(qmp: Qmp, name: str) -> None:
 
 
 def load(folder: Path, name: str, *words: str) -> subprocess.Popen[str]:
-    command = [str(OBCTL), "nvme-io", name, "--mix=50", "--random", "--depth=32", "--json", *words]
+    command = [str(OBCTL), "nvme-io", name, "--destroy", "--mix=50", "--random", "--depth=32", "--json"]
+    command += words
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -196,7 +197,8 @@ def test_a_disk_grows_under_load(qmp: Qmp, folder: Path) -> None:
     qmp.execute("block_resize", node__name="ba", size=2 * DISK)
     assert loaded.wait(LIMIT * 2) == 0
     assert (folder / "a.img").stat().st_size == 2 * DISK
-    report = good_json(folder, "nvme-io", "a", "--write", "--verify", f"--offset={2 * DISK - 65536}")
+    where = f"--offset={2 * DISK - 65536}"
+    report = good_json(folder, "nvme-io", "a", "--destroy", "--write", "--verify", where)
     assert report["failed_commands"] == report["wrong_blocks"] == 0
 
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from conftest import Start
-from obctl import OBCTL, good, good_json, obctl
+from obctl import OBCTL, bad, good, good_json, obctl
 from outboard import LIMIT, REPO, Outboard, is_sanitized, wait_until
 
 KILLS = int(os.environ.get("OUTBOARD_KILLS", "20"))
 DISK = 64 << 20
+LOAD = ("--load", "--destroy")
 
 
 def make_disk(folder: Path, name: str = "disk.img") -> str:
@@ -63,7 +64,7 @@ LOADS = [
 @pytest.mark.parametrize("kind, options", LOADS)
 def test_disk_under_load(outboard: Start, folder: Path, kind: str, options: tuple[str, ...]) -> None:
     pair(outboard, "nvme", make_disk(folder) if kind == "file" else "size=8M")
-    words = ("--rounds", "6", "--interval", "5", "--memory", "1M", "--size", "4M", *options)
+    words = (*LOAD, "--rounds", "6", "--interval", "5", "--memory", "1M", "--size", "4M", *options)
     report = good_json(folder, "migrate", "here.sock", "there.sock", *words)
     assert report["moves"] == 6
     assert_sound(report)
@@ -75,14 +76,14 @@ WAYS = [("eventfd", "ioeventfds=on"), ("mmap", "mmap-doorbells=on"), ("mmap-shad
 @pytest.mark.parametrize("way, prop", WAYS)
 def test_doorbells_of_the_server(outboard: Start, folder: Path, way: str, prop: str) -> None:
     pair(outboard, "nvme", "size=8M", prop)
-    words = ("--rounds", "4", "--interval", "5", "--doorbells", way)
+    words = (*LOAD, "--rounds", "4", "--interval", "5", "--doorbells", way)
     assert_sound(good_json(folder, "migrate", "here.sock", "there.sock", *words))
 
 
 def test_a_disk_that_does_not_fit_stays(outboard: Start, folder: Path) -> None:
     outboard("nvme", "size=8M", "socket=here.sock")
     outboard("nvme", "size=4M", "socket=there.sock", "-incoming", "defer")
-    result = obctl(folder, "migrate", "here.sock", "there.sock", "--json", "--size", "4M")
+    result = obctl(folder, "migrate", "here.sock", "there.sock", *LOAD, "--json", "--size", "4M")
     assert result.returncode == 1
     assert "did not move, and goes on: there.sock" in result.stderr
     report = json.loads(result.stdout)
@@ -93,7 +94,7 @@ def test_a_disk_that_does_not_fit_stays(outboard: Start, folder: Path) -> None:
 
 def test_files_of_state(outboard: Start, folder: Path) -> None:
     process = outboard("nvme", "size=1M", "socket=here.sock")
-    good(folder, "nvme-io", "here.sock", "--write", "--verify", "--size", "1M", "--seed", "3")
+    good(folder, "nvme-io", "here.sock", "--destroy", "--write", "--verify", "--size", "1M", "--seed", "3")
     good(folder, "migrate", "save", "here.sock", "state")
     sections = {part["name"]: part for part in good_json(folder, "migrate", "dump", "state")["sections"]}
     assert sections["device"]["elements"][0]["model"] == "nvme"
@@ -136,6 +137,58 @@ def test_files_that_are_none(outboard: Start, folder: Path) -> None:
         assert obctl(folder, "migrate", *words).returncode == 1
 
 
+# What disks hold stays
+
+
+def test_a_move_alone_writes_nothing(outboard: Start, folder: Path) -> None:
+    data = b"precious" * (1 << 17)
+    (folder / "disk.img").write_bytes(data)
+    pair(outboard, "nvme", "disk.img")
+    report = good_json(folder, "migrate", "here.sock", "there.sock", "--rounds", "3", "--interval", "1")
+    assert report["moves"] == 3
+    assert "load" not in report
+    assert (folder / "disk.img").read_bytes() == data
+
+
+def test_a_load_asks_first(outboard: Start, folder: Path) -> None:
+    data = b"precious" * (1 << 17)
+    (folder / "disk.img").write_bytes(data)
+    pair(outboard, "nvme", "disk.img")
+    words = ("migrate", "here.sock", "there.sock", "--load", "--rounds", "2", "--interval", "1")
+    assert "here.sock: the disk is not empty (block " in bad(folder, *words)
+    assert (folder / "disk.img").read_bytes() == data
+    report = good_json(folder, *words, "--mix", "100")
+    assert (report["moves"], report["load"]["writes"], report["load"]["failed_commands"]) == (2, 0, 0)
+    assert (folder / "disk.img").read_bytes() == data
+    report = good_json(folder, *words, "--destroy")
+    assert (report["moves"], report["load"]["wrong_blocks"]) == (2, 0)
+
+
+def test_a_load_on_an_empty_disk(outboard: Start, folder: Path) -> None:
+    pair(outboard, "nvme", "size=1M")
+    assert_sound(good_json(folder, "migrate", "here.sock", "there.sock", "--load"))
+
+
+def test_a_device_that_runs_is_no_destination(outboard: Start, folder: Path) -> None:
+    """Its own state, and its disk in memory, would be lost."""
+    outboard("nvme", "size=1M", "socket=here.sock")
+    outboard("nvme", "size=1M", "socket=there.sock")
+    good(folder, "nvme-io", "there.sock", "--destroy", "--write", "--verify")
+    good(folder, "migrate", "save", "here.sock", "state")
+    for words in ("migrate", "here.sock", "there.sock"), ("migrate", "load", "there.sock", "state"):
+        said = bad(folder, *words)
+        assert "there.sock: the device runs" in said
+        assert "-incoming defer" in said
+        good(folder, "nvme-io", "there.sock", "--read", "--verify")
+    good(folder, "migrate", "load", "there.sock", "state", "--destroy")
+    assert obctl(folder, "nvme-io", "there.sock", "--read", "--verify").returncode == 1
+
+
+def test_a_load_needs_a_disk(outboard: Start, folder: Path) -> None:
+    pair(outboard, "edu")
+    assert "--load is for NVMe disks" in bad(folder, "migrate", "here.sock", "there.sock", "--load")
+
+
 # Either side ends
 
 
@@ -145,7 +198,7 @@ def kill_one(outboard: Start, folder: Path, seed: int) -> str:
     chance = random.Random(seed)
     # A new one, as the kernel may hold the disk of a process that has ended for a moment longer.
     sides = pair(outboard, "nvme", make_disk(folder, f"disk{seed}.img"))
-    words = ["migrate", "here.sock", "there.sock", "--rounds", "1000", "--interval", "0", "--recover"]
+    words = ["migrate", "here.sock", "there.sock", *LOAD, "--rounds", "1000", "--interval", "0", "--recover"]
     words += ["--memory", "256K", "--size", "2M", "--json", "--seed", str(seed)]
     client = subprocess.Popen([OBCTL, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:

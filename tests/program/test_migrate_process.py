@@ -182,7 +182,7 @@ def test_a_disk_in_memory_moves_while_it_is_used(side: Sides, folder: Path) -> N
     """What is large goes while it is used, as fast as it may; then comes the rest."""
     source = side("here", "nvme", "size=16M")
     target = side("there", "nvme", "size=16M", incoming="unix:move.sock")
-    io(folder, "here.sock", "--write", "--seed", "5")
+    io(folder, "here.sock", "--destroy", "--write", "--seed", "5")
     source.qmp.execute("migrate-set-parameters", max__bandwidth=1 << 20)
     source.qmp.execute("migrate", uri="unix:move.sock")
     wait_until(lambda: source.qmp.execute("query-migrate")["ram"]["transferred"] > 0)
@@ -190,7 +190,7 @@ def test_a_disk_in_memory_moves_while_it_is_used(side: Sides, folder: Path) -> N
     assert info["status"] == "active"
     assert 0 < info["ram"]["remaining"] <= 16 << 20
     # It is used meanwhile.
-    io(folder, "here.sock", "--write", "--seed", "6")
+    io(folder, "here.sock", "--destroy", "--write", "--seed", "6")
     source.qmp.execute("migrate-set-parameters", max__bandwidth=0)
     assert source.statuses()[-1] == "completed"
     assert target.statuses()[-1] == "completed"
@@ -201,7 +201,7 @@ def test_a_disk_in_memory_moves_while_it_is_used(side: Sides, folder: Path) -> N
 def test_cancelled_in_the_middle(side: Sides, folder: Path) -> None:
     source = side("here", "nvme", "size=16M")
     target = side("there", "nvme", "size=16M", incoming="unix:move.sock")
-    io(folder, "here.sock", "--write", "--seed", "5")
+    io(folder, "here.sock", "--destroy", "--write", "--seed", "5")
     source.qmp.execute("migrate-set-parameters", max__bandwidth=1 << 20)
     source.qmp.execute("migrate", uri="unix:move.sock")
     wait_until(lambda: source.qmp.execute("query-migrate")["ram"]["transferred"] > 0)
@@ -257,7 +257,7 @@ def survive(side: Sides, folder: Path, seed: int) -> str:
     chance = random.Random(seed)
     disk = make_disk(folder, f"disk{seed}.img")
     sides = [side("here", "nvme", disk), side("there", "nvme", disk, incoming="unix:move.sock")]
-    io(folder, "here.sock", "--write", "--seed", str(seed))
+    io(folder, "here.sock", "--destroy", "--write", "--seed", str(seed))
     killed = chance.randrange(2)
     left, moment = sides[1 - killed], chance.choice([0, 0.0005, 0.001, 0.002, 0.005, 0.02])
     sides[0].qmp.execute("migrate", uri="unix:move.sock")
@@ -270,7 +270,7 @@ def survive(side: Sides, folder: Path, seed: int) -> str:
     wait_until(lambda: goes_on(left))
     path = ["there.sock", "here.sock"][killed]
     io(folder, path, "--read", "--seed", str(seed))
-    io(folder, path, "--write", "--seed", str(seed + 1))
+    io(folder, path, "--destroy", "--write", "--seed", str(seed + 1))
     left.process.stop()
     return f"{killed} {ended}"
 
@@ -286,8 +286,9 @@ def test_the_destination_ends_while_the_disk_is_used(side: Sides, folder: Path) 
     """Whoever uses the disk does not notice."""
     source = side("here", "nvme", "size=16M")
     target = side("there", "nvme", "size=16M", incoming="unix:move.sock")
-    io(folder, "here.sock", "--write", "--seed", "5")
-    words = ["--mix", "50", "--verify", "--random", "--depth", "32", "--size", REGION, "--time", "0.5"]
+    io(folder, "here.sock", "--destroy", "--write", "--seed", "5")
+    words = ["--destroy", "--mix", "50", "--verify", "--random", "--depth", "32", "--size", REGION]
+    words += ["--time", "0.5"]
     command = [str(OBCTL), "nvme-io", "here.sock", *words]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as load:
         source.qmp.execute("migrate-set-parameters", max__bandwidth=1 << 20)

@@ -40,7 +40,7 @@ def test_probe(disk: Path) -> None:
 @pytest.mark.parametrize("memory", [[], ["--no-shared-memory"], ["--no-shared-memory", "--twin-socket"]])
 @pytest.mark.parametrize("depth, queues", [(1, 1), (32, 1), (7, 4), (128, 2)])
 def test_mix_is_verified(disk: Path, memory: list[str], depth: int, queues: int) -> None:
-    words = ["--mix=50", "--verify", "--random", "--size=2M", "--count=1000"]
+    words = ["--destroy", "--mix=50", "--verify", "--random", "--size=2M", "--count=1000"]
     result = good_json(
         disk, "nvme-io", "a", *words, *memory, f"--depth={depth}", f"--queues={queues}"
     )
@@ -54,7 +54,7 @@ def test_mix_is_verified(disk: Path, memory: list[str], depth: int, queues: int)
 @pytest.mark.parametrize("interrupts", ["poll", "msix"])
 @pytest.mark.parametrize("doorbells", ["message", "shadow", "auto"])
 def test_doorbells_and_interrupts(disk: Path, interrupts: str, doorbells: str) -> None:
-    words = ["--write", "--verify", "--size=2M", "--depth=8", "--queues=2"]
+    words = ["--destroy", "--write", "--verify", "--size=2M", "--depth=8", "--queues=2"]
     result = good_json(
         disk, "nvme-io", "a", *words, f"--interrupts={interrupts}", f"--doorbells={doorbells}"
     )
@@ -70,7 +70,7 @@ def test_every_way_to_ring(
 ) -> None:
     ways = ["mmap-doorbells=on", "ioeventfds=on", "idle-poll-us=100", *f"poll={poll}".split()]
     outboard("nvme", "size=8M", "socket=a", *ways)
-    words = ["--mix=50", "--verify", "--random", "--size=1M", "--count=500", *memory]
+    words = ["--destroy", "--mix=50", "--verify", "--random", "--size=1M", "--count=500", *memory]
     for doorbells in ("mmap", "mmap-shadow", "shadow", "eventfd", "message"):
         for more in (["--depth=1", "--interrupts=msix"], ["--depth=8", "--queues=3"]):
             result = good_json(folder, "nvme-io", "a", *words, *more, f"--doorbells={doorbells}")
@@ -89,7 +89,7 @@ def test_no_wakeup_is_lost(outboard: Start, folder: Path) -> None:
 
 def test_doorbells_by_eventfd(outboard: Start, folder: Path) -> None:
     outboard("nvme", "size=8M", "ioeventfds=on", "socket=a")
-    words = ["--mix=50", "--verify", "--random", "--size=2M", "--count=2000", "--depth=4"]
+    words = ["--destroy", "--mix=50", "--verify", "--random", "--size=2M", "--count=2000", "--depth=4"]
     result = good_json(folder, "nvme-io", "a", *words, "--doorbells=eventfd", "--queues=2")
     assert result["doorbells"] == "eventfd"
     assert result["wrong_blocks"] == 0
@@ -98,13 +98,13 @@ def test_doorbells_by_eventfd(outboard: Start, folder: Path) -> None:
 @pytest.mark.parametrize("block_size", ["512", "4K", "8K", "12K", "64K", "512K"])
 @pytest.mark.parametrize("memory", [[], ["--no-shared-memory"]])
 def test_block_sizes(disk: Path, block_size: str, memory: list[str]) -> None:
-    good(disk, "nvme-io", "a", "--write", "--verify", "--size=1536K", f"--block-size={block_size}",
-         "--depth=4", *memory)  # fmt: skip
+    words = ["--destroy", "--write", "--verify", "--size=1536K", "--depth=4", *memory]
+    good(disk, "nvme-io", "a", f"--block-size={block_size}", *words)
 
 
 def test_what_was_written_is_there_later(disk: Path) -> None:
     where = ["--offset=1M", "--size=1M", "--verify"]
-    good(disk, "nvme-io", "a", "--write", "--seed=7", *where, "--block-size=16K", "--depth=4")
+    good(disk, "nvme-io", "a", "--destroy", "--write", "--seed=7", *where, "--block-size=16K", "--depth=4")
     text = good(disk, "nvme-io", "a", "--read", "--seed=7", *where, "--depth=32")
     assert "verify 2048 blocks, 0 wrong" in text
     result = obctl(disk, "nvme-io", "a", "--read", "--seed=8", *where)
@@ -118,7 +118,7 @@ def image(outboard: Start, folder: Path) -> Path:
     path = folder / "disk.img"
     path.write_bytes(bytes(SIZE))
     outboard("nvme", "disk.img", "socket=a")
-    good(folder, "nvme-io", "a", "--write", "--verify", "--size=1M", "--depth=8")
+    good(folder, "nvme-io", "a", "--destroy", "--write", "--verify", "--size=1M", "--depth=8")
     return path
 
 
@@ -149,7 +149,7 @@ def test_bad_data_is_found(folder: Path, image: Path, what: str, said: str) -> N
 
 def test_disk_that_keeps_nothing(outboard: Start, folder: Path) -> None:
     outboard("nvme", "null=on", "size=1M", "socket=a")
-    result = obctl(folder, "nvme-io", "a", "--write", "--verify", "--depth=4")
+    result = obctl(folder, "nvme-io", "a", "--destroy", "--write", "--verify", "--depth=4")
     assert result.returncode == 1
     assert "block 0 is lost: all zeroes" in result.stderr
     assert "(further errors are only counted)" in result.stderr
@@ -159,7 +159,7 @@ def test_disk_that_keeps_nothing(outboard: Start, folder: Path) -> None:
 def test_commands_that_fail(outboard: Start, folder: Path) -> None:
     (folder / "disk.img").write_bytes(bytes(SIZE))
     outboard("nvme", "disk.img", "ro=on", "socket=a")
-    result = obctl(folder, "nvme-io", "a", "--write", "--count=3")
+    result = obctl(folder, "nvme-io", "a", "--destroy", "--write", "--count=3")
     assert result.returncode == 1
     assert "write of block 0 fails with status 0x" in result.stderr
     assert "3 commands failed" in result.stderr
@@ -200,7 +200,7 @@ def test_client_that_is_killed(outboard: Start, folder: Path, doorbells: str) ->
         time.sleep(0.02 * number)
         client.kill()
         client.wait()
-        good(folder, "nvme-io", "a", "--mix=50", "--verify", "--size=1M", "--count=500")
+        good(folder, "nvme-io", "a", "--destroy", "--mix=50", "--verify", "--size=1M", "--count=500")
     assert "fail" not in server.errors()
 
 
@@ -226,7 +226,7 @@ def test_mistakes(disk: Path, words: list[str], said: str) -> None:
 
 def test_traced(disk: Path) -> None:
     trace = Trace(disk, "a")
-    words = ["--mix=50", "--verify", "--random", "--size=256K", "--depth=8", "--queues=2"]
+    words = ["--destroy", "--mix=50", "--verify", "--random", "--size=256K", "--depth=8", "--queues=2"]
     good(disk, "nvme-io", "traced", *words, "--no-shared-memory", "--twin-socket")
     good(disk, "nvme-io", "traced", *words, "--interrupts=msix")
     lines = trace.stop()
@@ -234,3 +234,48 @@ def test_traced(disk: Path) -> None:
     assert any("> twin" in line and "DMA_READ reply" in line for line in lines)
     assert any("REGION_WRITE no_reply region=bar0 offset=0x10" in line for line in lines)
     assert any("DEVICE_SET_IRQS fds=1 index=2" in line for line in lines)
+
+
+# What is on a disk stays there unless somebody says that it may go
+
+
+DATA = bytes(range(256)) * 32
+
+
+WRITES = [["--write", "--verify"], ["--mix=50"], ["--mix=50", "--random", "--count=1"], ["--from=data"]]
+
+
+@pytest.mark.parametrize("words", WRITES, ids=lambda words: str(words[0]) + str(len(words)))
+@pytest.mark.parametrize("more", [[], ["--depth=7", "--block-size=8K", "--interrupts=msix"]])
+def test_data_is_not_overwritten(
+    outboard: Start, folder: Path, words: list[str], more: list[str]
+) -> None:
+    """The one byte is behind all others, but within what would be written."""
+    image = folder / "disk.img"
+    image.write_bytes(bytes(len(DATA) - 1) + b"\1" + bytes(len(DATA)))
+    (folder / "data").write_bytes(DATA)
+    outboard("nvme", "disk.img", "socket=a")
+    said = bad(folder, "nvme-io", "a", *words, "--size=8K", *more)
+    assert "the disk is not empty (block 15)" in said
+    assert "--destroy" in said
+    assert image.read_bytes() == bytes(len(DATA) - 1) + b"\1" + bytes(len(DATA))
+    good(folder, "nvme-io", "a", *words, "--size=8K", "--destroy", *more)
+
+
+def test_an_empty_place_is_written_beside_data(outboard: Start, folder: Path) -> None:
+    image = folder / "disk.img"
+    image.write_bytes(b"\1" * 4096 + bytes(12288) + b"\1" * 4096)
+    outboard("nvme", "disk.img", "socket=a")
+    good(folder, "nvme-io", "a", "--write", "--verify", "--offset=4K", "--size=12K")
+    left = image.read_bytes()
+    assert left[:4096] == left[16384:] == b"\1" * 4096
+    assert left[4096:16384].strip(b"\0")
+
+
+def test_a_large_disk_is_not_read_to_see(outboard: Start, folder: Path) -> None:
+    with open(folder / "disk.img", "wb") as image:
+        image.truncate((1 << 30) + 4096)
+    outboard("nvme", "disk.img", "socket=a")
+    said = bad(folder, "nvme-io", "a", "--mix=50", "--count=5", "--random")
+    assert f"a: {(1 << 30) + 4096} bytes of the disk would be overwritten" in said
+    good(folder, "nvme-io", "a", "--write", "--count=5")

@@ -43,7 +43,7 @@ def piped(folder: Path, data: bytes, *words: str) -> subprocess.CompletedProcess
 @pytest.mark.parametrize("memory", MEMORY)
 @pytest.mark.parametrize("parallel", PARALLEL)
 def test_round_trip(disk: Path, memory: list[str], parallel: list[str]) -> None:
-    text = good(disk, "nvme-io", "a", "--from=data", *parallel, *memory)
+    text = good(disk, "nvme-io", "a", "--destroy", "--from=data", *parallel, *memory)
     assert f"copied {SIZE} bytes from data\n" in text
     assert (disk / "disk.img").read_bytes() == DATA
     (disk / "back").write_bytes(bytes(SIZE + 5))
@@ -56,7 +56,7 @@ def test_round_trip(disk: Path, memory: list[str], parallel: list[str]) -> None:
 @pytest.mark.parametrize("parallel", PARALLEL)
 def test_pipes(disk: Path, memory: list[str], parallel: list[str]) -> None:
     words = [*parallel, *memory, "--block-size=12K"]
-    result = piped(disk, DATA, "--from", "-", *words)
+    result = piped(disk, DATA, "--destroy", "--from", "-", *words)
     assert (result.returncode, result.stderr) == (0, b"")
     assert f"copied {SIZE} bytes from standard input\n".encode() in result.stdout
     result = piped(disk, b"", "--to=-", *words)
@@ -79,7 +79,7 @@ def test_last_block_is_padded(disk: Path, length: int, block_size: str) -> None:
     (disk / "data").write_bytes(DATA[:length])
     padded = -length % 512
     words = [f"--block-size={block_size}", "--depth=8"]
-    result = good_json(disk, "nvme-io", "a", "--from=data", *words)
+    result = good_json(disk, "nvme-io", "a", "--destroy", "--from=data", *words)
     assert (result["copied_bytes"], result["padded_bytes"]) == (length, padded)
     expected = DATA[:length] + bytes(padded)
     assert (disk / "disk.img").read_bytes() == expected.ljust(SIZE, b"\xee")
@@ -89,14 +89,14 @@ def test_last_block_is_padded(disk: Path, length: int, block_size: str) -> None:
 
 
 def test_padding_is_said(disk: Path) -> None:
-    result = piped(disk, DATA[:1000], "--from=-")
+    result = piped(disk, DATA[:1000], "--destroy", "--from=-")
     assert b"copied 1000 bytes from standard input, and 24 zeroes to fill" in result.stdout
     assert (disk / "disk.img").read_bytes() == DATA[:1000].ljust(SIZE, b"\0")
 
 
 def test_part_of_the_disk(disk: Path) -> None:
     (disk / "data").write_bytes(DATA[: 1 << 20])
-    good(disk, "nvme-io", "a", "--from=data", "--offset=1M", "--size=1M", "--depth=32")
+    good(disk, "nvme-io", "a", "--destroy", "--from=data", "--offset=1M", "--size=1M", "--depth=32")
     image = (disk / "disk.img").read_bytes()
     assert image == bytes(1 << 20) + DATA[: 1 << 20] + bytes(2 << 20)
     good(disk, "nvme-io", "a", "--to=back", "--offset=1M", "--size=100000", "--queues=2")
@@ -108,13 +108,13 @@ def test_part_of_the_disk(disk: Path) -> None:
 
 
 def test_count_cuts_the_input(disk: Path) -> None:
-    good(disk, "nvme-io", "a", "--from=data", "--count=5", "--size=64K", "--depth=32")
+    good(disk, "nvme-io", "a", "--destroy", "--from=data", "--count=5", "--size=64K", "--depth=32")
     assert (disk / "disk.img").read_bytes() == DATA[: 5 * 4096].ljust(SIZE, b"\0")
 
 
 def test_commands_longer_than_what_is_left(disk: Path) -> None:
     words = ["--block-size=48K", "--depth=5", "--queues=2"]
-    good(disk, "nvme-io", "a", "--from=data", *words)
+    good(disk, "nvme-io", "a", "--destroy", "--from=data", *words)
     assert (disk / "disk.img").read_bytes() == DATA
     good(disk, "nvme-io", "a", "--to=back", *words)
     assert (disk / "back").read_bytes() == DATA
@@ -136,7 +136,7 @@ def test_named_pipes(disk: Path, memory: list[str]) -> None:
     os.mkfifo(disk / "fifo")
     writer = threading.Thread(target=(disk / "fifo").write_bytes, args=(DATA,))
     writer.start()
-    good(disk, "nvme-io", "a", "--from=fifo", "--depth=32", *memory)
+    good(disk, "nvme-io", "a", "--destroy", "--from=fifo", "--depth=32", *memory)
     writer.join(LIMIT)
     assert (disk / "disk.img").read_bytes() == DATA
 
@@ -147,7 +147,7 @@ def test_input_that_is_too_long(disk: Path) -> None:
     said = bad(disk, "nvme-io", "a", "--from=data", "--offset=64K")
     assert f"more than the {SIZE - 65536} that" in said
     assert (disk / "disk.img").read_bytes() == bytes(SIZE)
-    result = piped(disk, DATA, "--from=-", "--size=64K", "--depth=4")
+    result = piped(disk, DATA, "--destroy", "--from=-", "--size=64K", "--depth=4")
     assert result.returncode == 1
     assert result.stderr.startswith(b"obctl: standard input: more than the 65536 bytes")
     assert result.stderr.count(b"\n") == 1
@@ -189,7 +189,7 @@ def test_disk_that_refuses(outboard: Start, folder: Path) -> None:
     (folder / "data").write_bytes(DATA)
     outboard("nvme", "disk.img", "ro=on", "socket=a")
     result = subprocess.run(
-        [str(OBCTL), "nvme-io", "a", "--from=data"],
+        [str(OBCTL), "nvme-io", "a", "--destroy", "--from=data"],
         cwd=folder, capture_output=True, text=True, timeout=LIMIT, check=False,
     )  # fmt: skip
     assert result.returncode == 1
