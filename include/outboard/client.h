@@ -242,8 +242,10 @@ struct ob_client_map {
 int ob_client_map_raw(struct ob_client *client, const struct ob_client_map *map);
 
 /*
- * Section DMA_UNMAP. Exactly a map that was made. When it returns 0 the device does not touch that
- * memory any more. It stays served while the server has not answered.
+ * Section DMA_UNMAP. All maps that lie in the range; none is fine as well, and a range that cuts
+ * one is refused. (Servers other than outboard may want exactly a map that was made.) When it
+ * returns 0 the device does not touch that memory any more. It stays served while the server has
+ * not answered.
  */
 int ob_client_unmap(struct ob_client *client, uint64_t address, uint64_t length);
 int ob_client_unmap_all(struct ob_client *client);

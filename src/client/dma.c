@@ -109,10 +109,10 @@ static int insert(struct ob_client *client, const struct ob_client_map *map)
 	return 0;
 }
 
-static void drop(struct ob_client *client, size_t at)
+static void drop(struct ob_client *client, size_t at, size_t count)
 {
-	client->map_count--;
-	memmove(client->maps + at, client->maps + at + 1,
+	client->map_count -= count;
+	memmove(client->maps + at, client->maps + at + count,
 	        (client->map_count - at) * sizeof(*client->maps));
 }
 
@@ -141,7 +141,7 @@ int ob_client_map_raw(struct ob_client *client, const struct ob_client_map *map)
 	                                          .fds = &map->fd,
 	                                          .fd_count = map->fd >= 0});
 	if (rc)
-		drop(client, find(client, map->address));
+		drop(client, find(client, map->address), 1);
 	return rc;
 }
 
@@ -175,12 +175,15 @@ static int unmap(struct ob_client *client, uint64_t address, uint64_t length, ui
 int ob_client_unmap(struct ob_client *client, uint64_t address, uint64_t length)
 {
 	int rc = unmap(client, address, length, 0);
-	size_t at = find(client, address);
+	size_t at = find(client, address), end = at;
 
-	if (!rc && at < client->map_count && client->maps[at].address == address &&
-	    client->maps[at].length == length)
-		drop(client, at);
-	return rc;
+	if (rc)
+		return rc;
+	while (end < client->map_count && client->maps[end].address >= address &&
+	       range_within(client->maps[end].address - address, client->maps[end].length, length))
+		end++;
+	drop(client, at, end - at);
+	return 0;
 }
 
 int ob_client_unmap_all(struct ob_client *client)

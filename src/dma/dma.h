@@ -64,6 +64,7 @@ struct dma_bus {
  */
 struct dma_waiter {
 	void (*done)(struct dma_waiter *waiter);
+	uint64_t bytes; /* what the unmap removes: the sum of its maps' sizes */
 	struct dma_waiter *next;
 };
 
@@ -135,28 +136,25 @@ int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned p
             uint64_t offset);
 
 /*
- * Removes the map that has exactly this address and size. From now on no access reaches it, and
- * operations by message that have still to touch it end with -EFAULT: their done is called before
- * this returns, and must not map or unmap. Returns 0 when the map is gone, -EINPROGRESS when pins
- * hold it ("dying"): waiter->done is called when it is gone. -ENOENT, also for a dying map.
- */
-int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size, struct dma_waiter *waiter);
-
-/*
- * The same for all maps that lie in a range. Waits for all that is dying. -ENOENT if there is none,
- * or if the range cuts one: nothing is removed then. -EAGAIN when only some of very many are gone,
- * though nothing can be accessed any more: the caller goes on with dma_unmap_rest() when others had
- * their turn.
+ * Removes all maps that lie in [address, address + size), as VFIO does: none is fine as well. From
+ * now on no access reaches them, and operations by message that have still to touch them end with
+ * -EFAULT: their done is called before this returns, and must not map or unmap. Returns
+ *
+ *	0             they are gone; waiter->bytes says how much that was
+ *	-EINPROGRESS  pins hold some of them, or of those removed before ("dying"): waiter->done is
+ *	              called when no map is dying any more
+ *	-EAGAIN       there are many, and only some are gone, though nothing can be accessed any
+ *	              more: the caller goes on with dma_unmap_rest() when others had their turn
+ *	-EINVAL       the range cuts a map, or is empty, or ends past 2^64: nothing is removed
  */
 enum { DMA_UNMAP_BATCH = 256 };
 
-int dma_unmap_within(struct dma_space *space, uint64_t address, uint64_t size,
-                     struct dma_waiter *waiter);
+int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size, struct dma_waiter *waiter);
 
 /* Goes on after -EAGAIN; returns 0, -EINPROGRESS or -EAGAIN. Waits for all that is dying. */
 int dma_unmap_rest(struct dma_space *space, struct dma_waiter *waiter);
 
-/* The same for all maps, never -ENOENT. After -EAGAIN it may be called again as well. */
+/* The same for all maps, never -EINVAL. After -EAGAIN it may be called again as well. */
 int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter);
 
 /* Dying maps count until they are gone. */

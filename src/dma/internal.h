@@ -29,7 +29,6 @@ struct dma_map {
 	uint64_t offset;
 	void *mapping; /* as mmap gave it: begins and ends at page boundaries */
 	size_t mapping_length;
-	struct dma_waiter *waiter;
 };
 
 /*
@@ -58,7 +57,8 @@ struct dma_space {
 	uint64_t *starts;
 	struct dma_map **maps;
 	unsigned count, room, max_maps, dying;
-	unsigned fds, max_fds; /* of maps that keep theirs */
+	unsigned fds, max_fds;          /* of maps that keep theirs */
+	uint64_t held_first, held_last; /* held maps begin here; first > last: there are none */
 
 	struct dma_log *log; /* NULL: not logging */
 

@@ -25,6 +25,7 @@ struct dma_space *dma_space_new(unsigned max_maps)
 		return NULL;
 	dma_set_limits(space, max_maps, UINT_MAX);
 	space->last = &space->none;
+	space->held_first = UINT64_MAX;
 	space->under_way.next = space->under_way.prev = &space->under_way;
 	space->ending.next = space->ending.prev = &space->ending;
 	dma_guard_add(space);
@@ -202,10 +203,6 @@ static void release(struct dma_space *space, struct dma_map *map)
 	space->dying--;
 	if (space->last == map)
 		space->last = &space->none;
-	if (map->waiter) {
-		map->waiter->next = space->woken;
-		space->woken = map->waiter;
-	}
 	if (space->dying == 0) {
 		while (space->all_waiters) {
 			struct dma_waiter *waiter = space->all_waiters;
@@ -244,27 +241,31 @@ static void begin_dying(struct dma_space *space, struct dma_map *map)
 	space->dying++;
 }
 
-/* Gives the hold back. Whether the map is gone. */
-static bool let_go(struct dma_space *space, struct dma_map *map)
+/* Gives the hold back. */
+static void let_go(struct dma_space *space, struct dma_map *map)
 {
 	map->held = false;
-	if (--map->pins > 0)
-		return false;
-	release(space, map);
-	return true;
+	if (--map->pins == 0)
+		release(space, map);
 }
 
-/* Gives back holds, from the end: nothing has to move up. False: there may be more of them. */
+/* Gives back holds, from the end of where they are. False: there may be more of them. */
 static bool let_some_go(struct dma_space *space)
 {
 	unsigned budget = DMA_UNMAP_BATCH;
+	unsigned last = dma_search(space, space->held_last);
 
-	for (unsigned i = space->count; i-- > 0;) {
-		if (!space->maps[i]->held)
+	if (last == space->count)
+		return true;
+	for (unsigned i = last + 1; i-- > 0 && space->starts[i] >= space->held_first;) {
+		struct dma_map *map = space->maps[i];
+
+		if (!map->held)
 			continue;
+		space->held_last = map->address;
 		if (!budget--)
 			return false;
-		let_go(space, space->maps[i]);
+		let_go(space, map);
 	}
 	return true;
 }
@@ -273,6 +274,10 @@ int dma_unmap_rest(struct dma_space *space, struct dma_waiter *waiter)
 {
 	bool done = let_some_go(space);
 
+	if (done) {
+		space->held_first = UINT64_MAX;
+		space->held_last = 0;
+	}
 	call_woken(space);
 	if (!done)
 		return -EAGAIN;
@@ -283,84 +288,67 @@ int dma_unmap_rest(struct dma_space *space, struct dma_waiter *waiter)
 	return -EINPROGRESS;
 }
 
-/*
- * The maps that lie in a range: *first is the first of them, and *count how many there are, dying
- * ones included. -ENOENT if none is alive, or the range cuts one.
- */
-static int maps_within(const struct dma_space *space, uint64_t address, uint64_t last,
-                       unsigned *first, unsigned *count)
+/* Whether the range ends, or begins, in the middle of a map. Maps that are dying do not count. */
+static bool cuts_map(const struct dma_space *space, uint64_t address, uint64_t last)
 {
-	unsigned before = dma_search(space, address), i;
-	bool alive = false;
+	unsigned first = dma_search(space, address), end = dma_search(space, last);
+	const struct dma_map *map;
 
-	*first = before == space->count ? 0 : before;
-	if (before < space->count && space->starts[before] < address) {
-		const struct dma_map *map = space->maps[before];
-
-		if (!map->dying && address - map->address < map->size)
-			return -ENOENT;
-		(*first)++;
+	if (first < space->count) {
+		map = space->maps[first];
+		if (!map->dying && map->address < address && address - map->address < map->size)
+			return true;
 	}
-	for (i = *first; i < space->count && space->starts[i] <= last; i++) {
-		const struct dma_map *map = space->maps[i];
-
-		if (map->dying)
-			continue;
-		if (map->size - 1 > last - map->address)
-			return -ENOENT;
-		alive = true;
-	}
-	*count = i - *first;
-	return alive ? 0 : -ENOENT;
+	if (end == space->count)
+		return false;
+	map = space->maps[end];
+	return !map->dying && map->address >= address && map->size - 1 > last - map->address;
 }
 
-int dma_unmap_within(struct dma_space *space, uint64_t address, uint64_t size,
-                     struct dma_waiter *waiter)
+/* From here on nothing reaches the maps in the range. Returns how many bytes they have. */
+static uint64_t hold_maps(struct dma_space *space, uint64_t address, uint64_t last)
 {
-	unsigned first, count;
-	int rc;
+	unsigned i = dma_search(space, address);
+	uint64_t bytes = 0;
 
-	if (size == 0 || size - 1 > UINT64_MAX - address)
-		return -ENOENT;
-	rc = maps_within(space, address, address + (size - 1), &first, &count);
-	if (rc)
-		return rc;
-	for (unsigned i = first; i < first + count; i++) {
-		if (!space->maps[i]->dying)
-			begin_dying(space, space->maps[i]);
+	if (i == space->count)
+		i = 0;
+	for (; i < space->count && space->starts[i] <= last; i++) {
+		if (space->starts[i] < address || space->maps[i]->dying)
+			continue;
+		begin_dying(space, space->maps[i]);
+		bytes += space->maps[i]->size;
 	}
-	dma_fault_ops(space, address, address + (size - 1));
-	return dma_unmap_rest(space, waiter);
+	if (address < space->held_first)
+		space->held_first = address;
+	if (last > space->held_last)
+		space->held_last = last;
+	return bytes;
 }
 
 int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size, struct dma_waiter *waiter)
 {
-	unsigned place = dma_search(space, address);
-	struct dma_map *map;
-	bool gone;
+	uint64_t last = address + (size - 1);
 
-	if (place == space->count || space->maps[place]->address != address ||
-	    space->maps[place]->size != size || space->maps[place]->dying)
-		return -ENOENT;
-	map = space->maps[place];
-	begin_dying(space, map);
-	dma_fault_ops(space, address, address + (size - 1));
-	gone = let_go(space, map);
-	if (!gone)
-		map->waiter = waiter;
-	call_woken(space);
-	return gone ? 0 : -EINPROGRESS;
+	if (size == 0 || last < address || cuts_map(space, address, last))
+		return -EINVAL;
+	waiter->bytes = hold_maps(space, address, last);
+	if (!waiter->bytes && !space->dying)
+		return 0;
+	dma_fault_ops(space, address, last);
+	return dma_unmap_rest(space, waiter);
 }
 
 int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter)
 {
+	uint64_t bytes = 0;
+
 	if (space->dying < space->count) {
-		for (unsigned i = 0; i < space->count; i++) {
-			if (!space->maps[i]->dying)
-				begin_dying(space, space->maps[i]);
-		}
+		bytes = hold_maps(space, 0, UINT64_MAX);
 		dma_fault_ops(space, 0, UINT64_MAX);
 	}
+	if (waiter)
+		waiter->bytes = bytes;
 	return dma_unmap_rest(space, waiter);
 }
 

@@ -3,10 +3,7 @@
  * waiting. */
 #include <errno.h>
 
-#include "base/checked.h"
 #include "internal.h"
-
-enum { IOMMU_RANGE_MIN = 1 << 20 };
 
 int session_dma_map(struct session *session, struct request *request)
 {
@@ -42,40 +39,23 @@ int session_dma_map(struct session *session, struct request *request)
 	return session_reply(session, &request->header, NULL, 0);
 }
 
-/*
- * An unmap matches a map exactly. But when the guest's IOMMU drops what a domain had mapped, QEMU
- * unmaps ranges that it does not know the parts of, naturally aligned powers of two: were they
- * refused, the maps would stay, and be in the way of those that come after a reboot of the guest.
- */
-static bool is_iommu_range(const struct wire_dma_unmap *unmap)
-{
-	return unmap->size >= IOMMU_RANGE_MIN && is_power_of_2(unmap->size) &&
-	       !(unmap->address & (unmap->size - 1));
-}
-
-static int remove_maps(struct session *session, const struct wire_dma_unmap *unmap)
-{
-	struct dma_waiter *waiter = &session->unmap_waiter;
-	int rc;
-
-	if (unmap->flags & WIRE_DMA_UNMAP_ALL)
-		return dma_unmap_all(session->dma, waiter);
-	rc = dma_unmap(session->dma, unmap->address, unmap->size, waiter);
-	if (rc == -ENOENT && is_iommu_range(unmap))
-		rc = dma_unmap_within(session->dma, unmap->address, unmap->size, waiter);
-	return rc;
-}
-
+/* The reply says how much was unmapped, as VFIO does. */
 int session_dma_unmap(struct session *session, struct request *request)
 {
+	struct dma_waiter *waiter = &session->unmap_waiter;
 	struct wire_dma_unmap unmap;
 	int rc = wire_decode_dma_unmap(request->payload, request->length, &unmap, &request->why);
 
 	if (rc)
 		return rc;
-	rc = session_unmapping(session, remove_maps(session, &unmap));
-	if (rc == -ENOENT)
-		return refuse(request, rc, "address, size: exactly those of a map expected");
+	if (unmap.flags & WIRE_DMA_UNMAP_ALL)
+		rc = dma_unmap_all(session->dma, waiter);
+	else
+		rc = dma_unmap(session->dma, unmap.address, unmap.size, waiter);
+	if (rc == -EINVAL)
+		return refuse(request, rc, "address, size: a range that cuts no map expected");
+	unmap.size = waiter->bytes;
+	rc = session_unmapping(session, rc);
 	if (rc == -EINPROGRESS) {
 		session->waiting = request->header;
 		session->unmap = unmap;

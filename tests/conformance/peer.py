@@ -334,6 +334,14 @@ class Peer(Client):
     def unmap(self, address: int, size: int) -> None:
         assert self.ok(DMA_UNMAP, dma_unmap(address, size)).payload == dma_unmap(address, size)
 
+    def unmapped(self, address: int, size: int) -> int:
+        """Unmaps what lies in a range: how many bytes that was."""
+        argsz, flags, where, count = S_UNMAP.unpack(
+            self.ok(DMA_UNMAP, dma_unmap(address, size)).payload
+        )
+        assert (argsz, flags, where) == (S_UNMAP.size, 0, address)
+        return int(count)
+
     # edu
 
     def edu_post(self, source: int, destination: int, count: int, command: int) -> None:

@@ -166,8 +166,9 @@ static void unmap(struct rig *rig, uint8_t which)
 	if (which & 1)
 		rc = dma_unmap_all(dma, &rig->waiter);
 	else
-		rc = dma_unmap(dma, STAGE_BASE + size * (which >> 1) % pieces, size, &rig->waiter);
-	must(!rc || rc == -EINPROGRESS || (rc == -ENOENT && !(which & 1)));
+		rc = dma_unmap(dma, STAGE_BASE + size * ((which >> 1) % pieces), size,
+		               &rig->waiter);
+	must(!rc || rc == -EINPROGRESS);
 	rig->is_waiting = rc == -EINPROGRESS;
 }
 

@@ -52,6 +52,16 @@ static void test_map_and_unmap(void **state)
 	kit_reply(kit, WIRE_DMA_UNMAP, &unmap, sizeof(unmap));
 	assert_int_equal(ob_client_unmap(kit->client, ADDRESS, SIZE), 0);
 	kit_take(kit);
+	/* A range: what lies inside is served no more, and may be mapped again. */
+	kit_reply(kit, WIRE_DMA_MAP, NULL, 0);
+	assert_int_equal(ob_client_map(kit->client, ADDRESS, memory, 0, SIZE / 2, 1), 0);
+	kit_take(kit);
+	kit_reply(kit, WIRE_DMA_MAP, NULL, 0);
+	assert_int_equal(ob_client_map(kit->client, ADDRESS + SIZE / 2, memory, 0, 16, 1), 0);
+	kit_take(kit);
+	kit_reply(kit, WIRE_DMA_UNMAP, &unmap, sizeof(unmap));
+	assert_int_equal(ob_client_unmap(kit->client, ADDRESS - 5, SIZE + 5), 0);
+	kit_take(kit);
 	/* Refused by the server: it is not served either. */
 	kit_reply_error(kit, WIRE_DMA_MAP, ENOSPC);
 	assert_int_equal(ob_client_map(kit->client, ADDRESS, memory, 0, SIZE, OB_CLIENT_READ),

@@ -63,20 +63,36 @@ static void refuses_every_overlap(void **state)
 		                 cases[i].rc);
 }
 
-static void unmaps_exact_ranges_only(void **state)
+static int unmap(struct dma_space *space, uint64_t address, uint64_t size, uint64_t bytes)
 {
 	struct tracked_waiter waiter = TRACKED_WAITER;
+	int rc = dma_unmap(space, address, size, &waiter.waiter);
 
-	assert_int_equal(dma_unmap(*state, 0, PAGE, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_map(*state, 0x3000, 0x2000, RW, -1, 0), 0);
-	assert_int_equal(dma_unmap(*state, 0x3000, 0x1000, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_unmap(*state, 0x4000, 0x1000, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_unmap(*state, 0x2000, 0x3000, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_unmap(*state, 0x3000, 0x2001, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_unmap(*state, 0x3000, 0x2000, &waiter.waiter), 0);
-	assert_int_equal(dma_unmap(*state, 0x3000, 0x2000, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_map_count(*state), 0);
 	assert_int_equal(waiter.calls, 0);
+	assert_int_equal(waiter.waiter.bytes, bytes);
+	return rc;
+}
+
+static void a_range_that_cuts_a_map_is_refused(void **state)
+{
+	static const struct {
+		uint64_t address, size;
+	} cuts[] = {
+		{0x3000, 0x1000},     {0x4000, 0x1000},     {0x3fff, 2},      {0x2000, 0x2fff},
+		{0x2000, 0x1001},     {0x4fff, 1},          {0x4fff, 0x8000}, {0x3001, 0x1fff},
+		{0x3001, 0x10000},    {0, 0x3001},          {0, 0x8001},      {0x4000, 0x5000},
+		{0x3000, 0},          {0x5000, UINT64_MAX}, {UINT64_MAX, 2},  {0, 0},
+		{0x4000, 1ull << 63},
+	};
+
+	assert_int_equal(dma_map(*state, 0x3000, 0x2000, RW, -1, 0), 0);
+	assert_int_equal(dma_map(*state, 0x8000, 0x1000, RW, -1, 0), 0);
+	for (size_t i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++)
+		assert_int_equal(unmap(*state, cuts[i].address, cuts[i].size, 0), -EINVAL);
+	assert_int_equal(dma_map_count(*state), 2);
+	assert_int_equal(unmap(*state, 0x3000, 0x2000, 0x2000), 0);
+	assert_int_equal(unmap(*state, 0x8000, 0x1000, 0x1000), 0);
+	assert_int_equal(dma_map_count(*state), 0);
 }
 
 static void lists_maps_in_order(void **state)
@@ -248,26 +264,49 @@ static void finds_its_way_in_65535_maps(void **state)
 	(void)state;
 }
 
-/* What lies in a range goes together; a range that cuts a map, or has none, changes nothing. */
-static void unmap_within_takes_whole_maps(void **state)
+/* What lies in a range goes together, whatever the range looks like; nothing in it is fine. */
+static void a_range_takes_all_maps_inside(void **state)
 {
 	struct dma_space *space = *state;
-	struct tracked_waiter waiter = TRACKED_WAITER;
 
-	for (unsigned i = 1; i <= 4; i++)
+	for (unsigned i = 1; i <= 5; i++)
 		assert_int_equal(dma_map(space, i * 0x10000, 0x8000, DMA_READABLE, -1, 0), 0);
-	assert_int_equal(dma_unmap_within(space, 0, 0x10000, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_unmap_within(space, 0x18000, 0x8000, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_unmap_within(space, 0x14000, 0x20000, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_unmap_within(space, 0x10000, 0x14000, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_unmap_within(space, 0x50000, UINT64_MAX, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_unmap_within(space, 0x20000, 0, &waiter.waiter), -ENOENT);
-	assert_int_equal(dma_map_count(space), 4);
-	assert_int_equal(dma_unmap_within(space, 0x20000, 0x20000, &waiter.waiter), 0);
-	assert_int_equal(dma_map_count(space), 2);
-	assert_int_equal(dma_unmap(space, 0x10000, 0x8000, &waiter.waiter), 0);
-	assert_int_equal(dma_unmap_within(space, 0, UINT64_MAX, &waiter.waiter), 0);
+	assert_int_equal(unmap(space, 0, 0x10000, 0), 0);
+	assert_int_equal(unmap(space, 0x18000, 0x8000, 0), 0);
+	assert_int_equal(unmap(space, 0x1c123, 1, 0), 0);
+	assert_int_equal(unmap(space, 0x60000, UINT64_MAX - 0x60000, 0), 0);
+	assert_int_equal(dma_map_count(space), 5);
+	assert_int_equal(unmap(space, 0x1f123, 0x1c000, 0x10000), 0);
+	assert_int_equal(dma_map_count(space), 3);
+	assert_int_equal(unmap(space, 0x20000, 0x18000, 0), 0);
+	assert_int_equal(unmap(space, 0x10000, 0x8000, 0x8000), 0);
+	assert_int_equal(unmap(space, 0, UINT64_MAX, 0x10000), 0);
+	assert_int_equal(unmap(space, 0, UINT64_MAX, 0), 0);
 	assert_int_equal(dma_map_count(space), 0);
+}
+
+/* A range among many is not looked for in all of them, and goes some at a time. */
+static void a_range_of_many_goes_in_parts(void **state)
+{
+	enum { COUNT = 2 * DMA_UNMAP_BATCH };
+	struct dma_space *space = dma_space_new(3 * COUNT);
+	struct tracked_waiter waiter = TRACKED_WAITER;
+	struct dma_map_info info;
+
+	for (unsigned i = 0; i < 3 * COUNT; i++)
+		assert_int_equal(dma_map(space, i * PAGE, PAGE, RW, -1, 0), 0);
+	assert_int_equal(dma_unmap(space, COUNT * PAGE, COUNT * PAGE, &waiter.waiter), -EAGAIN);
+	assert_int_equal(waiter.waiter.bytes, COUNT * PAGE);
+	assert_int_equal(dma_map_count(space), 3 * COUNT - DMA_UNMAP_BATCH);
+	assert_int_equal(dma_unmap_rest(space, &waiter.waiter), 0);
+	assert_int_equal(dma_map_count(space), 2 * COUNT);
+	assert_true(dma_map_at(space, COUNT - 1, &info) && info.address == (COUNT - 1) * PAGE);
+	assert_true(dma_map_at(space, COUNT, &info) && info.address == 2 * COUNT * PAGE);
+	while (dma_unmap_all(space, &waiter.waiter) == -EAGAIN)
+		;
+	assert_int_equal(waiter.calls, 0);
+	dma_space_free(space);
+	(void)state;
 }
 
 struct listening {
@@ -332,7 +371,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(maps_the_whole_address_space_but_one_byte, setup,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(refuses_every_overlap, setup, teardown),
-		cmocka_unit_test_setup_teardown(unmaps_exact_ranges_only, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_range_that_cuts_a_map_is_refused, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(lists_maps_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(holds_no_more_maps_than_allowed, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses_files_that_are_too_short, setup, teardown),
@@ -341,8 +381,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(refuses_descriptors_without_offsets, setup,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(closes_what_it_took_over, setup, teardown),
-		cmocka_unit_test_setup_teardown(unmap_within_takes_whole_maps, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_range_takes_all_maps_inside, setup, teardown),
 		cmocka_unit_test_setup_teardown(tells_what_is_mapped_here, setup, teardown),
+		cmocka_unit_test(a_range_of_many_goes_in_parts),
 		cmocka_unit_test(finds_its_way_in_65535_maps),
 	};
 
