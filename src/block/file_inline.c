@@ -31,7 +31,7 @@ static bool is_at_hand(struct file_node *node, const struct ob_block_request *re
 {
 	const struct file_asked *asked = &node->asked[request->op == OB_BLOCK_WRITE];
 
-	if (request->length > INLINE_MAX || file_io_needs_bounce(node, request))
+	if (node->is_device || request->length > INLINE_MAX || file_io_needs_bounce(node, request))
 		return false;
 	if (node->in_memory)
 		return true;

@@ -125,11 +125,15 @@ static int take_size(struct file_node *node, const struct stat *st, struct ob_er
 	return 0;
 }
 
-static bool in_memory(int fd)
+/*
+ * fstatfs() is about the file system that holds the name. That of a block device is devtmpfs, which
+ * looks like any tmpfs and says nothing of the device.
+ */
+static bool is_in_memory(const struct file_node *node)
 {
 	struct statfs fs;
 
-	return !fstatfs(fd, &fs) &&
+	return !node->is_device && !fstatfs(node->fd, &fs) &&
 	       ((uint64_t)fs.f_type == TMPFS_MAGIC || (uint64_t)fs.f_type == RAMFS_MAGIC);
 }
 
@@ -195,7 +199,7 @@ static int choose_cache(struct file_node *node, struct ob_error *err)
 	const char *why_not = NULL;
 
 	node->io_align = node->mem_align = 1;
-	node->in_memory = in_memory(node->fd);
+	node->in_memory = is_in_memory(node);
 	fcntl(node->fd, F_SETFL, flags);
 	if (props->direct == FILE_OFF || (props->direct == FILE_AUTO && node->in_memory))
 		return 0;

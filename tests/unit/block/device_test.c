@@ -1,41 +1,63 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The file driver on block devices: loop devices with sectors of 512 and 4096 bytes. Needs root. */
 #include <linux/fs.h>
-#include <linux/loop.h>
 #include <sys/ioctl.h>
 
 #include "block/file.h"
 #include "kit.h"
+#include "loop_device.h"
 
 enum { SIZE = 4 << 20 };
 
-/* A loop device on file, or -1: none can be had here. name is where it is found. */
-static int new_device(int file, uint32_t sector, char *name, size_t room)
+/* Flushes that the device has seen: Documentation/block/stat.rst. */
+static unsigned long flushes_of(const char *name)
 {
-	struct loop_config config = {
-		.fd = (uint32_t)file,
-		.block_size = sector,
-		.info.lo_flags = LO_FLAGS_AUTOCLEAR,
-	};
-	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	unsigned long seen = 0;
+	char path[64];
+	FILE *file;
 
-	for (unsigned i = 0; control >= 0 && i < 5; i++) {
-		int number = ioctl(control, LOOP_CTL_GET_FREE);
-		int device;
+	snprintf(path, sizeof(path), "/sys/block/%s/stat", name + strlen("/dev/"));
+	file = fopen(path, "re");
+	if (!file || fscanf(file, "%*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %lu",
+	                    &seen) != 1)
+		print_message("# no count of flushes here\n");
+	if (file)
+		fclose(file);
+	return seen;
+}
 
-		snprintf(name, room, "/dev/loop%d", number);
-		device = number < 0 ? -1 : open(name, O_RDWR | O_CLOEXEC);
-		if (device >= 0 && !ioctl(device, LOOP_CONFIGURE, &config)) {
-			close(control);
-			return device;
-		}
-		if (device >= 0)
-			close(device);
-	}
-	if (control >= 0)
-		close(control);
-	fprintf(stderr, "# SKIPPED: no loop device can be had here\n");
-	return -1;
+/* Each of them, and not by way of the loop's thread. */
+static void flushes_reach_the_device(struct ob_block *block, const char *name)
+{
+	static uint8_t bytes[4096] __attribute__((aligned(4096)));
+	unsigned long before = flushes_of(name);
+	struct call call = {.iov = {bytes, sizeof(bytes)}};
+
+	if (!before)
+		return;
+	call.request = (struct ob_block_request){.op = OB_BLOCK_WRITE,
+	                                         .flags = OB_BLOCK_FUA,
+	                                         .length = sizeof(bytes),
+	                                         .iov = &call.iov,
+	                                         .iovcnt = 1};
+	begin(block, &call);
+	assert_false(call.done);
+	assert_int_equal(finish_call(block->loop, &call), 0);
+	assert_true(flushes_of(name) > before);
+	before = flushes_of(name);
+	call.request = (struct ob_block_request){.op = OB_BLOCK_FLUSH};
+	begin(block, &call);
+	assert_false(call.done);
+	assert_int_equal(finish_call(block->loop, &call), 0);
+	assert_true(flushes_of(name) > before);
+	/* What is in the page cache already may not be read on the spot either. */
+	assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 0, bytes, sizeof(bytes)), 0);
+	call.request = (struct ob_block_request){
+		.op = OB_BLOCK_READ, .length = sizeof(bytes), .iov = &call.iov, .iovcnt = 1};
+	call.iov = (struct iovec){bytes, sizeof(bytes)};
+	begin(block, &call);
+	assert_false(call.done);
+	assert_int_equal(finish_call(block->loop, &call), 0);
 }
 
 static void on_device(void **state, uint32_t sector, const char *options)
@@ -43,7 +65,7 @@ static void on_device(void **state, uint32_t sector, const char *options)
 	struct ob_loop *loop = new_loop();
 	int file = new_file(SIZE);
 	char name[32];
-	int device = new_device(file, sector, name, sizeof(name));
+	int device = new_device(file, sector, false, name, sizeof(name));
 	struct ob_block *block;
 	struct file_node *node;
 
@@ -58,6 +80,9 @@ static void on_device(void **state, uint32_t sector, const char *options)
 	assert_int_equal(ob_block_info(block)->size, SIZE);
 	assert_true(ob_block_info(block)->discard);
 	assert_false(ob_block_info(block)->discard_zeroes);
+	/* devtmpfs, where the name is, is a file system in memory. */
+	assert_false(node->in_memory);
+	assert_true(node->direct == !strstr(options, "direct=off"));
 	if (node->direct)
 		assert_int_equal(node->io_align, sector);
 	refuse_block(loop, "is in use by", "file,node-name=b1,filename=%s", name);
@@ -68,6 +93,7 @@ static void on_device(void **state, uint32_t sector, const char *options)
 	assert_int_equal(do_range(block, OB_BLOCK_DISCARD, 0, 0, SIZE), 0);
 	assert_true(allocated(file) <= SIZE / 4);
 	assert_int_equal(do_range(block, OB_BLOCK_FLUSH, 0, 0, 0), 0);
+	flushes_reach_the_device(block, name);
 	block_close(block);
 	close(device);
 	close(file);
@@ -92,7 +118,7 @@ static void a_device_that_grew(void **state)
 	struct ob_loop *loop = new_loop();
 	int file = new_file(SIZE);
 	char name[32];
-	int device = new_device(file, 512, name, sizeof(name));
+	int device = new_device(file, 512, false, name, sizeof(name));
 	struct ob_block *block;
 	struct ob_error err;
 	uint8_t buffer[512];
