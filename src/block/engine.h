@@ -7,6 +7,8 @@
 #ifndef BLOCK_ENGINE_H
 #define BLOCK_ENGINE_H
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -38,6 +40,17 @@ struct engine_job {
 	struct engine_job *next;
 	ssize_t result;
 };
+
+/*
+ * The kernel may ask to try again, or be interrupted. Not so a sync: a second one knows nothing of
+ * what the first one found.
+ */
+static inline bool engine_may_repeat(const struct engine_job *job, ssize_t result)
+{
+	bool syncs = job->op == ENGINE_SYNC || (job->op == ENGINE_WRITE && job->flags & RWF_DSYNC);
+
+	return !syncs && (result == -EAGAIN || result == -EINTR);
+}
 
 struct engine {
 	void (*start)(struct engine *engine, struct engine_job *job);

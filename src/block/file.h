@@ -4,7 +4,8 @@
  *
  * file.c opens and closes, file_open.c looks at what is opened, file_queue.c says when a request
  * may begin, file_inline.c carries it out on the spot where that can be, file_io.c by an engine
- * where not, file_shared.c has the engines and the places.
+ * where not, file_sync.c says what is on stable storage, file_shared.c has the engines and the
+ * places.
  */
 #ifndef BLOCK_FILE_H
 #define BLOCK_FILE_H
@@ -75,8 +76,15 @@ struct file_node {
 	uint32_t io_align;          /* of offset and length; 1 without O_DIRECT */
 	uint32_t mem_align;         /* of memory */
 	uint32_t sector;            /* of a block device, for discard */
-	int lost;                   /* what a failed flush said; 0 */
 	struct file_asked asked[2]; /* reads, writes */
+
+	/* See file_sync.c. */
+	int lost;       /* what all flushes end with from now on; 0 */
+	int owed;       /* what the next one does */
+	int sync_error; /* of the last failure */
+	uint64_t sync_failures, syncs_begun;
+	struct list syncs;  /* under way, in the order in which they began */
+	struct list synced; /* have succeeded, and wait for others */
 
 	/* Read-modify-write keeps other writers out; see file_queue.c. */
 	unsigned writers;
@@ -103,6 +111,10 @@ struct file_io {
 	uint64_t piece_done;
 	struct iovec iov;
 	struct file_io *next; /* while free */
+
+	/* Of a sync: see file_sync.c. */
+	struct list sync;
+	uint64_t sync_number, sync_until, sync_failures;
 };
 
 /* file_shared.c. NULL on ENOMEM. Each get has its put; nothing of the node is under way then. */
@@ -163,11 +175,30 @@ bool file_io_needs_bounce(const struct file_node *node, const struct ob_block_re
 /* Cuts length bytes off the front of the iovecs. */
 void file_io_consume(struct ob_block_request *request, uint64_t length);
 
+void file_io_finish(struct file_io *io, ssize_t result);
+
+/* What a device is told: it knows what to do about "full", and not much else. */
+int file_status(ssize_t result);
+
 /*
- * file_inline.c. Carries the request out now if nothing has to be waited for: true when it is done.
- * Otherwise an engine does the rest, after request->progress.
+ * file_inline.c. Carries the request out now if nothing has to be waited for: 0 or an error when it
+ * has ended. -EINPROGRESS: an engine is to do the rest, after request->progress.
  */
-bool file_inline(struct file_node *node, struct ob_block_request *request);
+int file_inline(struct file_node *node, struct ob_block_request *request);
+
+/* Says what has failed. */
+void file_report(struct file_node *node, const struct ob_block_request *request, ssize_t result);
+
+/* file_sync.c. A sync of the kernel's begins, and has ended: the request with it, now or later. */
+void file_sync_init(struct file_node *node);
+void file_sync_begin(struct file_node *node, struct file_io *io);
+void file_sync_end(struct file_node *node, struct file_io *io, int code);
+/* It was none after all. */
+void file_sync_drop(struct file_node *node, struct file_io *io);
+/* One that was made on the spot has failed with code: what its request is told. */
+int file_sync_refused(struct file_node *node, const struct ob_block_request *request, int code);
+/* The error that a flush has to end with, without being tried; or 0. */
+int file_sync_owed(struct file_node *node);
 
 /* file_queue.c */
 void file_queue_init(struct file_queue *queue);

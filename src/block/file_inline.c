@@ -6,11 +6,13 @@
  * On file systems that live in memory that is every read and write (one that was swapped out waits
  * for the swap, like all other memory of ours). Files that go through the page cache are asked with
  * RWF_NOWAIT: what is not at hand is left alone. Since a question that is answered with no costs
- * as much as a system call does, a file that says no is asked less and less.
+ * as much as a system call does, a file that says no is asked less and less. Block devices are not
+ * asked: even with RWF_NOWAIT a read that misses begins to read ahead, and waits for a place in the
+ * queue of a device that has stalled.
  *
- * This only ever succeeds. What went wrong, what stopped in the middle, and what is long enough to
- * keep others waiting is for the engine, which begins where this ended, and says what there is to
- * say.
+ * A read or write that went wrong, one that stopped in the middle, and what is long enough to keep
+ * others waiting is for the engine, which begins where this ended, and says what there is to say.
+ * A sync is final: a second one succeeds whatever the first one found.
  *
  * Files are deliberately not mapped: a hole in a full file system, or a file that somebody cuts,
  * would be a SIGBUS instead of an error.
@@ -99,18 +101,34 @@ static bool punch(struct file_node *node, const struct ob_block_request *request
 	                  (off_t)request->offset, (off_t)request->length);
 }
 
-bool file_inline(struct file_node *node, struct ob_block_request *request)
+static bool carry_out(struct file_node *node, struct ob_block_request *request)
 {
 	switch (request->op) {
 	case OB_BLOCK_READ:
 	case OB_BLOCK_WRITE:
 		return read_or_write(node, request);
-	case OB_BLOCK_FLUSH: /* nothing to bring anywhere */
-		return node->in_memory && !fdatasync(node->fd);
+	case OB_BLOCK_FLUSH:
+		return node->in_memory;
 	case OB_BLOCK_DISCARD:
 		return punch(node, request);
 	case OB_BLOCK_WRITE_ZEROES:
 		return request->flags & OB_BLOCK_UNMAP && punch(node, request);
 	}
 	return false;
+}
+
+/* Only files in memory come here with one, where that waits for nothing. */
+static bool wants_sync(const struct ob_block_request *request)
+{
+	return request->op == OB_BLOCK_FLUSH ||
+	       (file_modifies(request) && request->flags & OB_BLOCK_FUA);
+}
+
+int file_inline(struct file_node *node, struct ob_block_request *request)
+{
+	if (!carry_out(node, request))
+		return -EINPROGRESS;
+	if (!wants_sync(request) || !fdatasync(node->fd))
+		return 0;
+	return file_sync_refused(node, request, -errno);
 }

@@ -90,8 +90,7 @@ void file_io_consume(struct ob_block_request *request, uint64_t length)
 	}
 }
 
-/* What a device is told: it knows what to do about "full", and not much else. */
-static int status_of(ssize_t result)
+int file_status(ssize_t result)
 {
 	switch (result) {
 	case 0:
@@ -107,18 +106,21 @@ static int status_of(ssize_t result)
 	}
 }
 
-static void report(struct file_node *node, const struct ob_block_request *request, ssize_t result)
+void file_report(struct file_node *node, const struct ob_block_request *request, ssize_t result)
 {
 	static const char *const names[] = {"read", "write", "flush", "discard", "write of zeroes"};
+	bool synced = request->op == OB_BLOCK_FLUSH ||
+	              (file_modifies(request) && request->flags & OB_BLOCK_FUA);
+	const char *more = synced && node->lost
+	                           ? "; earlier writes may be lost, so flushes fail from now on"
+	                           : "";
 
 	if (request->op == OB_BLOCK_FLUSH)
-		log_warn(&node->block.log, "flush: %s%s", strerror((int)-result),
-		         node->lost ? "; earlier writes may be lost, so flushes fail from now on"
-		                    : "");
+		log_warn(&node->block.log, "flush: %s%s", strerror((int)-result), more);
 	else
-		log_warn(&node->block.log, "%s of %" PRIu64 " bytes at %" PRIu64 ": %s",
+		log_warn(&node->block.log, "%s of %" PRIu64 " bytes at %" PRIu64 ": %s%s",
 		         names[request->op], request->length, request->offset,
-		         strerror((int)-result));
+		         strerror((int)-result), more);
 }
 
 static void drop_bounce(struct file_shared *shared, struct file_io *io)
@@ -130,18 +132,18 @@ static void drop_bounce(struct file_shared *shared, struct file_io *io)
 }
 
 /* Completes last: the caller may close the node, and with it everything that is shared. */
-static void finish(struct file_io *io, ssize_t result)
+void file_io_finish(struct file_io *io, ssize_t result)
 {
 	struct ob_block_request *request = io->request;
 	struct file_node *node = file_node_of(request);
 	struct file_shared *shared = node->shared;
 
 	if (result)
-		report(node, request, result);
+		file_report(node, request, result);
 	drop_bounce(shared, io);
 	file_io_put(shared, io);
 	file_queue_next(node, request);
-	block_complete(request, status_of(result));
+	block_complete(request, file_status(result));
 }
 
 static void start_job(struct file_io *io, enum engine_op op)
@@ -170,6 +172,8 @@ static void start_whole(struct file_io *io)
 
 	io->step = FILE_WHOLE;
 	io->job.flags = write && request->flags & OB_BLOCK_FUA ? RWF_DSYNC : 0;
+	if (io->job.flags)
+		file_sync_begin(file_node_of(request), io);
 	io->job.offset = request->offset + request->progress;
 	io->job.iov = request->iov;
 	io->job.iovcnt = request->iovcnt;
@@ -180,6 +184,7 @@ static void start_sync(struct file_io *io)
 {
 	io->step = FILE_SYNC;
 	io->job.flags = 0;
+	file_sync_begin(file_node_of(io->request), io);
 	start_job(io, ENGINE_SYNC);
 }
 
@@ -306,14 +311,22 @@ int file_io_begin(struct file_node *node, struct ob_block_request *request)
 }
 
 /* All bytes are where they belong. */
-static void data_done(struct file_io *io, bool on_storage)
+static void data_done(struct file_io *io)
 {
 	const struct ob_block_request *request = io->request;
 
-	if (file_modifies(request) && request->flags & OB_BLOCK_FUA && !on_storage)
+	if (file_modifies(request) && request->flags & OB_BLOCK_FUA)
 		start_sync(io);
 	else
-		finish(io, 0);
+		file_io_finish(io, 0);
+}
+
+static void finish_whole(struct file_io *io, ssize_t result)
+{
+	if (io->job.flags & RWF_DSYNC)
+		file_sync_end(file_node_of(io->request), io, (int)result);
+	else
+		file_io_finish(io, result);
 }
 
 static void whole_done(struct file_io *io, ssize_t result)
@@ -322,20 +335,21 @@ static void whole_done(struct file_io *io, ssize_t result)
 
 	/* Direct I/O may want more than it says; a bounce buffer suits it in any case. */
 	if (result == -EINVAL && file_node_of(request)->direct) {
+		file_sync_drop(file_node_of(request), io);
 		if (take_bounce(file_node_of(request), io))
-			finish(io, -ENOMEM);
+			file_io_finish(io, -ENOMEM);
 		else
 			next_piece(io);
 		return;
 	}
 	/* The end of the file: somebody made it shorter. */
 	if (result <= 0) {
-		finish(io, result ? result : -EIO);
+		finish_whole(io, result ? result : -EIO);
 		return;
 	}
 	request->progress += (uint64_t)result;
 	if (request->progress >= request->length) {
-		data_done(io, true);
+		finish_whole(io, 0);
 		return;
 	}
 	file_io_consume(request, (uint64_t)result);
@@ -348,7 +362,7 @@ static void piece_done(struct file_io *io, ssize_t result)
 	uint64_t skip, length;
 
 	if (result <= 0) {
-		finish(io, result ? result : -EIO);
+		file_io_finish(io, result ? result : -EIO);
 		return;
 	}
 	io->piece_done += (uint64_t)result;
@@ -367,7 +381,7 @@ static void piece_done(struct file_io *io, ssize_t result)
 	if (request->progress < request->length)
 		next_piece(io);
 	else
-		data_done(io, false);
+		data_done(io);
 }
 
 static void discard_done(struct file_io *io, ssize_t result)
@@ -379,7 +393,7 @@ static void discard_done(struct file_io *io, ssize_t result)
 		node->block.info.discard = false;
 		result = 0;
 	}
-	finish(io, result);
+	file_io_finish(io, result);
 }
 
 /* Zeroes that can't be had this way are tried the next: punch, zero the range, write. */
@@ -388,11 +402,11 @@ static void zeroes_done(struct file_io *io, ssize_t result)
 	struct file_node *node = file_node_of(io->request);
 
 	if (!result) {
-		data_done(io, false);
+		data_done(io);
 		return;
 	}
 	if (result != -EOPNOTSUPP && result != -EINVAL) {
-		finish(io, result);
+		file_io_finish(io, result);
 		return;
 	}
 	if (result == -EOPNOTSUPP) {
@@ -406,23 +420,9 @@ static void zeroes_done(struct file_io *io, ssize_t result)
 		}
 	}
 	if (take_bounce(node, io))
-		finish(io, -ENOMEM);
+		file_io_finish(io, -ENOMEM);
 	else
 		next_piece(io);
-}
-
-/*
- * A failed fdatasync drops what it could not write from the page cache, and the next one succeeds
- * as if nothing had been: so the first failure is the answer to all that follow. Direct writes are
- * not in the cache, and the device's own failure may pass.
- */
-static void sync_done(struct file_io *io, ssize_t result)
-{
-	struct file_node *node = file_node_of(io->request);
-
-	if (result && !node->direct)
-		node->lost = status_of(result);
-	finish(io, result);
 }
 
 /* When the node was opened there was nothing to try it with. Does the job again without. */
@@ -459,7 +459,7 @@ static void job_done(struct engine_job *job, ssize_t result)
 			zeroes_done(io, result);
 		break;
 	case FILE_SYNC:
-		sync_done(io, result);
+		file_sync_end(file_node_of(io->request), io, (int)result);
 		break;
 	}
 }

@@ -143,14 +143,24 @@ int file_submit(struct ob_block *block, struct ob_block_request *request)
 {
 	struct file_node *node = container_of(block, struct file_node, block);
 
-	if (request->op == OB_BLOCK_FLUSH && (node->lost || block->info.read_only))
-		return node->lost;
+	bool may_begin = !file_modifies(request);
+	int rc;
+
+	if (request->op == OB_BLOCK_FLUSH) {
+		rc = file_sync_owed(node);
+		if (rc || block->info.read_only)
+			return rc;
+	}
 	if (request->op == OB_BLOCK_DISCARD && discards_nothing(node, request))
 		return 0;
-	if (!file_modifies(request))
-		return file_inline(node, request) ? 0 : launch_or_wait(node, request);
-	if (!node->held.first && may_write(node, wants_exclusive(node, request)))
-		return file_inline(node, request) ? 0 : enter_writer(node, request);
-	append(&node->held, request);
-	return -EINPROGRESS;
+	if (!may_begin)
+		may_begin = !node->held.first && may_write(node, wants_exclusive(node, request));
+	if (!may_begin) {
+		append(&node->held, request);
+		return -EINPROGRESS;
+	}
+	rc = file_inline(node, request);
+	if (rc != -EINPROGRESS)
+		return rc;
+	return file_modifies(request) ? enter_writer(node, request) : launch_or_wait(node, request);
 }

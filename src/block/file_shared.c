@@ -76,8 +76,10 @@ struct file_io *file_io_get(struct file_shared *shared)
 	if (!shared->free_io)
 		add_chunk(shared);
 	io = shared->free_io;
-	if (io)
+	if (io) {
 		shared->free_io = io->next;
+		list_init(&io->sync);
+	}
 	return io;
 }
 

@@ -114,9 +114,9 @@ static void *work(void *argument)
 		pthread_mutex_unlock(&threads->lock);
 		do {
 			job->result = carry_out(job);
-		} while (job->result < 0 && errno == EINTR);
-		if (job->result < 0)
-			job->result = -errno;
+			if (job->result < 0)
+				job->result = -errno;
+		} while (job->result == -EINTR && engine_may_repeat(job, job->result));
 		pthread_mutex_lock(&threads->lock);
 		first = !threads->done.first;
 		jobs_append(&threads->done, job);

@@ -141,10 +141,9 @@ static void destroy(struct uring *uring)
 	free(uring);
 }
 
-/* The kernel may ask to try again; everything else is for the caller. */
 static void finish(struct uring *uring, struct engine_job *job, int result)
 {
-	if (result == -EAGAIN || result == -EINTR) {
+	if (engine_may_repeat(job, result)) {
 		hold_back(uring, job);
 		ob_task_schedule(uring->loop, &uring->submit);
 	} else {

@@ -25,6 +25,7 @@ struct faulty {
 	unsigned after;               /* that many jobs succeed first */
 	bool want_aligned;            /* READ, WRITE: -EINVAL unless memory is aligned to 4096 */
 	bool dsync;                   /* a WRITE came with RWF_DSYNC */
+	unsigned hold;                /* bits of operations that are left lying */
 };
 
 static void faulty_start(struct engine *engine, struct engine_job *job)
@@ -91,6 +92,12 @@ static void faulty_run(struct ob_task *task)
 	faulty->end = &faulty->first;
 	for (; job; job = next) {
 		next = job->next;
+		if (faulty->hold & 1u << job->op) {
+			job->next = NULL;
+			*faulty->end = job;
+			faulty->end = &job->next;
+			continue;
+		}
 		faulty->jobs[job->op]++;
 		job->done(job, result_of(faulty, job));
 	}
@@ -241,6 +248,154 @@ static void force_unit_access(void **state)
 	assert_int_equal(setup.faulty.jobs[ENGINE_SYNC], 1);
 	setup.faulty.fail[ENGINE_SYNC] = -EIO;
 	assert_int_equal(do_range(setup.block, OB_BLOCK_WRITE_ZEROES, OB_BLOCK_FUA, 0, 4096), -EIO);
+	tear_down(&setup);
+}
+
+static int flush(struct setup *setup)
+{
+	return do_range(setup->block, OB_BLOCK_FLUSH, 0, 0, 0);
+}
+
+static int write_fua(struct setup *setup)
+{
+	static uint8_t bytes[4096] __attribute__((aligned(4096)));
+
+	return do_rw(setup->block, OB_BLOCK_WRITE, OB_BLOCK_FUA, 0, bytes, 4096);
+}
+
+/* With the page cache, a write with FUA takes what there is to say of all writes before. */
+static void failed_fua(void **state)
+{
+	static const int codes[] = {-EIO, -ENOSPC, -EINTR};
+	struct setup setup;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(codes); i++) {
+		int status = codes[i] == -ENOSPC ? -ENOSPC : -EIO;
+
+		set_up(&setup, ",direct=off");
+		setup.faulty.fail[ENGINE_WRITE] = codes[i];
+		assert_int_equal(write_fua(&setup), status);
+		setup.faulty.fail[ENGINE_WRITE] = 0;
+		assert_int_equal(write_fua(&setup), 0);
+		assert_int_equal(flush(&setup), status);
+		assert_int_equal(flush(&setup), status);
+		assert_int_equal(setup.faulty.jobs[ENGINE_SYNC], 0);
+		tear_down(&setup);
+	}
+	set_up(&setup, ",direct=off");
+	setup.faulty.fail[ENGINE_SYNC] = -EIO;
+	assert_int_equal(do_range(setup.block, OB_BLOCK_WRITE_ZEROES, OB_BLOCK_FUA, 0, 4096), -EIO);
+	setup.faulty.fail[ENGINE_SYNC] = 0;
+	assert_int_equal(flush(&setup), -EIO);
+	assert_int_equal(flush(&setup), -EIO);
+	tear_down(&setup);
+}
+
+/* With direct I/O one flush hears of it; no room is about that write and no other. */
+static void failed_fua_direct(void **state)
+{
+	struct setup setup;
+
+	set_up(&setup, "");
+	if (setup.node->direct) {
+		setup.faulty.fail[ENGINE_WRITE] = -ENOSPC;
+		assert_int_equal(write_fua(&setup), -ENOSPC);
+		assert_int_equal(flush(&setup), 0);
+		setup.faulty.fail[ENGINE_WRITE] = -EIO;
+		assert_int_equal(write_fua(&setup), -EIO);
+		assert_int_equal(flush(&setup), -EIO);
+		assert_int_equal(flush(&setup), 0);
+	}
+	tear_down(&setup);
+}
+
+static void begin_write_fua(struct setup *setup, struct call *call, uint8_t *bytes)
+{
+	*call = (struct call){.iov = {bytes, 4096}};
+	call->request = (struct ob_block_request){.op = OB_BLOCK_WRITE,
+	                                          .flags = OB_BLOCK_FUA,
+	                                          .length = 4096,
+	                                          .iov = &call->iov,
+	                                          .iovcnt = 1};
+	begin(setup->block, call);
+}
+
+static void begin_flush(struct setup *setup, struct call *call)
+{
+	*call = (struct call){.request = {.op = OB_BLOCK_FLUSH}};
+	begin(setup->block, call);
+}
+
+static void turns(struct setup *setup)
+{
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(loop_turn(setup->loop, 0), 0);
+}
+
+/* The kernel tells one sync of what was lost; the other one ends first and knows nothing. */
+static void syncs_at_a_time(void **state)
+{
+	static uint8_t bytes[4096] __attribute__((aligned(4096)));
+	static const char *const options[] = {",direct=off", ""};
+	struct call written, flushed, later;
+	struct setup setup;
+
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(options); i++) {
+		int fails = i % 2 ? -EIO : 0;
+
+		set_up(&setup, options[i / 2]);
+		setup.faulty.hold = 1u << ENGINE_WRITE;
+		setup.faulty.fail[ENGINE_WRITE] = fails;
+		begin_write_fua(&setup, &written, bytes);
+		begin_flush(&setup, &flushed);
+		turns(&setup);
+		assert_int_equal(setup.faulty.jobs[ENGINE_SYNC], 1);
+		assert_false(flushed.done);
+		setup.faulty.hold = 0;
+		ob_task_schedule(setup.loop, &setup.faulty.task);
+		assert_int_equal(finish_call(setup.loop, &written), fails);
+		assert_int_equal(finish_call(setup.loop, &flushed), fails);
+		tear_down(&setup);
+	}
+
+	/* The other way round, with a flush that began after it. */
+	set_up(&setup, ",direct=off");
+	setup.faulty.hold = 1u << ENGINE_SYNC;
+	setup.faulty.fail[ENGINE_SYNC] = -EIO;
+	begin_flush(&setup, &flushed);
+	begin_write_fua(&setup, &written, bytes);
+	turns(&setup);
+	begin_flush(&setup, &later);
+	assert_int_equal(setup.faulty.jobs[ENGINE_WRITE], 1);
+	assert_false(written.done);
+	setup.faulty.hold = 0;
+	ob_task_schedule(setup.loop, &setup.faulty.task);
+	assert_int_equal(finish_call(setup.loop, &flushed), -EIO);
+	assert_int_equal(finish_call(setup.loop, &written), -EIO);
+	assert_int_equal(finish_call(setup.loop, &later), -EIO);
+	tear_down(&setup);
+}
+
+/* What begins after a sync has ended does not keep that from being told. */
+static void syncs_in_a_stream(void **state)
+{
+	static uint8_t bytes[4096] __attribute__((aligned(4096)));
+	struct call first, flushed, second;
+	struct setup setup;
+
+	set_up(&setup, ",direct=off");
+	setup.faulty.hold = 1u << ENGINE_WRITE;
+	begin_write_fua(&setup, &first, bytes);
+	begin_flush(&setup, &flushed);
+	turns(&setup);
+	assert_false(flushed.done);
+	begin_write_fua(&setup, &second, bytes);
+	setup.faulty.hold = 0;
+	setup.faulty.most = 512; /* in many jobs, which are one sync */
+	ob_task_schedule(setup.loop, &setup.faulty.task);
+	assert_int_equal(finish_call(setup.loop, &flushed), 0);
+	assert_int_equal(finish_call(setup.loop, &second), 0);
+	assert_int_equal(finish_call(setup.loop, &first), 0);
 	tear_down(&setup);
 }
 
@@ -395,6 +550,10 @@ int main(void)
 		cmocka_unit_test(late_error),
 		cmocka_unit_test(failed_flush_direct),
 		cmocka_unit_test(force_unit_access),
+		cmocka_unit_test(failed_fua),
+		cmocka_unit_test(failed_fua_direct),
+		cmocka_unit_test(syncs_at_a_time),
+		cmocka_unit_test(syncs_in_a_stream),
 		cmocka_unit_test(zeroes_the_hard_way),
 		cmocka_unit_test(zeroes_refused_once),
 		cmocka_unit_test(aligned_after_all),
