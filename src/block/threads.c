@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The thread engine: a few threads that make blocking system calls, for where io_uring is refused,
- * and for the calls that it does not have. The only threads of the program.
+ * and for the calls that it does not have.
  *
  * The loop's thread and the workers share two lists of jobs, todo and done, and what counts them;
  * one lock guards all of it. A job belongs to the worker from when it leaves todo until it stands

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The loop's own struct, shared by loop.c and timer.c. */
+/* The loop's own struct, shared by loop.c, timer.c and offload.c. */
 #ifndef LOOP_INTERNAL_H
 #define LOOP_INTERNAL_H
 
@@ -24,7 +24,12 @@ struct ob_loop {
 	unsigned timer_count, timer_room;
 
 	struct loop_shared *shared;
+	struct offload *offload;
 };
+
+/* Helper threads (offload.c). 0 or -errno. */
+int loop_offload_init(struct ob_loop *loop);
+void loop_offload_end(struct ob_loop *loop);
 
 /* Nanoseconds until the first timer is due; UINT64_MAX without one. */
 uint64_t loop_timers_wait_ns(struct ob_loop *loop);

@@ -34,6 +34,7 @@ enum { LOOK_TICKS = 15000 };
 struct ob_loop *loop_new(void)
 {
 	struct ob_loop *loop = calloc(1, sizeof(*loop));
+	int rc;
 
 	if (!loop)
 		return NULL;
@@ -44,6 +45,13 @@ struct ob_loop *loop_new(void)
 		free(loop);
 		return NULL;
 	}
+	rc = loop_offload_init(loop);
+	if (rc) {
+		close(loop->epoll);
+		free(loop);
+		errno = -rc;
+		return NULL;
+	}
 	return loop;
 }
 
@@ -51,6 +59,7 @@ void loop_free(struct ob_loop *loop)
 {
 	if (!loop)
 		return;
+	loop_offload_end(loop);
 	close(loop->epoll);
 	free(loop->timers);
 	free(loop);
