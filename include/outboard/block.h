@@ -31,7 +31,7 @@ enum {
 };
 
 struct ob_block_request {
-	/* Set by the caller. */
+	/* Set by the caller. A node's options may change op and flags on the way. */
 	enum ob_block_op op;
 	unsigned flags;
 	uint64_t offset;   /* bytes, a multiple of the node's block_size */

@@ -24,10 +24,7 @@ enum { MAX_IOVECS = 1024, LOG_LINES_PER_SECOND = 5 };
 const struct block_driver *const *block_drivers(void)
 {
 	static const struct block_driver *const drivers[] = {
-		&block_mem,
-		&block_null,
-		&block_file,
-		NULL,
+		&block_mem, &block_null, &block_file, &block_raw, NULL,
 	};
 
 	return drivers;
@@ -112,6 +109,25 @@ uint64_t block_stats_time(const struct block_stats *stats, enum ob_block_op op)
 	             : 0;
 }
 
+/* From a node down to its storage. The nodes below have no other user, and allow no less. */
+static int submit(struct ob_block *block, struct ob_block_request *request)
+{
+	int rc;
+
+	if (block->adjusts && block_adjust(block, request)) {
+		count(block, request, 0);
+		return 0;
+	}
+	request->block = block;
+	block->in_flight++;
+	rc = block->below ? submit(block->below, request) : block->driver->submit(block, request);
+	if (rc == -EINPROGRESS)
+		return rc;
+	block->in_flight--;
+	count(block, request, rc);
+	return rc;
+}
+
 int ob_block_submit(struct ob_block *block, struct ob_block_request *request)
 {
 	int rc;
@@ -121,17 +137,12 @@ int ob_block_submit(struct ob_block *block, struct ob_block_request *request)
 	request->started = 0;
 	rc = check(block, request);
 	if (!rc && (request->length || request->op == OB_BLOCK_FLUSH)) {
-		request->block = block;
 		request->next = NULL;
 		request->progress = 0;
 		request->bounce = NULL;
 		if (is_timed(block, request))
 			request->started = ob_loop_now();
-		block->in_flight++;
-		rc = block->driver->submit(block, request);
-		if (rc == -EINPROGRESS)
-			return rc;
-		block->in_flight--;
+		return submit(block, request);
 	}
 	count(block, request, rc);
 	return rc;
@@ -139,6 +150,7 @@ int ob_block_submit(struct ob_block *block, struct ob_block_request *request)
 
 void ob_block_expect(struct ob_block *block, const struct ob_block_hint *hint)
 {
+	block = block_storage(block);
 	if (block->driver->expect && hint->length &&
 	    range_within(hint->offset, hint->length, block->info.size))
 		block->driver->expect(block, hint);
@@ -146,10 +158,10 @@ void ob_block_expect(struct ob_block *block, const struct ob_block_hint *hint)
 
 void block_complete(struct ob_block_request *request, int status)
 {
-	struct ob_block *block = request->block;
-
-	block->in_flight--;
-	count(block, request, status);
+	for (struct ob_block *block = request->block; block; block = block->above) {
+		block->in_flight--;
+		count(block, request, status);
+	}
 	request->done(request, status);
 }
 
@@ -241,24 +253,29 @@ static int open_node(struct ob_block *block, const struct log *log, struct opts 
 	if (!rc)
 		rc = props_apply(driver->props, block->props, opts, NULL, err);
 	if (!rc)
+		rc = props_apply(block_node_props, &block->options, opts, NULL, err);
+	if (!rc)
 		rc = opts_refuse_rest(opts, what, err);
 	if (!rc)
 		rc = driver->open(block, err);
+	if (!rc) {
+		rc = block_options_apply(block, err);
+		if (rc)
+			driver->close(block);
+	}
 	return rc ? ob_error_prefix(err, rc, "block node '%s'", block->name) : 0;
 }
 
-struct ob_block *block_open(struct ob_loop *loop, const struct log *log, struct opts *opts,
-                            struct ob_error *err)
+static struct ob_block *open_new(const struct block_driver *driver, struct ob_loop *loop,
+                                 struct ob_block *below, const struct log *log, struct opts *opts,
+                                 struct ob_error *err)
 {
-	const struct block_driver *driver = take_driver(opts, err);
-	struct ob_block *block;
+	struct ob_block *block = calloc(1, driver->node_size);
 
-	if (!driver)
-		return NULL;
-	block = calloc(1, driver->node_size);
 	if (block) {
 		block->driver = driver;
 		block->loop = loop;
+		block->below = below;
 		block->props = calloc(1, driver->props_size);
 	}
 	if (!block || !block->props) {
@@ -270,6 +287,40 @@ struct ob_block *block_open(struct ob_loop *loop, const struct log *log, struct 
 		free_node(block);
 		return NULL;
 	}
+	return block;
+}
+
+struct ob_block *block_open(struct ob_loop *loop, const struct log *log, struct opts *opts,
+                            struct ob_error *err)
+{
+	const struct block_driver *driver = take_driver(opts, err);
+
+	if (driver && driver->filter) {
+		ob_error_set(err, -EINVAL, "driver=%s needs a node below it: file=NODE-NAME",
+		             driver->name);
+		return NULL;
+	}
+	return driver ? open_new(driver, loop, NULL, log, opts, err) : NULL;
+}
+
+struct ob_block *block_open_filter(struct ob_block *below, const struct log *log, struct opts *opts,
+                                   struct ob_error *err)
+{
+	const struct block_driver *driver = take_driver(opts, err);
+	struct ob_block *block;
+
+	if (!driver)
+		return NULL;
+	if (below->in_flight) {
+		ob_error_set(err, -EBUSY, "block node '%s' has requests in flight: try again",
+		             below->name);
+		return NULL;
+	}
+	block = open_new(driver, below->loop, below, log, opts, err);
+	if (!block)
+		return NULL;
+	below->above = block;
+	block->inactive = below->inactive;
 	return block;
 }
 

@@ -29,9 +29,22 @@ struct block_stats {
 /* About how long all requests of a kind took together, in ns. */
 uint64_t block_stats_time(const struct block_stats *stats, enum ob_block_op op);
 
+enum block_detect { BLOCK_DETECT_OFF, BLOCK_DETECT_ON, BLOCK_DETECT_UNMAP };
+
+/* What nodes of every driver can be told; see adjust.c. */
+struct block_options {
+	bool writeback, no_flush;
+	uint32_t detect_zeroes; /* enum block_detect */
+};
+extern const struct ob_prop block_node_props[];
+
 /* What each node begins with; a driver's own struct embeds it first. */
 struct ob_block {
 	const struct block_driver *driver;
+	struct ob_block *below, *above; /* a filter's node, and the filter over a node; or NULL */
+	bool adjusts;                   /* some option changes requests: block_adjust() */
+	bool keeps_space;               /* whatever is discarded */
+	struct block_options options;
 	struct ob_block_info info;
 	struct ob_loop *loop;
 	struct log log;
@@ -74,6 +87,7 @@ struct block_driver {
 	const char *summary;
 	size_t node_size, props_size;
 	const struct ob_prop *props;
+	bool filter; /* over another node: block_open_filter() */
 	/* Fills block->info. 0 or -errno with a message; nothing is left behind on failure. */
 	int (*open)(struct ob_block *block, struct ob_error *err);
 	void (*close)(struct ob_block *block); /* nothing is in flight */
@@ -94,15 +108,38 @@ struct block_driver {
 	const struct block_migration *migration; /* optional */
 };
 
-/* Built in: "mem", "null", "file"; ended by NULL. */
+/* Built in: "mem", "null", "file", "raw"; ended by NULL. */
 const struct block_driver *const *block_drivers(void);
 
 /*
- * Opens a node. Takes driver, node-name, active and the driver's properties out of opts and refuses
- * the rest. NULL with a message. With active=off it is inactive at first.
+ * Opens a node. Takes driver, node-name, active, the driver's properties and those of
+ * block_node_props out of opts and refuses the rest. NULL with a message. With active=off it is
+ * inactive at first.
  */
 struct ob_block *block_open(struct ob_loop *loop, const struct log *log, struct opts *opts,
                             struct ob_error *err);
+
+/*
+ * The same for a driver that is a filter, over a node that nobody else uses from then on, and that
+ * is closed after it. Nothing is waited for. Requests to it reach the node below; they are counted
+ * by both.
+ */
+struct ob_block *block_open_filter(struct ob_block *below, const struct log *log, struct opts *opts,
+                                   struct ob_error *err);
+
+/* The node that has the bytes: the lowest one. And how these move, or NULL: not by us. */
+static inline struct ob_block *block_storage(struct ob_block *block)
+{
+	while (block->below)
+		block = block->below;
+	return block;
+}
+static inline const struct block_migration *block_migration(const struct ob_block *block)
+{
+	while (block->below)
+		block = block->below;
+	return block->driver->migration;
+}
 
 /* Nothing is in flight. Flushes nothing by itself. */
 void block_close(struct ob_block *block);

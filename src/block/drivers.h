@@ -7,9 +7,18 @@
 
 enum { BLOCK_SECTOR = 512 };
 
-extern const struct block_driver block_mem, block_null, block_file;
+extern const struct block_driver block_mem, block_null, block_file, block_raw;
 
 /* Whether size is a multiple of 512 and not 0; otherwise -EINVAL with a message about size=. */
 int block_check_size(uint64_t size, struct ob_error *err);
+
+/*
+ * adjust.c. After open: 0, or -EINVAL with a message when the options contradict each other or the
+ * node.
+ */
+int block_options_apply(struct ob_block *block, struct ob_error *err);
+
+/* Makes of a request what the options say, for a node with adjusts set. True: it is done. */
+bool block_adjust(struct ob_block *block, struct ob_block_request *request);
 
 #endif

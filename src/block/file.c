@@ -173,6 +173,9 @@ static const char *const aio_choices[] = {[FILE_AIO_AUTO] = "auto",
 static const char *const discard_choices[] = {
 	[FILE_DISCARD_UNMAP] = "unmap", [FILE_DISCARD_IGNORE] = "ignore", NULL};
 
+static const char *const locking_choices[] = {
+	[FILE_LOCKING_AUTO] = "auto", [FILE_LOCKING_ON] = "on", [FILE_LOCKING_OFF] = "off", NULL};
+
 static const struct ob_prop file_table[] = {
 	{"filename", OB_PROP_STRING, offsetof(struct file_props, filename),
          .help = "a regular file or a block device; required"},
@@ -194,9 +197,11 @@ static const struct ob_prop file_table[] = {
 	{"fixed-buffers", OB_PROP_BOOL, offsetof(struct file_props, fixed_buffers), .preset = "off",
          .help = "register guest memory with io_uring where it is used, which pins it"},
 	{"discard", OB_PROP_ENUM, offsetof(struct file_props, discard), .preset = "unmap",
-         .choices = discard_choices, .help = "whether what the guest discards is given back"},
-	{"locking", OB_PROP_BOOL, offsetof(struct file_props, locking), .preset = "on",
-         .help = "keep others from using the file at the same time"},
+         .choices = discard_choices,
+         .help = "whether what the guest discards is given back; with -blockdev: ignore"},
+	{"locking", OB_PROP_ENUM, offsetof(struct file_props, locking), .preset = "on",
+         .choices = locking_choices,
+         .help = "keep others from using the file; auto: where its file system has locks"},
 	{.name = NULL},
 };
 

@@ -27,12 +27,13 @@ enum {
 enum file_auto { FILE_AUTO, FILE_ON, FILE_OFF };
 enum file_aio { FILE_AIO_AUTO, FILE_AIO_URING, FILE_AIO_THREADS };
 enum file_discard { FILE_DISCARD_UNMAP, FILE_DISCARD_IGNORE };
+enum file_locking { FILE_LOCKING_AUTO, FILE_LOCKING_ON, FILE_LOCKING_OFF };
 
 struct file_props {
 	char *filename;
-	bool read_only, locking;
+	bool read_only;
 	bool sqpoll, iopoll, fixed_buffers;
-	uint32_t direct, aio, discard; /* the enums above */
+	uint32_t direct, aio, discard, locking; /* the enums above */
 };
 
 /* Requests that wait, through their own next. */

@@ -279,6 +279,12 @@ static int lock_file(struct file_node *node, struct ob_error *err)
 				  "everybody else to read only; locking=off takes the risk"
 				: "is in use by another reader or writer (locked): several users "
 				  "need read-only=on each; locking=off takes the risk");
+	if (props->locking == FILE_LOCKING_AUTO &&
+	    (rc == -ENOLCK || rc == -EOPNOTSUPP || rc == -ENOSYS || rc == -EINVAL)) {
+		log_warn(&node->block.log, "its file system has no locks (%s): nobody is kept out",
+		         strerror(-rc));
+		return 0;
+	}
 	if (rc)
 		return ob_error_set(err, rc, "can't be locked (%s): locking=off goes without",
 		                    strerror(-rc));
@@ -291,7 +297,7 @@ int file_lock(struct file_node *node, struct ob_error *err)
 	const struct file_props *props = node->block.props;
 	int rc;
 
-	if (!props->locking)
+	if (props->locking == FILE_LOCKING_OFF)
 		return 0;
 	if (node->is_device && !props->read_only) {
 		forget_file(node);
@@ -322,7 +328,7 @@ void file_give_up(struct file_node *node)
 	struct ob_error err;
 
 	file_unlock(node);
-	if (!node->is_device || props->read_only || !props->locking)
+	if (!node->is_device || props->read_only || props->locking == FILE_LOCKING_OFF)
 		return;
 	forget_file(node);
 	if (reopen(node, 0, &err))

@@ -68,9 +68,13 @@ void help_print_model(const struct ob_model *model, FILE *out)
 		             "short for read-only=on.\n");
 		for (const struct block_driver *const *driver = block_drivers(); *driver;
 		     driver++) {
+			if ((*driver)->filter)
+				continue;
 			fprintf(out, "\nbackend %s: %s\n", (*driver)->name, (*driver)->summary);
 			props_print((*driver)->props, out);
 		}
+		fputs("\nwith any backend:\n", out);
+		props_print(block_node_props, out);
 	}
 	fputs("\nsocket:\n", out);
 	props_print(server_props, out);
@@ -152,10 +156,12 @@ static void json_props(const struct ob_prop *table, FILE *out)
 }
 
 static void json_entry(const char *name, const char *summary, const struct ob_prop *props,
-                       FILE *out)
+                       bool filter, FILE *out)
 {
 	fputs("    {", out);
 	json_member("name", name, out);
+	if (filter)
+		fputs(", \"filter\": true", out);
 	fputs(", ", out);
 	json_member("summary", summary, out);
 	fputs(", ", out);
@@ -171,14 +177,17 @@ void help_print_list_json(FILE *out)
 	fputs("{\n  \"models\": [\n", out);
 	for (unsigned i = 0; models[i]; i++) {
 		fputs(i ? ",\n" : "", out);
-		json_entry(models[i]->name, models[i]->summary, models[i]->props, out);
+		json_entry(models[i]->name, models[i]->summary, models[i]->props, false, out);
 	}
 	fputs("],\n  \"block-drivers\": [\n", out);
 	for (unsigned i = 0; drivers[i]; i++) {
 		fputs(i ? ",\n" : "", out);
-		json_entry(drivers[i]->name, drivers[i]->summary, drivers[i]->props, out);
+		json_entry(drivers[i]->name, drivers[i]->summary, drivers[i]->props,
+		           drivers[i]->filter, out);
 	}
 	fputs("],\n  \"objects\": [\n", out);
-	json_entry("x-vfio-user-server", "serves a device at a socket", server_props, out);
+	json_entry("x-vfio-user-server", "serves a device at a socket", server_props, false, out);
+	fputs("],\n  \"block-nodes\": [\n", out);
+	json_entry("block-node", "what nodes of every driver have", block_node_props, false, out);
 	fputs("]\n}\n", out);
 }

@@ -78,12 +78,17 @@ static int take_backend(struct short_form *form, struct ob_error *err)
 
 	if (name) {
 		form->driver = machine_find_driver(name, err);
+		if (form->driver && form->driver->filter)
+			return ob_error_set(err, -EINVAL,
+			                    "backend=%s is a way to look at another node: say "
+			                    "what that is, for example backend=file",
+			                    name);
 		return form->driver ? 0 : -EINVAL;
 	}
 	for (const struct block_driver *const *driver = block_drivers(); *driver; driver++) {
 		cleanup_free char *value = NULL;
 
-		if (prop_find(form->model->props, (*driver)->name))
+		if ((*driver)->filter || prop_find(form->model->props, (*driver)->name))
 			continue;
 		value = opts_take(&form->given, (*driver)->name);
 		if (!value)
@@ -140,7 +145,8 @@ static const char *block_key(const char *key)
 static int refuse_backend(const struct short_form *form, const char *key, struct ob_error *err)
 {
 	for (const struct block_driver *const *driver = block_drivers(); *driver; driver++) {
-		if (form->driver && prop_find((*driver)->props, block_key(key)))
+		if (form->driver && !(*driver)->filter &&
+		    prop_find((*driver)->props, block_key(key)))
 			return ob_error_set(
 				err, -EINVAL,
 				"%s= is for a disk with backend '%s', and this one has '%s'", key,
@@ -164,8 +170,10 @@ static int refuse_key(const struct short_form *form, const char *key, struct ob_
 	for (size_t i = 0; form->drive && i < ARRAY_SIZE(disk_words); i++)
 		nearest_try(&nearest, disk_words[i]);
 	nearest_try_props(&nearest, server_props);
-	if (form->driver)
+	if (form->driver) {
 		nearest_try_props(&nearest, form->driver->props);
+		nearest_try_props(&nearest, block_node_props);
+	}
 	snprintf(hint, sizeof(hint), "outboard %s --help shows all", form->model->name);
 	return refuse_unknown(&nearest, "property", form->model->name, hint, err);
 }
@@ -184,7 +192,8 @@ static int hand_out(struct short_form *form, const struct opt *opt, struct ob_er
 		key = "path";
 	} else if (prop_find(server_props, key)) {
 		to = &form->server;
-	} else if (prop_find(block_props, block_key(key))) {
+	} else if (prop_find(block_props, block_key(key)) ||
+	           (form->driver && prop_find(block_node_props, key))) {
 		to = &form->block;
 		key = block_key(key);
 	} else {
@@ -208,6 +217,9 @@ static int add_block(struct plan *plan, struct short_form *form, const char *fil
 		rc = opts_add(&opts, "filename", file);
 	if (!rc)
 		rc = opts_append(&opts, &form->block);
+	/* With -blockdev it is QEMU's default: ignore. */
+	if (!rc && file && !opts_get(&form->block, "discard"))
+		rc = opts_add(&opts, "discard", "unmap");
 	if (!rc)
 		rc = opts_add(&form->device, form->drive->name, name);
 	return rc ? rc : plan_add(&plan->blocks, &opts, false);

@@ -66,7 +66,7 @@ void migrate_describe_drive(const struct ob_block *block, struct migrate_drive *
 		.block_size = info->block_size,
 		.read_only = info->read_only,
 		.volatile_cache = info->volatile_cache,
-		.contents = block->driver->migration,
+		.contents = block_migration(block),
 	};
 }
 

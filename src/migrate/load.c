@@ -196,11 +196,11 @@ static int load_drive(struct loader *loader, unsigned number, struct block_piece
 	struct ob_block *block = device_drive(loader->dev, number);
 
 	/* That this drive takes contents if theirs did was compared. */
-	if (!block || !block->driver->migration ||
+	if (!block || !block_migration(block) ||
 	    !range_within(piece->offset, piece->length, ob_block_info(block)->size))
 		return ob_error_set(err, -EINVAL, "contents for a drive %u that cannot take them",
 		                    number);
-	block->driver->migration->load(block, piece);
+	block_migration(block)->load(block_storage(block), piece);
 	return 0;
 }
 

@@ -265,12 +265,12 @@ static int clear_drives(struct migration *m)
 	for (; (block = device_drive(m->dev, m->drive)); m->drive++, m->cleared = 0) {
 		uint64_t size = ob_block_info(block)->size, piece = size - m->cleared;
 
-		if (!block->driver->migration)
+		if (!block_migration(block))
 			continue;
 		if (piece > budget)
 			piece = budget;
 		if (piece)
-			block->driver->migration->clear(block, m->cleared, piece);
+			block_migration(block)->clear(block_storage(block), m->cleared, piece);
 		m->cleared += piece;
 		budget -= piece;
 		if (m->cleared == size)

@@ -74,7 +74,7 @@ static int put_drives(struct saver *saver)
 {
 	struct migrate_drive drives[OB_MAX_BLOCKS];
 	struct fields_array array = {migrate_drive_fields, drives, sizeof(*drives), 0};
-	const struct ob_block *block;
+	struct ob_block *block;
 
 	for (; array.count < OB_MAX_BLOCKS; array.count++) {
 		block = device_drive(saver->dev, array.count);
@@ -110,9 +110,9 @@ static int put_piece(struct saver *saver)
 	struct ob_block *block;
 
 	for (unsigned i = 0; (block = device_drive(saver->dev, i)); i++) {
-		const struct block_migration *migration = block->driver->migration;
+		const struct block_migration *migration = block_migration(block);
 
-		if (!migration || !migration->next(block, PIECE, &piece))
+		if (!migration || !migration->next(block_storage(block), PIECE, &piece))
 			continue;
 		migrate_number_name(name, "drive", i);
 		return mstream_put_data(&saver->writer, &saver->sum, MSTREAM_REQUIRED, name,
@@ -298,11 +298,11 @@ ssize_t saver_read(struct saver *saver, void *buffer, size_t size, struct ob_err
 uint64_t saver_pending(const struct saver *saver)
 {
 	uint64_t pending = saver->writer.used - saver->taken;
-	const struct ob_block *block;
+	struct ob_block *block;
 
 	for (unsigned i = 0; (block = device_drive(saver->dev, i)); i++) {
-		if (block->driver->migration)
-			pending += block->driver->migration->pending(block);
+		if (block_migration(block))
+			pending += block_migration(block)->pending(block_storage(block));
 	}
 	if (saver->step <= STEP_STATE)
 		pending += STATE_ESTIMATE;
@@ -333,9 +333,9 @@ struct saver *saver_new(struct ob_dev *dev)
 	saver->writer =
 		(struct mstream_writer){.bytes = saver->bytes, .room = sizeof(saver->bytes)};
 	for (unsigned i = 0; (block = device_drive(dev, i)); i++) {
-		const struct block_migration *migration = block->driver->migration;
+		const struct block_migration *migration = block_migration(block);
 
-		if (migration && migration->begin(block)) {
+		if (migration && migration->begin(block_storage(block))) {
 			saver_free(saver);
 			return NULL;
 		}
@@ -350,8 +350,8 @@ void saver_free(struct saver *saver)
 	if (!saver)
 		return;
 	for (unsigned i = 0; (block = device_drive(saver->dev, i)); i++) {
-		if (block->driver->migration)
-			block->driver->migration->end(block);
+		if (block_migration(block))
+			block_migration(block)->end(block_storage(block));
 	}
 	free(saver);
 }

@@ -168,6 +168,9 @@ static int make_node(struct add *add, const char *file)
 		json_add_text(arguments, "filename", file);
 	for (size_t i = 0; i < add->block.count; i++)
 		json_add_text(arguments, add->block.list[i].key, add->block.list[i].value);
+	/* As `outboard nvme FILE` has it; blockdev-add itself keeps to QEMU's default. */
+	if (!strcmp(add->driver, "file") && !opts_get(&add->block, "discard"))
+		json_add_text(arguments, "discard", "unmap");
 	rc = qmp_call(add->qmp, "blockdev-add", arguments, NULL, add->err);
 	if (rc)
 		return rc;

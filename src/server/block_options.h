@@ -13,14 +13,24 @@
  *
  *	driver=raw, file.driver=D, file.KEY=VALUE   driver=D, KEY=VALUE; a KEY of the node's own
  *	                                            goes before that of its file
+ *	the same with file.node-name=N              left: block_options_split()
+ *	driver=raw, file=N                          left: a filter over node N
  *	driver=host_device                          driver=file
  *	driver=null-co                              driver=null
  *	aio=native                                  nothing: the best way that there is
- *	auto-read-only, cache.no-flush=off,
- *	detect-zeroes=off, force-share=off          nothing
+ *	cache.direct, of driver=raw                 nothing: what is below has the cache
+ *	auto-read-only, force-share=off             nothing
+ *	driver=file without discard                 discard=ignore
  *
- * 0, or -EINVAL or -ENOMEM with a message: another node as file=, what cannot be turned on.
+ * 0, or -EINVAL or -ENOMEM with a message, about what cannot be turned on.
  */
 int block_options_translate(struct opts *opts, struct ob_error *err);
+
+/*
+ * Where opts (translated) describe two nodes, one inside of the other: moves what is about the
+ * lower one to below, also translated, and has file= name it. Otherwise below stays empty. -EINVAL
+ * or -ENOMEM with a message.
+ */
+int block_options_split(struct opts *opts, struct opts *below, struct ob_error *err);
 
 #endif

@@ -97,8 +97,10 @@ void machine_something_gone(struct machine *machine)
 
 	if (!machine->stopping || !list_empty(&machine->servers) || !list_empty(&machine->devices))
 		return;
-	list_for_each (block, &machine->blocks, struct machine_block, link)
-		block_remove(block);
+	list_for_each (block, &machine->blocks, struct machine_block, link) {
+		if (!block->above)
+			block_remove(block);
+	}
 	if (!list_empty(&machine->blocks))
 		return;
 	remove_roots(machine);

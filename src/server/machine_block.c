@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "block_options.h"
 #include "objects.h"
 
@@ -48,7 +49,7 @@ const struct block_driver *machine_find_driver(const char *name, struct ob_error
 static int check_block_opts(const struct machine *machine, const struct opts *opts,
                             struct ob_error *err)
 {
-	static const char *const words[] = {"driver", "node-name", "active", NULL};
+	static const char *const words[] = {"driver", "node-name", "active", "file", NULL};
 	const char *driver_name = opts_get(opts, "driver");
 	const char *node_name = opts_get(opts, "node-name");
 	const struct block_driver *driver;
@@ -63,13 +64,37 @@ static int check_block_opts(const struct machine *machine, const struct opts *op
 	if (!node_name)
 		return ob_error_set(err, -EINVAL, "a block node needs node-name=");
 	rc = check_id("node-name", node_name, err);
+	if (!rc && !driver->filter && opts_get(opts, "file"))
+		rc = ob_error_set(err, -EINVAL, "driver=%s is over no other node: file= is for %s",
+		                  driver_name, "driver=raw");
 	if (!rc && block_find(machine, node_name))
 		rc = ob_error_set(err, -EEXIST, "there is a block node '%s' already", node_name);
 	if (rc)
 		return rc;
-	return refuse_unknown_keys(opts, driver_name,
-	                           (const struct ob_prop *const[]){driver->props, NULL}, words,
-	                           "outboard --list --json has all", err);
+	return refuse_unknown_keys(
+		opts, driver_name,
+		(const struct ob_prop *const[]){driver->props, block_node_props, NULL}, words,
+		"outboard --list --json has all", err);
+}
+
+/* The filter over a node has gone: one that was made for it goes with it. */
+static void let_go_of_below(struct machine_block *block)
+{
+	struct machine_block *below = block->below;
+
+	if (!below)
+		return;
+	below->above = NULL;
+	if (!below->implicit)
+		return;
+	/* Whoever waits for the filter waits for what it was made with. */
+	while (!list_empty(&block->gone_waiters)) {
+		struct list *first = block->gone_waiters.next;
+
+		list_remove(first);
+		list_append(&below->gone_waiters, first);
+	}
+	block_remove(below);
 }
 
 static void run_close(struct ob_task *task)
@@ -85,18 +110,57 @@ static void run_close(struct ob_task *task)
 	names_remove(&machine->block_names, &block->name);
 	list_remove(&block->link);
 	block_close(block->block);
+	let_go_of_below(block);
 	machine_waiters_ready(machine, &block->gone_waiters);
 	free(block);
 	machine_something_gone(machine);
 }
 
-int machine_add_block(struct machine *machine, struct opts *opts, struct ob_error *err)
+static int refuse_in_use(const struct machine_block *block, struct ob_error *err)
+{
+	const char *name = ob_block_name(block->block);
+
+	if (block->above)
+		return ob_error_set(err, -EBUSY,
+		                    "block node '%s' is in use by block node '%s': remove that "
+		                    "first",
+		                    name, ob_block_name(block->above->block));
+	if (block->user[0])
+		return ob_error_set(err, -EBUSY,
+		                    "block node '%s' is in use by device '%s': remove that first",
+		                    name, block->user);
+	return 0;
+}
+
+/* Opens the node; what is below a filter is its own from then on. */
+static int open_node(struct machine_block *block, struct opts *opts, struct ob_error *err)
+{
+	struct machine *machine = block->machine;
+	cleanup_free char *file = opts_take(opts, "file");
+	int rc;
+
+	if (!file) {
+		block->block = block_open(machine->loop, machine->log, opts, err);
+		return block->block ? 0 : -EINVAL;
+	}
+	block->below = block_find_or_refuse(machine, file, err);
+	if (!block->below)
+		return ob_error_prefix(err, -ENOENT, "file=%s", file);
+	rc = refuse_in_use(block->below, err);
+	if (rc)
+		return ob_error_prefix(err, rc, "file=%s", file);
+	block->block = block_open_filter(block->below->block, machine->log, opts, err);
+	if (!block->block)
+		return -EINVAL;
+	block->below->above = block;
+	return 0;
+}
+
+static int add_one(struct machine *machine, struct opts *opts, struct ob_error *err)
 {
 	struct machine_block *block;
-	int rc = block_options_translate(opts, err);
+	int rc = check_block_opts(machine, opts, err);
 
-	if (!rc)
-		rc = check_block_opts(machine, opts, err);
 	if (rc)
 		return rc;
 	block = calloc(1, sizeof(*block));
@@ -105,17 +169,68 @@ int machine_add_block(struct machine *machine, struct opts *opts, struct ob_erro
 	block->machine = machine;
 	block->close.run = run_close;
 	list_init(&block->gone_waiters);
-	block->block = block_open(machine->loop, machine->log, opts, err);
-	rc = block->block
-	             ? names_add(&machine->block_names, &block->name, ob_block_name(block->block))
-	             : -EINVAL;
+	rc = open_node(block, opts, err);
+	if (!rc && names_add(&machine->block_names, &block->name, ob_block_name(block->block)))
+		rc = ob_error_set(err, -ENOMEM, "out of memory");
 	if (rc) {
+		if (block->block && block->below)
+			block->below->above = NULL;
 		block_close(block->block);
 		free(block);
-		return rc == -ENOMEM ? ob_error_set(err, rc, "out of memory") : rc;
+		return rc;
 	}
 	list_append(&machine->blocks, &block->link);
 	return 0;
+}
+
+/* The lower one of two has nobody but the upper one. */
+static int add_below(struct machine *machine, struct opts *opts, struct machine_block **below,
+                     struct ob_error *err)
+{
+	int rc = add_one(machine, opts, err);
+
+	if (rc)
+		return ob_error_prefix(err, rc, "file");
+	*below = container_of(machine->blocks.prev, struct machine_block, link);
+	(*below)->implicit = true;
+	return 0;
+}
+
+/* One that was never written to: there is nothing to wait for. */
+static void drop_unused(struct machine_block *block)
+{
+	names_remove(&block->machine->block_names, &block->name);
+	list_remove(&block->link);
+	block_close(block->block);
+	free(block);
+}
+
+/* QEMU keeps what guests discard unless it is told otherwise; whoever is used to more is told. */
+static void note_discard(const struct machine_block *block)
+{
+	log_info(&block->block->log, "discard=ignore, as QEMU has it: what the guest trims stays "
+	                             "allocated; discard=unmap gives it back");
+}
+
+int machine_add_block(struct machine *machine, struct opts *opts, struct ob_error *err)
+{
+	cleanup_opts struct opts lower = {0};
+	struct machine_block *below = NULL;
+	bool note = opts_get(opts, "filename") && !opts_get(opts, "discard");
+	int rc = block_options_translate(opts, err);
+
+	if (!rc)
+		rc = block_options_split(opts, &lower, err);
+	if (!rc && lower.count)
+		rc = add_below(machine, &lower, &below, err);
+	if (rc)
+		return rc;
+	rc = add_one(machine, opts, err);
+	if (rc && below)
+		drop_unused(below);
+	if (!rc && note)
+		note_discard(container_of(machine->blocks.prev, struct machine_block, link));
+	return rc;
 }
 
 static void flushed(struct machine_block *block, int status)
@@ -152,13 +267,16 @@ void block_remove(struct machine_block *block)
 int machine_remove_block(struct machine *machine, const char *node_name, struct ob_error *err)
 {
 	struct machine_block *block = block_find_or_refuse(machine, node_name, err);
+	int rc;
 
 	if (!block)
 		return -ENOENT;
-	if (block->user[0])
-		return ob_error_set(err, -EBUSY,
-		                    "block node '%s' is in use by device '%s': remove that first",
-		                    node_name, block->user);
+	rc = refuse_in_use(block, err);
+	if (rc)
+		return rc;
+	if (block->implicit)
+		return ob_error_set(err, -EBUSY, "block node '%s' is about to go by itself",
+		                    node_name);
 	block_remove(block);
 	return 0;
 }
@@ -181,11 +299,8 @@ struct ob_block *blocks_claim(void *context, const char *node_name, const char *
 
 	if (!block)
 		return NULL;
-	if (block->user[0]) {
-		ob_error_set(err, -EBUSY, "block node '%s' is in use by device '%s' already",
-		             node_name, block->user);
+	if (refuse_in_use(block, err))
 		return NULL;
-	}
 	snprintf(block->user, sizeof(block->user), "%s", user);
 	return block->block;
 }

@@ -39,13 +39,15 @@ struct machine {
 	void *quit_context;
 };
 
-/* A block node. At most one device uses it. */
+/* A block node. At most one device or filter uses it. */
 struct machine_block {
 	struct list link;
 	struct name name;
 	struct machine *machine;
 	struct ob_block *block;
-	char user[ID_MAX + 1]; /* id of the device; "": nobody's */
+	char user[ID_MAX + 1];               /* id of the device; "": nobody's */
+	struct machine_block *below, *above; /* a filter's node, and the filter over a node */
+	bool implicit;                       /* made with the filter, and goes with it */
 	bool removing;
 	struct list gone_waiters;
 	struct ob_block_request flush;

@@ -276,7 +276,9 @@ def test_help_of_a_model_is_its_table(run: Run, words: str, model: str) -> None:
     (entry,) = (entry for entry in tables["models"] if entry["name"] == model)
     named = [*entry["properties"], *tables["objects"][0]["properties"]]
     if model == "nvme":
-        named += [prop for driver in tables["block-drivers"] for prop in driver["properties"]]
+        drivers = [driver for driver in tables["block-drivers"] if "filter" not in driver]
+        drivers += tables["block-nodes"]
+        named += [prop for driver in drivers for prop in driver["properties"]]
     for prop in named:
         assert f"  {prop['name']}=" in result.stdout
         assert prop["help"] in result.stdout

@@ -303,6 +303,41 @@ def test_block_nodes(qmp: Qmp, folder: Path) -> None:
     assert stats["node-name"] == "b0" and stats["stats"]["rd_operations"] == 0
 
 
+def test_two_nodes_of_a_disk(qmp: Qmp, folder: Path) -> None:
+    """The storage and its format, made one by one: removed from above."""
+    (folder / "disk").write_bytes(bytes(1 << 20))
+    qmp.execute("blockdev-add", driver="file", filename=str(folder / "disk"), node__name="s")
+    qmp.execute("blockdev-add", driver="raw", node__name="f", file="s")
+    assert "in use by block node 'f'" in refusal(qmp.execute, "blockdev-del", node__name="s").desc
+    assert "in use by block node 'f'" in refusal(qmp.execute, "device_add", driver="nvme", drive="s").desc
+    assert "'f'" in refusal(qmp.execute, "blockdev-add", driver="raw", node__name="g", file="s").desc
+    qmp.execute("device_add", driver="nvme", id="d0", drive="f")
+    (disk,) = qmp.execute("query-block")
+    assert disk["inserted"]["node-name"] == "f" and disk["inserted"]["file"] == str(folder / "disk")
+    qmp.execute("block_resize", node__name="f", size=2 << 20)
+    assert (folder / "disk").stat().st_size == 2 << 20
+    qmp.execute("device_del", id="d0")
+    qmp.wait_event("DEVICE_DELETED")
+    qmp.execute("blockdev-del", node__name="f")
+    qmp.execute("blockdev-del", node__name="s")
+    assert qmp.execute("query-named-block-nodes") == []
+
+
+def test_a_node_with_one_inside(qmp: Qmp, folder: Path) -> None:
+    """Made in one command, they go in one; the file is free when the reply is there."""
+    (folder / "disk").write_bytes(bytes(1 << 20))
+    file = {"driver": "file", "filename": str(folder / "disk"), "node-name": "s"}
+    for _ in range(3):
+        qmp.execute("blockdev-add", driver="raw", node__name="f", file=file)
+        assert [node["node-name"] for node in qmp.execute("query-named-block-nodes")] == ["s", "f"]
+        refusal(qmp.execute, "blockdev-del", node__name="s")
+        qmp.execute("blockdev-del", node__name="f")
+        assert qmp.execute("query-named-block-nodes") == []
+    # What is wrong with the upper one takes the lower one along.
+    refusal(qmp.execute, "blockdev-add", driver="raw", node__name="f", file=file, nothing=1)
+    qmp.execute("blockdev-add", driver="raw", node__name="f", file=file)
+
+
 def test_stop_cont_and_reset(qmp: Qmp) -> None:
     qmp.execute("device_add", driver="edu", id="d0")
     qmp.execute("stop")

@@ -20,7 +20,23 @@ SERVER = "x-vfio-user-server"
 REMOTE = "-machine x-remote,vfio-user=on,auto-shutdown=off -nodefaults -no-user-config"
 
 
+# As libvirt writes them: the storage, and the format of what is in it.
+TWO_NODES = (
+    "-blockdev {'driver':'file','filename':'disk.img','node-name':'libvirt-1-storage',"
+    "'auto-read-only':true,'discard':'unmap','cache':{'direct':true,'no-flush':false}}"
+    " -blockdev {'node-name':'libvirt-1-format','read-only':false,'discard':'unmap',"
+    "'detect-zeroes':'unmap','cache':{'direct':true,'no-flush':false},'driver':'raw',"
+    "'file':'libvirt-1-storage'} -device nvme,id=d0,drive=libvirt-1-format"
+    f" -object {SERVER},id=s0,path=s,device=d0"
+)
+
 ACCEPTED = [
+    TWO_NODES,
+    "-blockdev driver=file,node-name=x-storage,filename=disk.img"
+    " -blockdev driver=raw,node-name=x-format,file=x-storage -device nvme,id=d0,drive=x-format"
+    f" -object {SERVER},id=s0,path=s,device=d0",
+    "-drive if=none,id=b0,file=disk.img,format=raw,cache=unsafe,file.locking=off,detect-zeroes=on"
+    f" -device nvme,id=d0,drive=b0 -object {SERVER},id=s0,path=s,device=d0",
     f"{REMOTE} -nographic -device edu,id=d0 -object {SERVER},id=s0,type=unix,path=s,device=d0",
     f"{REMOTE} -display none --device=edu,id=d0 --object {SERVER},id=s0,type=unix,path=s,device=d0",
     "-M x-remote,auto-shutdown=off -monitor none -serial none -vga none -m 256 -smp 2 -cpu host"

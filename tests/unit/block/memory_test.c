@@ -10,7 +10,8 @@ static void known_drivers(void **state)
 	assert_string_equal(drivers[0]->name, "mem");
 	assert_string_equal(drivers[1]->name, "null");
 	assert_string_equal(drivers[2]->name, "file");
-	assert_null(drivers[3]);
+	assert_string_equal(drivers[3]->name, "raw");
+	assert_null(drivers[4]);
 }
 
 static void open_says_what_is_wrong(void **state)

@@ -21,7 +21,8 @@ static void a_file(void **state)
 		assert_string_equal(
 			plan_of(lines[i]),
 			"blockdev "
-			"driver=file,node-name=nvme0-drive0,filename=disk.img,read-only=on\n"
+			"driver=file,node-name=nvme0-drive0,filename=disk.img,read-only=on,discard="
+			"unmap\n"
 			"device driver=nvme,id=nvme0,serial=abc,drive=nvme0-drive0\n"
 			"object "
 			"qom-type=x-vfio-user-server,id=nvme0-server,device=nvme0,path=/run/s\n");
@@ -57,8 +58,10 @@ static void several_devices_and_files(void **state)
 	assert_string_equal(
 		plan_of("nvme a.img b.img direct=on socket=s -- edu socket=t -- nvme drive=x "
 	                "socket=u id=last"),
-		"blockdev driver=file,node-name=nvme0-drive0,filename=a.img,direct=on\n"
-		"blockdev driver=file,node-name=nvme0-drive1,filename=b.img,direct=on\n"
+		"blockdev "
+		"driver=file,node-name=nvme0-drive0,filename=a.img,direct=on,discard=unmap\n"
+		"blockdev "
+		"driver=file,node-name=nvme0-drive1,filename=b.img,direct=on,discard=unmap\n"
 		"device driver=nvme,id=nvme0,drive=nvme0-drive0,drive=nvme0-drive1\n"
 		"device driver=edu,id=edu1\n"
 		"device driver=nvme,id=last,drive=x\n"
@@ -96,9 +99,9 @@ static void sockets_without_a_place_get_one(void **state)
 
 static void what_looks_like_a_property_and_is_a_file(void **state)
 {
-	assert_non_null(strstr(plan_of("nvme ./a=b.img socket=s"), "filename=./a=b.img\n"));
-	assert_non_null(strstr(plan_of("nvme file=size=1G socket=s"), "filename=size=1G\n"));
-	assert_non_null(strstr(plan_of("nvme /x,y.img socket=s"), "filename=/x,y.img\n"));
+	assert_non_null(strstr(plan_of("nvme ./a=b.img socket=s"), "filename=./a=b.img,"));
+	assert_non_null(strstr(plan_of("nvme file=size=1G socket=s"), "filename=size=1G,"));
+	assert_non_null(strstr(plan_of("nvme /x,y.img socket=s"), "filename=/x,y.img,"));
 }
 
 static void options(void **state)

@@ -60,7 +60,7 @@ static void sections(void **state)
 	                    "monitor path=/run/q,backend=socket,server=on,wait=off\n");
 	assert_string_equal(plan_of_text(""), "");
 	assert_string_equal(plan_of_text("[drive \"b0\"]\nif=none\nfile=\"a\"\nformat=raw\n"),
-	                    "blockdev driver=file,node-name=b0,filename=a,discard=unmap\n");
+	                    "blockdev driver=file,node-name=b0,filename=a\n");
 }
 
 static void short_forms(void **state)
@@ -68,7 +68,8 @@ static void short_forms(void **state)
 	assert_string_equal(
 		plan_of_text("[nvme \"d0\"]\nfile = \"a.img\"\nsocket = \"s\"\nro=on\n"
 	                     "[edu]\nsocket = \"t\"\n"),
-		"blockdev driver=file,node-name=d0-drive0,filename=a.img,read-only=on\n"
+		"blockdev driver=file,node-name=d0-drive0,filename=a.img,read-only=on,"
+		"discard=unmap\n"
 		"device driver=nvme,id=d0,drive=d0-drive0\n"
 		"device driver=edu,id=edu1\n"
 		"object qom-type=x-vfio-user-server,id=d0-server,device=d0,path=s\n"

@@ -47,23 +47,32 @@ static void json_means_the_same(void **state)
 static void drives(void **state)
 {
 	assert_string_equal(plan_of("-drive if=none,id=b0,file=a.img,format=raw"),
-	                    "blockdev driver=file,node-name=b0,filename=a.img,discard=unmap\n");
+	                    "blockdev driver=file,node-name=b0,filename=a.img\n");
 	assert_string_equal(
 		plan_of("-drive if=none,id=b0,file=a,,b.img,format=raw,media=disk,cache=none,"
 	                "aio=native,discard=ignore,readonly=on"),
-		"blockdev driver=file,node-name=b0,filename=a,b.img,read-only=on,direct=on,"
-		"discard=ignore\n");
+		"blockdev driver=file,node-name=b0,filename=a,b.img,read-only=on,cache.direct=on,"
+		"cache.no-flush=off,cache.writeback=on,discard=ignore\n");
 	assert_string_equal(
 		plan_of("-drive id=b0,if=none,file=a,format=raw,cache=writeback,aio=threads"),
 		"blockdev "
-		"driver=file,node-name=b0,filename=a,direct=off,aio=threads,discard=unmap\n");
+		"driver=file,node-name=b0,filename=a,cache.direct=off,cache.no-flush=off,"
+		"cache.writeback=on,aio=threads\n");
+	assert_string_equal(
+		plan_of("-drive if=none,id=b0,file=a,format=raw,cache=writethrough,discard=on,"
+	                "detect-zeroes=unmap,file.locking=auto,cache.direct=on"),
+		"blockdev driver=file,node-name=b0,filename=a,cache.direct=on,cache.no-flush=off,"
+		"cache.writeback=off,detect-zeroes=unmap,locking=auto,discard=unmap\n");
+	assert_string_equal(plan_of("-drive if=none,id=b0,file=a,format=raw,cache=unsafe"),
+	                    "blockdev driver=file,node-name=b0,filename=a,cache.direct=off,"
+	                    "cache.no-flush=on,cache.writeback=on\n");
 	says("-drive id=b0,file=a,format=raw", "if=none");
 	says("-drive if=virtio,id=b0,file=a,format=raw", "if=virtio");
 	says("-drive if=none,file=a,format=raw", "id=");
 	says("-drive if=none,id=b0,format=raw", "file=");
 	says("-drive if=none,id=b0,file=a,format=qcow2", "format=qcow2");
 	says("-drive if=none,id=b0,file=a", "format=raw");
-	says("-drive if=none,id=b0,file=a,format=raw,cache=unsafe", "cache=unsafe");
+	says("-drive if=none,id=b0,file=a,format=raw,cache=fast", "directsync");
 	says("-drive if=none,id=b0,file=a,format=raw,media=cdrom", "media=cdrom");
 	says("-drive if=none,id=b0,file=a,format=raw,snapshot=on", "'snapshot'");
 	says("-drive if=none,id=b0,id=b1,file=a,format=raw", "twice");
