@@ -159,7 +159,7 @@ static void file_inactivate(struct ob_block *block)
 static int file_activate(struct ob_block *block, struct ob_error *err)
 {
 	const struct file_props *props = block->props;
-	int rc = file_take_back(container_of(block, struct file_node, block), err);
+	int rc = file_take_back(container_of(block, struct file_node, block), NULL, err);
 
 	return rc ? ob_error_prefix(err, rc, "file '%s'", props->filename) : 0;
 }

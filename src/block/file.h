@@ -10,6 +10,7 @@
 #ifndef BLOCK_FILE_H
 #define BLOCK_FILE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -142,15 +143,29 @@ void file_fixed_free(struct file_shared *shared);
 /* What all nodes of the loop share, if there are any; not counted as a user. */
 struct file_shared *file_shared_find(const struct ob_loop *loop);
 
-/* file_open.c. Opens props->filename and looks at it. 0, or -errno with a message. */
+/* file_open.c. Opens props->filename, looks at it and claims it. 0, or -errno with a message. */
 int file_open_node(struct file_node *node, struct ob_error *err);
-/* Keeps others out (unless locking=off): 0, or -errno with a message, and nothing is locked. */
-int file_lock(struct file_node *node, struct ob_error *err);
+/* Its size now: 0, or -errno with a message, also for one that no disk can have. */
+int file_size(const struct file_node *node, uint64_t *size, struct ob_error *err);
+
+/*
+ * file_claim.c. Keeps others out (unless locking=off): 0, or -errno with a message, and nothing is
+ * locked. With stop, a claim that seems to be about to end is waited for, for some seconds, asleep,
+ * until *stop: for helper threads, and for a process whose loop does not run yet. Without, it is
+ * tried once.
+ */
+int file_claim(struct file_node *node, const atomic_bool *stop, struct ob_error *err);
 /* Lets others have it. */
 void file_give_up(struct file_node *node);
-/* The file was another process's: looks at it anew and locks it. */
-int file_take_back(struct file_node *node, struct ob_error *err);
+/* The file was another process's: looks at it anew and claims it, as above. */
+int file_take_back(struct file_node *node, const atomic_bool *stop, struct ob_error *err);
 void file_unlock(struct file_node *node);
+
+/*
+ * file_holder.c. Who is to be seen that has a claim on the file or device behind fd, in words.
+ * False: nobody, or who is about to end. Looks at all processes.
+ */
+bool file_holder_find(int fd, char *text, size_t room);
 
 static inline struct file_node *file_node_of(const struct ob_block_request *request)
 {

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Opening a file node: is it something that a disk can be made of, how large is it, does it take
- * direct I/O and with which alignment, and does somebody else use it.
- *
- * Locks are OFD locks, which belong to the open file and not to the process, so that two nodes of
- * one process keep each other out just as two processes do. The bytes are chosen such that QEMU's
- * file driver understands them too: it marks what it does at bytes from 100 and what it doesn't
- * want others to do at bytes from 200, with bit 1 for writing.
+ * Opening a file node: is it something that a disk can be made of, how large is it, and does it
+ * take direct I/O and with which alignment. file_claim.c sees to it that nobody else uses it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,8 +22,6 @@
 #include "file.h"
 
 enum {
-	LOCK_WRITES = 101,     /* held by who writes */
-	LOCK_NO_WRITERS = 201, /* held by who can't have others write */
 	MAX_ALIGN = 64 << 10,
 };
 
@@ -49,19 +42,11 @@ static int check_type(mode_t mode, struct ob_error *err)
 	return ob_error_set(err, -EINVAL, "is %s: expected a regular file or a block device", what);
 }
 
-static int in_use(struct ob_error *err)
-{
-	return ob_error_set(err, -EBUSY,
-	                    "is in use by this machine (mounted, or part of a volume)");
-}
-
 static int open_failed(const struct file_props *props, int code, struct ob_error *err)
 {
 	if (code == -ENOENT)
 		return ob_error_set(err, code, "does not exist: create it with 'truncate -s 1G %s'",
 		                    props->filename);
-	if (code == -EBUSY)
-		return in_use(err);
 	if (!props->read_only && !access(props->filename, R_OK))
 		return ob_error_set(err, code,
 		                    "can't be opened for writing (%s): read-only=on "
@@ -100,29 +85,38 @@ static uint64_t identity_of(const struct stat *st)
 	return ((number ^ (uint64_t)st->st_dev << 32) * UINT64_C(0x9e3779b97f4a7c15)) | 1;
 }
 
-static int take_size(struct file_node *node, const struct stat *st, struct ob_error *err)
+int file_size(const struct file_node *node, uint64_t *size, struct ob_error *err)
 {
 	const struct file_props *props = node->block.props;
-	uint64_t size = (uint64_t)st->st_size;
-	int sector = BLOCK_SECTOR;
+	struct stat st;
 
-	if (node->is_device &&
-	    (ioctl(node->fd, BLKGETSIZE64, &size) || ioctl(node->fd, BLKSSZGET, &sector)))
+	if (node->is_device ? ioctl(node->fd, BLKGETSIZE64, size) : fstat(node->fd, &st))
 		return ob_error_set(err, -errno, "its size is not known: %s", strerror(errno));
-	if (!size && node->is_device)
+	if (!node->is_device)
+		*size = (uint64_t)st.st_size;
+
+	if (!*size && node->is_device)
 		return ob_error_set(err, -ENOMEDIUM, "has no medium in it, or a size of 0");
-	if (!size)
+	if (!*size)
 		return ob_error_set(err, -EINVAL, "is empty: 'truncate -s 1G %s' gives it a size",
 		                    props->filename);
-	if (size % BLOCK_SECTOR)
+	if (*size % BLOCK_SECTOR)
 		return ob_error_set(err, -EINVAL,
 		                    "its size of %" PRIu64 " bytes is not a multiple of %d: "
 		                    "'truncate -s %%%d %s' makes it one",
-		                    size, BLOCK_SECTOR, BLOCK_SECTOR, props->filename);
-	node->block.info.size = size;
+		                    *size, BLOCK_SECTOR, BLOCK_SECTOR, props->filename);
+	return 0;
+}
+
+static int look_at(struct file_node *node, const struct stat *st, struct ob_error *err)
+{
+	int sector = BLOCK_SECTOR;
+
+	if (node->is_device && ioctl(node->fd, BLKSSZGET, &sector))
+		return ob_error_set(err, -errno, "its sectors are not known: %s", strerror(errno));
 	node->block.info.identity = identity_of(st);
 	node->sector = (uint32_t)sector;
-	return 0;
+	return file_size(node, &node->block.info.size, err);
 }
 
 /*
@@ -215,126 +209,6 @@ static int choose_cache(struct file_node *node, struct ob_error *err)
 	return 0;
 }
 
-static int lock_bytes(int fd, int command, short type, off_t start, off_t length,
-                      struct flock *found)
-{
-	*found = (struct flock){
-		.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
-	return fcntl(fd, command, found) ? -errno : 0;
-}
-
-/*
- * Claims a block device for us, or gives it free: which of these, is a matter of how it was opened,
- * so the same descriptor is opened anew. Fails if a file system or the like has claimed it, or
- * another one of us.
- */
-static int reopen(struct file_node *node, int exclusive, struct ob_error *err)
-{
-	int flags = fcntl(node->fd, F_GETFL) & (O_ACCMODE | O_DIRECT);
-	cleanup_fd int fd = -1;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", node->fd);
-	fd = open(path, flags | exclusive | O_CLOEXEC);
-	if (fd < 0 && errno == EBUSY)
-		return in_use(err);
-	if (fd < 0 || dup3(fd, node->fd, O_CLOEXEC) < 0)
-		return ob_error_set(err, -errno, "can't be claimed (%s): locking=off goes without",
-		                    strerror(errno));
-	return 0;
-}
-
-/* The engine has the open file that was, and would keep it open. */
-static void forget_file(struct file_node *node)
-{
-	if (node->file >= 0)
-		node->knows_file->remove_file(node->knows_file, node->file);
-	node->file = -1;
-	node->knows_file = NULL;
-}
-
-/* A writer locks all bytes. A reader marks that it can't have writers, then looks for one. */
-static int lock_file(struct file_node *node, struct ob_error *err)
-{
-	const struct file_props *props = node->block.props;
-	struct flock found;
-	int rc;
-
-	if (props->read_only) {
-		rc = lock_bytes(node->fd, F_OFD_SETLK, F_RDLCK, LOCK_NO_WRITERS, 1, &found);
-		if (!rc)
-			rc = lock_bytes(node->fd, F_OFD_GETLK, F_WRLCK, LOCK_WRITES, 1, &found);
-		/* A descriptor that is open for reading may ask about write locks, but not set
-		 * them. */
-		if (!rc && found.l_type != F_UNLCK)
-			rc = -EAGAIN;
-	} else {
-		rc = lock_bytes(node->fd, F_OFD_SETLK, F_WRLCK, 0, 0, &found);
-	}
-	if (rc == -EAGAIN || rc == -EACCES)
-		return ob_error_set(
-			err, -EBUSY,
-			props->read_only
-				? "is in use by another writer (locked): read-only=on needs "
-				  "everybody else to read only; locking=off takes the risk"
-				: "is in use by another reader or writer (locked): several users "
-				  "need read-only=on each; locking=off takes the risk");
-	if (props->locking == FILE_LOCKING_AUTO &&
-	    (rc == -ENOLCK || rc == -EOPNOTSUPP || rc == -ENOSYS || rc == -EINVAL)) {
-		log_warn(&node->block.log, "its file system has no locks (%s): nobody is kept out",
-		         strerror(-rc));
-		return 0;
-	}
-	if (rc)
-		return ob_error_set(err, rc, "can't be locked (%s): locking=off goes without",
-		                    strerror(-rc));
-	node->locked = true;
-	return 0;
-}
-
-int file_lock(struct file_node *node, struct ob_error *err)
-{
-	const struct file_props *props = node->block.props;
-	int rc;
-
-	if (props->locking == FILE_LOCKING_OFF)
-		return 0;
-	if (node->is_device && !props->read_only) {
-		forget_file(node);
-		rc = reopen(node, O_EXCL, err);
-		if (rc)
-			return rc;
-	}
-	rc = lock_file(node, err);
-	/* With its claim on a device: whoever has the lock may want that back. */
-	if (rc)
-		file_give_up(node);
-	return rc;
-}
-
-/* The open file may live on in the kernel for a moment after its descriptor was closed. */
-void file_unlock(struct file_node *node)
-{
-	struct flock unused;
-
-	if (node->locked)
-		lock_bytes(node->fd, F_OFD_SETLK, F_UNLCK, 0, 0, &unused);
-	node->locked = false;
-}
-
-void file_give_up(struct file_node *node)
-{
-	const struct file_props *props = node->block.props;
-	struct ob_error err;
-
-	file_unlock(node);
-	if (!node->is_device || props->read_only || props->locking == FILE_LOCKING_OFF)
-		return;
-	forget_file(node);
-	if (reopen(node, 0, &err))
-		log_error(&node->block.log, "cannot be given up: %s", err.message);
-}
-
 /* Punching a hole behind the end of the file changes nothing, and shows whether it can be done. */
 static bool probe_punch(const struct file_node *node)
 {
@@ -348,6 +222,7 @@ static bool probe_punch(const struct file_node *node)
 
 int file_open_node(struct file_node *node, struct ob_error *err)
 {
+	static const atomic_bool never;
 	const struct file_props *props = node->block.props;
 	struct stat st;
 	int rc;
@@ -357,9 +232,9 @@ int file_open_node(struct file_node *node, struct ob_error *err)
 	if (node->fd < 0)
 		return node->fd;
 	node->is_device = S_ISBLK(st.st_mode);
-	rc = take_size(node, &st, err);
+	rc = look_at(node, &st, err);
 	if (!rc && !node->block.inactive)
-		rc = file_lock(node, err);
+		rc = file_claim(node, &never, err);
 	if (!rc)
 		rc = choose_cache(node, err);
 	if (rc) {
@@ -370,26 +245,4 @@ int file_open_node(struct file_node *node, struct ob_error *err)
 	node->can_zero = true;
 	node->can_punch = probe_punch(node);
 	return 0;
-}
-
-/* What stands in the page cache here may be older than what the other process wrote. */
-int file_take_back(struct file_node *node, struct ob_error *err)
-{
-	uint64_t size = node->block.info.size;
-	struct stat st;
-	int rc;
-
-	if (fstat(node->fd, &st))
-		return ob_error_set(err, -errno, "its size is not known: %s", strerror(errno));
-	rc = take_size(node, &st, err);
-	if (!rc && node->block.info.size < size)
-		rc = ob_error_set(err, -EINVAL,
-		                  "has shrunk to %" PRIu64 " bytes, and the disk has %" PRIu64,
-		                  node->block.info.size, size);
-	node->block.info.size = size;
-	if (!rc)
-		rc = file_lock(node, err);
-	if (!rc)
-		posix_fadvise(node->fd, 0, 0, POSIX_FADV_DONTNEED);
-	return rc;
 }

@@ -5,12 +5,19 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from block_device import LoopDevice
+from faulty_disk import FaultyDisk
+from nvme_driver import Nvme
 from outboard import BIN, LIMIT, SANITIZER_REPORTS, Outboard, sockets_in
+from vfio_user import Client
+
+OpenDisk = Callable[[Path], Nvme]
 
 
 class Start(Protocol):
@@ -98,3 +105,43 @@ def run(folder: Path, environment: dict[str, str]) -> Run:
         return result
 
     return run_once
+
+
+@pytest.fixture
+def open_disk() -> Iterator[OpenDisk]:
+    """Connects to a socket and brings up the controller there."""
+    with ExitStack() as stack:
+
+        def connect(path: Path) -> Nvme:
+            nvme = Nvme(stack.enter_context(Client(path)))
+            stack.callback(nvme.close)
+            nvme.enable()
+            nvme.create_io_queues()
+            return nvme
+
+        yield connect
+
+
+class MakeDevice(Protocol):
+    def __call__(
+        self, file: Path, block_size: int = 512, read_only: bool = False, direct: bool = False
+    ) -> LoopDevice: ...
+
+
+@pytest.fixture
+def loop_device() -> Iterator[MakeDevice]:
+    """Makes loop devices, that go at the end. Skips where there can be none."""
+    with ExitStack() as stack:
+
+        def make(
+            file: Path, block_size: int = 512, read_only: bool = False, direct: bool = False
+        ) -> LoopDevice:
+            return stack.enter_context(LoopDevice(file, block_size, read_only, direct))
+
+        yield make
+
+
+@pytest.fixture
+def faulty_disk(folder: Path) -> Iterator[FaultyDisk]:
+    with FaultyDisk(folder / "faulty", 1 << 20) as disk:
+        yield disk

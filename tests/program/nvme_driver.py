@@ -18,6 +18,7 @@ DOORBELLS = 0x1000
 # Admin commands, and commands of the NVM command set.
 CREATE_SQ, CREATE_CQ, IDENTIFY = 0x01, 0x05, 0x06
 FLUSH, WRITE, READ = 0x00, 0x01, 0x02
+FUA = 1 << 30  # of dword 12
 
 CNS_NAMESPACE, CNS_CONTROLLER, CNS_NAMESPACE_LIST = 0, 1, 2
 
@@ -82,22 +83,29 @@ class Nvme:
         offset = DOORBELLS + (2 * queue.number + completion) * stride
         self.client.write32(REGION_BAR0, offset, value)
 
-    def submit(
+    def start(
         self,
         queue: Queue,
         opcode: int,
         namespace: int = 0,
         words: tuple[int, ...] = (),
         prp1: int = MEMORY + DATA,
-    ) -> int:
-        """Does one command and returns dword 0 of its completion."""
+    ) -> None:
+        """Submits one command."""
         command = struct.pack("<IIQQQQ", opcode | 0x55 << 16, namespace, 0, 0, prp1, prp1 + PAGE)
         command += b"".join(struct.pack("<I", word) for word in words)
         self.memory.write(queue.sq + queue.tail * 64, command.ljust(64, b"\0"))
         queue.tail = (queue.tail + 1) % QUEUE_ENTRIES
         self._doorbell(queue, False, queue.tail)
+
+    def is_done(self, queue: Queue) -> bool:
         entry = queue.cq + queue.head * 16
-        wait_until(lambda: self.memory.read(entry + 14, 1)[0] & 1 == queue.phase)
+        return self.memory.read(entry + 14, 1)[0] & 1 == queue.phase
+
+    def finish(self, queue: Queue) -> int:
+        """Waits for the next completion and returns its dword 0."""
+        wait_until(lambda: self.is_done(queue))
+        entry = queue.cq + queue.head * 16
         result, _, _, _, cid, status = struct.unpack("<IIHHHH", self.memory.read(entry, 16))
         assert cid == 0x55
         queue.head = (queue.head + 1) % QUEUE_ENTRIES
@@ -107,14 +115,31 @@ class Nvme:
             raise CommandError(status >> 1 & 0x7FF)
         return int(result)
 
+    def submit(
+        self,
+        queue: Queue,
+        opcode: int,
+        namespace: int = 0,
+        words: tuple[int, ...] = (),
+        prp1: int = MEMORY + DATA,
+    ) -> int:
+        """Does one command and returns dword 0 of its completion."""
+        self.start(queue, opcode, namespace, words, prp1)
+        return self.finish(queue)
+
     def identify(self, cns: int, namespace: int = 0) -> bytes:
         self.submit(self.admin, IDENTIFY, namespace, (cns,))
         return self.memory.read(DATA, 4096)
 
-    def write(self, namespace: int, block: int, data: bytes) -> None:
+    def start_write(self, namespace: int, block: int, data: bytes, fua: bool = False) -> None:
         assert len(data) <= DATA_SIZE
         self.memory.write(DATA, data)
-        self.submit(self.io, WRITE, namespace, (block, 0, len(data) // 512 - 1))
+        control = len(data) // 512 - 1 | FUA * fua
+        self.start(self.io, WRITE, namespace, (block, 0, control))
+
+    def write(self, namespace: int, block: int, data: bytes, fua: bool = False) -> None:
+        self.start_write(namespace, block, data, fua)
+        self.finish(self.io)
 
     def read(self, namespace: int, block: int, size: int) -> bytes:
         assert size <= DATA_SIZE

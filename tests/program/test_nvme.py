@@ -8,12 +8,10 @@ import resource
 import select
 import signal
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import Run, Start
+from conftest import OpenDisk, Run, Start
 from nvme_driver import (
     CNS_CONTROLLER,
     CNS_NAMESPACE,
@@ -25,22 +23,6 @@ from outboard import LIMIT
 from vfio_user import IRQ_MSIX, Client
 
 MIB = 1 << 20
-OpenDisk = Callable[[Path], Nvme]
-
-
-@pytest.fixture
-def open_disk() -> Iterator[OpenDisk]:
-    """Connects to a socket and brings up the controller there."""
-    with ExitStack() as stack:
-
-        def connect(path: Path) -> Nvme:
-            nvme = Nvme(stack.enter_context(Client(path)))
-            stack.callback(nvme.close)
-            nvme.enable()
-            nvme.create_io_queues()
-            return nvme
-
-        yield connect
 
 
 def image(folder: Path, name: str, size: int = MIB) -> Path:

@@ -53,25 +53,32 @@ static inline const struct log *quiet_log(void)
 	return &log;
 }
 
+static inline struct ob_block *open_logged(struct ob_loop *loop, const struct log *log,
+                                           const char *text, struct ob_error *err)
+{
+	struct opts opts = {0};
+	struct ob_block *block;
+
+	err->message[0] = '\0';
+	assert_int_equal(opts_parse(&opts, text, "driver", err), 0);
+	block = block_open(loop, log, &opts, err);
+	opts_free(&opts);
+	if (!block)
+		assert_true(err->message[0]);
+	return block;
+}
+
 /* NULL and *err where it can't be opened. */
 __attribute__((format(printf, 3, 4))) static inline struct ob_block *
 try_open(struct ob_loop *loop, struct ob_error *err, const char *format, ...)
 {
-	struct opts opts = {0};
-	struct ob_block *block;
 	char text[1024];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	err->message[0] = '\0';
-	assert_int_equal(opts_parse(&opts, text, "driver", err), 0);
-	block = block_open(loop, quiet_log(), &opts, err);
-	opts_free(&opts);
-	if (!block)
-		assert_true(err->message[0]);
-	return block;
+	return open_logged(loop, quiet_log(), text, err);
 }
 
 #define open_block(loop, ...)                                                                      \

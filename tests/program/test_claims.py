@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A disk that another process has, or had until it was killed."""
+
+from __future__ import annotations
+
+import select
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import MakeDevice, OpenDisk, Run, Start
+from faulty_disk import FaultyDisk
+from outboard import wait_until
+
+MIB = 1 << 20
+
+
+def image(folder: Path) -> Path:
+    path = folder / "disk.img"
+    path.write_bytes(bytes(MIB))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["file", "device"])
+def test_restart_at_once_after_a_crash(
+    outboard: Start, folder: Path, open_disk: OpenDisk, loop_device: MakeDevice, kind: str
+) -> None:
+    path = image(folder)
+    if kind == "device":
+        path = loop_device(path).path
+    for count in range(10):
+        server = outboard("nvme", path, "socket=a")
+        disk = open_disk(folder / "a")
+        disk.write(1, 0, bytes([count + 1]) * 512)
+        for block in range(8):
+            disk.start_write(1, 8 + block, bytes(4096))
+        server.stop(signal.SIGKILL)
+    outboard("nvme", path, "socket=a")
+    assert open_disk(folder / "a").read(1, 0, 512) == bytes([10]) * 512
+
+
+def test_restart_waits_for_the_last_write(
+    outboard: Start,
+    folder: Path,
+    open_disk: OpenDisk,
+    loop_device: MakeDevice,
+    faulty_disk: FaultyDisk,
+) -> None:
+    """What the dead one still writes comes before what the next one does."""
+    path = loop_device(faulty_disk.path, direct=True).path
+    first = outboard("nvme", path, "socket=a")
+    disk = open_disk(folder / "a")
+    faulty_disk.hold("write")
+    disk.start_write(1, 0, b"old" + bytes(509))
+    wait_until(faulty_disk.held)
+    first.stop(signal.SIGKILL)
+    second = outboard("nvme", path, "socket=a", wait=False)
+    second.wait_log("waiting for up to")
+    assert not select.select([second.ready], [], [], 0)[0]
+    faulty_disk.release()
+    second.wait_ready()
+    disk = open_disk(folder / "a")
+    assert disk.read(1, 0, 512) == b"old" + bytes(509)
+    disk.write(1, 0, b"new" + bytes(509))
+    assert disk.read(1, 0, 512) == b"new" + bytes(509)
+
+
+def test_the_holder_is_named(outboard: Start, run: Run, folder: Path) -> None:
+    path = image(folder)
+    server = outboard("nvme", path, "socket=a")
+    for words in ([], ["ro=on"]):
+        result = run("nvme", path, "socket=b", *words)
+        assert result.returncode == 1
+        assert len(result.stderr.splitlines()) == 1
+        assert f"Held by process {server.pid} (outboard)" in result.stderr
+
+
+def test_a_mounted_device_is_named(
+    run: Run, folder: Path, loop_device: MakeDevice, outboard: Start
+) -> None:
+    path = folder / "disk.img"
+    path.write_bytes(bytes(4 * MIB))
+    subprocess.run(["/sbin/mkfs.ext2", "-q", path], check=True)
+    device = loop_device(path).path
+    (folder / "mounted").mkdir()
+    subprocess.run(["mount", device, folder / "mounted"], check=True)
+    try:
+        result = run("nvme", device, "socket=a")
+    finally:
+        subprocess.run(["umount", folder / "mounted"], check=True)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert f"mounted at {folder}/mounted" in result.stderr
+    outboard("nvme", device, "socket=a")
