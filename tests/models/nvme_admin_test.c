@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* nvme: admin commands: Identify, features, logs, events, Abort, Format, and wrong ones. */
+/* nvme: admin commands: Identify, features, logs, events, Format, and wrong ones. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -397,127 +397,6 @@ static void temperature_event(void **state)
 	assert_int_equal(nk_wait(nk, &nk->admin).result + nk_wait(nk, &nk->admin).result, 0x020101);
 }
 
-/* Abort */
-
-static struct sqe abort_of(unsigned sqid, uint16_t cid)
-{
-	struct sqe sqe = nk_sqe(0x08, 0);
-
-	sqe.dw[10] = sqid | (uint32_t)cid << 16;
-	return sqe;
-}
-
-static void abort_of_what_is_not_there(void **state)
-{
-	struct nk *nk = *state;
-
-	assert_int_equal(nk_run(nk, &nk->admin, abort_of(0, 0x7777)), 0);
-	assert_int_equal(nk->last.result, 1);
-	assert_int_equal(nk_run(nk, &nk->admin, abort_of(1, 0x7777)), 0);
-	assert_int_equal(nk->last.result, 1);
-	assert_int_equal(nk_run(nk, &nk->admin, abort_of(9, 1)), 0);
-	assert_int_equal(nk->last.result, 1);
-	assert_int_equal(nk_run(nk, &nk->admin, abort_of(0xffff, 1)), 0);
-	assert_int_equal(nk->last.result, 1);
-}
-
-static void abort_of_an_event_request(void **state)
-{
-	struct nk *nk = *state;
-	uint16_t cid = nk_submit(nk, &nk->admin, nk_sqe(0x0c, 0)), aborter;
-	struct cqe one;
-
-	kit_settle(nk->kit);
-	aborter = nk_submit(nk, &nk->admin, abort_of(0, cid));
-	one = nk_wait(nk, &nk->admin);
-	assert_int_equal(one.cid, cid);
-	assert_int_equal(one.status, 0x07);
-	one = nk_wait(nk, &nk->admin);
-	assert_int_equal(one.cid, aborter);
-	assert_int_equal(one.result, 0);
-}
-
-static void a_command_on_the_drive_is_not_aborted(void **state)
-{
-	struct nk *nk = *state;
-	uint16_t cid;
-
-	nk->drive->hold = true;
-	cid = nk_submit(nk, &nk->io, nk_rw(0x0c, 1, 0, 1));
-	kit_settle(nk->kit);
-	assert_int_equal(nk_run(nk, &nk->admin, abort_of(1, cid)), 0);
-	assert_int_equal(nk->last.result, 1);
-	kit_drive_release(nk->kit, nk->drive);
-	assert_int_equal(nk_wait(nk, &nk->io).status, 0);
-}
-
-/* hold: a part of guest memory that the client does not answer for. */
-static void abort_while(struct nk *nk, const struct sqe *sqe, uint64_t hold)
-{
-	uint16_t cid = nk_submit(nk, &nk->io, *sqe);
-	struct cqe cqe;
-
-	nk->kit->hold_dma = true;
-	nk->kit->hold_at = hold;
-	nk->kit->hold_length = 8;
-	kit_settle(nk->kit);
-	assert_int_equal(nk->kit->asked_count, 1);
-	assert_int_equal(nk_run(nk, &nk->admin, abort_of(1, cid)), 0);
-	assert_int_equal(nk->last.result, 0);
-	assert_int_equal(nk->kit->asked_count, 0);
-	cqe = nk_wait(nk, &nk->io);
-	assert_int_equal(cqe.cid, cid);
-	assert_int_equal(cqe.status, 0x07);
-	assert_int_equal(nk->drive->call_count, 0);
-}
-
-static void a_command_that_waits_for_the_client_is_aborted(void **state)
-{
-	struct nk *nk = *state;
-	struct buffer b = nk_buffer(nk, 0, 65536);
-	struct sqe sqe = nk_rw(0x01, 1, 0, 128);
-
-	if (nk->kit->mode == KIT_SHARED)
-		return;
-	nk_prp(nk, &sqe, &b);
-	abort_while(nk, &sqe, sqe.dw[8] | (uint64_t)sqe.dw[9] << 32);
-	abort_while(nk, &sqe, b.pages[7]);
-}
-
-static void a_command_that_was_not_fetched_is_aborted(void **state)
-{
-	struct nk *nk = *state;
-	struct nq small;
-	uint16_t cids[8];
-	struct cqe cqe;
-
-	/* A completion queue of two entries holds one: with it full, nothing is fetched. */
-	nk_queue(nk, &small, 2, 16);
-	small.entries = 2;
-	assert_int_equal(nk_create_cq(nk, &small, 2), 0);
-	small.entries = 16;
-	assert_int_equal(nk_create_sq(nk, &small, 2), 0);
-	small.entries = 16;
-	for (unsigned i = 0; i < 2; i++)
-		cids[i] = nk_submit(nk, &small, nk_sqe(0x00, 1));
-	kit_settle(nk->kit);
-	for (unsigned i = 2; i < 8; i++)
-		cids[i] = nk_submit(nk, &small, nk_rw(0x08, 1, i, 1));
-	kit_settle(nk->kit);
-	assert_int_equal(nk_run(nk, &nk->admin, abort_of(2, cids[5])), 0);
-	/* By messages the queue cannot be looked into at once. */
-	assert_int_equal(nk->last.result, nk->kit->mode == KIT_MESSAGES);
-	small.entries = 2;
-	for (unsigned i = 0, aborted = 0; i < 8; i++) {
-		cqe = nk_wait(nk, &small);
-		assert_int_equal(cqe.status, cqe.cid == cids[5] && !nk->last.result ? 7 : 0);
-		aborted += cqe.status == 7;
-		assert_true(aborted <= 1);
-	}
-	assert_int_equal(kit_drive_count(nk->drive, OB_BLOCK_WRITE_ZEROES),
-	                 nk->kit->mode == KIT_MESSAGES ? 6 : 5);
-}
-
 /* Format NVM */
 
 static uint16_t format(struct nk *nk, uint32_t nsid, uint32_t dw10)
@@ -706,11 +585,6 @@ int main(void)
 		KIT_TEST(events_wait_for_requests_and_for_their_log),
 		KIT_TEST(event_requests_are_limited_and_gone_with_a_reset),
 		KIT_TEST(temperature_event),
-		KIT_TEST(abort_of_what_is_not_there),
-		KIT_TEST(abort_of_an_event_request),
-		KIT_TEST(a_command_on_the_drive_is_not_aborted),
-		KIT_TEST(a_command_that_waits_for_the_client_is_aborted),
-		KIT_TEST(a_command_that_was_not_fetched_is_aborted),
 		KIT_TEST(format_changes_block_size_and_erases),
 		KIT_TEST(wrong_formats_are_refused),
 		KIT_TEST(others_wait_for_a_format),

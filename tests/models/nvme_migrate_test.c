@@ -547,6 +547,22 @@ static void states_that_cannot_be(void **state)
 	}
 }
 
+/* As older versions could save: entries to skip which no queue has waiting, the same one twice. */
+static void skips_of_nothing_are_dropped(void **state)
+{
+	static const struct forgery four = {"state", "skip_count", 0, 4, NULL};
+	struct nk *nk = *state;
+	cleanup_free uint8_t *stream = NULL;
+	size_t size;
+
+	stream = kit_save(nk->kit, &size);
+	forge(stream, size, &four);
+	assert_null(kit_load(nk->kit, stream, size));
+	/* Entry 0 of the admin queue is among these. */
+	for (unsigned i = 0; i < 5 * ADMIN_ENTRIES; i++)
+		assert_int_equal(nk_run(nk, &nk->admin, nk_sqe(0xff, 0)), 0x01);
+}
+
 int main(void)
 {
 	static const struct kit_test tests[] = {
@@ -562,6 +578,7 @@ int main(void)
 		KIT_TEST(a_controller_that_is_off_moves),
 		KIT_TEST(streams_of_all_versions_load),
 		KIT_TEST(states_that_cannot_be),
+		KIT_TEST(skips_of_nothing_are_dropped),
 	};
 
 	return KIT_RUN("nvme_migrate", tests, nk_setup, nk_free);

@@ -431,6 +431,13 @@ void nvme_look_unasked(struct nvme *n);
 void nvme_page_clear(struct nvme *n, unsigned id, bool completion);
 void nvme_page_clear_all(struct nvme *n);
 
+/* abort.c: entries that were aborted before they were fetched */
+/* Whether the entry at index is one; it is forgotten. */
+bool nvme_skip_take(struct nvme_sq *sq, unsigned index);
+void nvme_skips_clear(struct nvme_sq *sq);
+/* Drops what no queue has waiting, or what stands there twice: the state was loaded. */
+void nvme_skips_rebuild(struct nvme_state *s);
+
 /* post.c */
 /* Writes what is pending; nvme_cq_tell() says so to the guest. */
 void nvme_cq_flush(struct nvme_cq *cq);

@@ -234,20 +234,6 @@ static unsigned share(const struct nvme *n)
 	return queues ? NVME_MAX_COMMANDS / queues : NVME_MAX_COMMANDS;
 }
 
-/* Whether the entry at the head was aborted before it was fetched. */
-static bool is_skipped(struct nvme_sq *sq)
-{
-	struct nvme_state *s = sq->nvme->state;
-
-	for (unsigned i = 0; i < s->skip_count; i++) {
-		if (s->skips[i].sqid == sq->id && s->skips[i].index == nvme_sq_state(sq)->head) {
-			s->skips[i] = s->skips[--s->skip_count];
-			return true;
-		}
-	}
-	return false;
-}
-
 /* Whether drives that do things on the spot have done enough of them for this turn. */
 static bool is_spent(const struct nvme *n)
 {
@@ -273,7 +259,7 @@ static unsigned begin(struct nvme_sq *sq, const uint8_t *bytes, unsigned count)
 
 		if (!nvme_running(n) || !nvme_cmd_available(n, sq->id) || (done && is_spent(n)))
 			break;
-		skip = is_skipped(sq);
+		skip = n->state->skip_count && nvme_skip_take(sq, st->head);
 		st->head = (uint16_t)(st->head + 1u == st->entries ? 0 : st->head + 1);
 		if (skip)
 			continue;
@@ -523,12 +509,7 @@ void nvme_sq_close(struct nvme_sq *sq)
 	take(sq->nvme->live, sq->id);
 	take(sq->nvme->ready, sq->id);
 	take(sq->nvme->emptied, sq->id);
-	for (unsigned i = 0; i < s->skip_count;) {
-		if (s->skips[i].sqid == sq->id)
-			s->skips[i] = s->skips[--s->skip_count];
-		else
-			i++;
-	}
+	nvme_skips_clear(sq);
 }
 
 void nvme_cq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, bool irq,
@@ -618,4 +599,5 @@ void nvme_queues_rebuild(struct nvme *n)
 		n->sq_count++;
 		add(n->live, i);
 	}
+	nvme_skips_rebuild(s);
 }
