@@ -56,6 +56,24 @@ int group_add_mon(struct args *args, struct opts *opts, struct ob_error *err)
 	return plan_add(&args->plan.monitors, opts, false) ? no_memory(err) : 0;
 }
 
+int group_add_monitor_qmp(struct args *args, struct opts *opts, struct ob_error *err)
+{
+	cleanup_free char *action = opts_take(opts, "close-action");
+
+	free(opts_take(opts, "qom-type"));
+	if (action && strcmp(action, "keep") != 0)
+		return ob_error_set(err, -EINVAL,
+		                    "-object monitor-qmp: close-action=%s cannot be had: a monitor "
+		                    "stays for the next client",
+		                    action);
+	if (!opts_get(opts, "chardev"))
+		return ob_error_set(err, -EINVAL,
+		                    "-object monitor-qmp needs chardev=, the id of a -chardev");
+	if (opts_add(opts, "mode", "control"))
+		return no_memory(err);
+	return group_add_mon(args, opts, err);
+}
+
 /* As a section of the configuration file: path=, fd= or backend=stdio. */
 int group_add_qmp(struct args *args, struct opts *opts, struct ob_error *err)
 {

@@ -31,6 +31,10 @@ static int add_blockdev(struct args *args, struct opts *opts, struct ob_error *e
 
 static int add_object(struct args *args, struct opts *opts, struct ob_error *err)
 {
+	const char *type = opts_get(opts, "qom-type");
+
+	if (type && !strcmp(type, "monitor-qmp"))
+		return group_add_monitor_qmp(args, opts, err);
 	return plan(&args->plan.objects, opts, err);
 }
 

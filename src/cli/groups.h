@@ -43,6 +43,8 @@ int group_add_drive(struct args *args, struct opts *opts, struct ob_error *err);
 int group_add_chardev(struct args *args, struct opts *opts, struct ob_error *err);
 int group_add_mon(struct args *args, struct opts *opts, struct ob_error *err);
 int group_add_qmp(struct args *args, struct opts *opts, struct ob_error *err);
+/* -object monitor-qmp, which is -mon for a chardev. */
+int group_add_monitor_qmp(struct args *args, struct opts *opts, struct ob_error *err);
 
 /* The argument of -qmp: unix:PATH[,key=value...], stdio, fd:N, chardev:ID or none. */
 int group_add_qmp_text(struct args *args, const char *text, bool pretty, struct ob_error *err);

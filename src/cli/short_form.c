@@ -26,6 +26,7 @@ struct short_form {
 	struct opts files; /* the keys do not matter */
 	struct opts given; /* key=value, until they are handed out */
 	struct opts block, device, server;
+	struct unknown unknown;
 };
 
 static const char file_driver[] = "file";
@@ -155,12 +156,12 @@ static int refuse_backend(const struct short_form *form, const char *key, struct
 	return 0;
 }
 
-static int refuse_key(const struct short_form *form, const char *key, struct ob_error *err)
+/* What nobody knows is gathered, so that all of it is named at once. */
+static int note_unknown(struct short_form *form, const char *key, struct ob_error *err)
 {
 	static const char *const words[] = {"socket", "id", "bus", "addr"};
 	static const char *const disk_words[] = {"file", "size", "backend"};
 	struct nearest nearest = nearest_to(key);
-	char hint[128];
 
 	if (refuse_backend(form, key, err))
 		return -EINVAL;
@@ -174,8 +175,16 @@ static int refuse_key(const struct short_form *form, const char *key, struct ob_
 		nearest_try_props(&nearest, form->driver->props);
 		nearest_try_props(&nearest, block_node_props);
 	}
+	unknown_add(&form->unknown, &nearest);
+	return 0;
+}
+
+static int refuse_keys(const struct short_form *form, struct ob_error *err)
+{
+	char hint[128];
+
 	snprintf(hint, sizeof(hint), "outboard %s --help shows all", form->model->name);
-	return refuse_unknown(&nearest, "property", form->model->name, hint, err);
+	return unknown_refuse(&form->unknown, form->model->name, hint, err);
 }
 
 static int hand_out(struct short_form *form, const struct opt *opt, struct ob_error *err)
@@ -197,7 +206,7 @@ static int hand_out(struct short_form *form, const struct opt *opt, struct ob_er
 		to = &form->block;
 		key = block_key(key);
 	} else {
-		return refuse_key(form, key, err);
+		return note_unknown(form, key, err);
 	}
 	rc = opts_add(to, key, opt->value);
 	return rc ? ob_error_set(err, rc, "out of memory") : 0;
@@ -291,6 +300,8 @@ static int translate(struct plan *plan, struct short_form *form, struct ob_error
 
 	for (size_t i = 0; i < form->given.count && !rc; i++)
 		rc = hand_out(form, &form->given.list[i], err);
+	if (!rc)
+		rc = refuse_keys(form, err);
 	if (rc)
 		return rc;
 	rc = add_blocks(plan, form);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "device_options.h"
 #include "objects.h"
 
 static const char root_driver[] = "pci-root-bus";
@@ -290,9 +291,15 @@ int machine_add_device(struct machine *machine, struct opts *opts, struct ob_err
 		                    "a device needs driver=, for example driver=nvme");
 	if (!strcmp(driver, root_driver))
 		return add_root_device(machine, opts, err);
+	if (device_options_why_not(driver))
+		return ob_error_set(err, -EINVAL, "device %s: %s", driver,
+		                    device_options_why_not(driver));
 	model = machine_find_model(driver, err);
 	if (!model)
 		return -EINVAL;
+	rc = device_options_translate(model, opts, machine->log, err);
+	if (rc)
+		return rc;
 	snprintf(hint, sizeof(hint), "outboard %s --help shows all", model->name);
 	rc = refuse_unknown_keys(opts, model->name,
 	                         (const struct ob_prop *const[]){model->props, NULL}, words, hint,

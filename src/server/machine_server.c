@@ -235,6 +235,31 @@ static int add_server(struct machine *machine, const char *type, struct opts *op
 	return rc;
 }
 
+/* Objects of QEMU's that are near to ours, and why they are not here. */
+static int refuse_other(const char *type, struct ob_error *err)
+{
+	static const struct {
+		const char *type, *why;
+	} others[] = {
+		{"x-remote-object", "that is the protocol before vfio-user, which no client speaks "
+	                            "any more: x-vfio-user-server serves a device"},
+		{"monitor-qmp", "monitors are made when the process begins: -qmp, or -chardev with "
+	                        "-object monitor-qmp"},
+		{"memory-backend-memfd", "memory is the client's"},
+		{"memory-backend-file", "memory is the client's"},
+		{"memory-backend-ram", "memory is the client's"},
+		{"iothread",
+	         "each process has one thread, and devices that need one of their own have "
+	         "a process of their own"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		if (!strcmp(others[i].type, type))
+			return ob_error_set(err, -EINVAL, "object %s: %s", type, others[i].why);
+	}
+	return 0;
+}
+
 int machine_add_object(struct machine *machine, struct opts *opts, struct ob_error *err)
 {
 	cleanup_free char *type = opts_take(opts, "qom-type");
@@ -243,6 +268,8 @@ int machine_add_object(struct machine *machine, struct opts *opts, struct ob_err
 	if (!type)
 		return ob_error_set(err, -EINVAL, "an object needs qom-type=, for example %s",
 		                    server_types[0]);
+	if (refuse_other(type, err))
+		return -EINVAL;
 	nearest = nearest_to(type);
 	for (size_t i = 0; i < ARRAY_SIZE(server_types); i++) {
 		if (!strcmp(server_types[i], type))

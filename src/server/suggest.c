@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { LONGEST_WORD = 40 };
@@ -108,10 +109,44 @@ static bool is_known(const char *key, const struct ob_prop *const *tables, const
 	return false;
 }
 
+void unknown_add(struct unknown *unknown, const struct nearest *nearest)
+{
+	if (unknown->count < UNKNOWN_MAX)
+		unknown->list[unknown->count] = *nearest;
+	unknown->count++;
+}
+
+int unknown_refuse(const struct unknown *unknown, const char *owner, const char *hint,
+                   struct ob_error *err)
+{
+	unsigned shown = unknown->count < UNKNOWN_MAX ? unknown->count : UNKNOWN_MAX;
+	char names[384];
+	size_t used = 0;
+
+	if (unknown->count < 2)
+		return unknown->count
+		               ? refuse_unknown(&unknown->list[0], "property", owner, hint, err)
+		               : 0;
+	for (unsigned i = 0; i < shown && used < sizeof(names); i++) {
+		const struct nearest *one = &unknown->list[i];
+
+		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s'%.40s'",
+		                         i ? ", " : "", one->word);
+		if (one->best && used < sizeof(names))
+			used += (size_t)snprintf(names + used, sizeof(names) - used,
+			                         " (did you mean '%s'?)", one->best);
+	}
+	return ob_error_set(err, -EINVAL, "unknown properties for %s: %s%s%s%s", owner, names,
+	                    shown < unknown->count ? " and more" : "", hint ? ": " : "",
+	                    hint ? hint : "");
+}
+
 int refuse_unknown_keys(const struct opts *opts, const char *owner,
                         const struct ob_prop *const *tables, const char *const *words,
                         const char *hint, struct ob_error *err)
 {
+	struct unknown unknown = {0};
+
 	for (size_t i = 0; i < opts->count; i++) {
 		struct nearest nearest;
 
@@ -122,9 +157,9 @@ int refuse_unknown_keys(const struct opts *opts, const char *owner,
 			nearest_try_props(&nearest, *table);
 		for (const char *const *word = words; *word; word++)
 			nearest_try(&nearest, *word);
-		return refuse_unknown(&nearest, "property", owner, hint, err);
+		unknown_add(&unknown, &nearest);
 	}
-	return 0;
+	return unknown_refuse(&unknown, owner, hint, err);
 }
 
 int check_id(const char *key, const char *id, struct ob_error *err)

@@ -32,9 +32,20 @@ const struct ob_prop *prop_find(const struct ob_prop *table, const char *name);
 int refuse_unknown(const struct nearest *nearest, const char *what, const char *owner,
                    const char *hint, struct ob_error *err);
 
+/* Several at once, as refuse_unknown() for each. Zeroed at first; best stays its owner's. */
+enum { UNKNOWN_MAX = 8 };
+struct unknown {
+	struct nearest list[UNKNOWN_MAX];
+	unsigned count; /* also of those that had no room */
+};
+void unknown_add(struct unknown *unknown, const struct nearest *nearest);
+/* 0 if there are none; else -EINVAL with one message that names all. */
+int unknown_refuse(const struct unknown *unknown, const char *owner, const char *hint,
+                   struct ob_error *err);
+
 /*
- * -EINVAL with such a message for the first key of opts that is neither in one of the tables nor
- * one of the words; both arrays end with NULL.
+ * -EINVAL with such a message for the keys of opts that are neither in one of the tables nor one of
+ * the words; both arrays end with NULL.
  */
 int refuse_unknown_keys(const struct opts *opts, const char *owner,
                         const struct ob_prop *const *tables, const char *const *words,

@@ -242,6 +242,29 @@ static void a_drive_without_a_cache_has_no_feature_for_it(void **state)
 	nk_free(other);
 }
 
+static void a_write_cache_that_begins_off(void **state)
+{
+	struct nk *nk = *state;
+	struct nk *other = nk_new(nk->kit->mode);
+	uint8_t id[PAGE], bytes[512] = {0};
+	uint32_t value = 1;
+
+	nk_start(other, "drive=d0,write-cache=off,subnqn=nqn.2014-08.org.example:x");
+	nk_enable(other);
+	nk_create_io(other);
+	assert_int_equal(nk_identify(other, 1, 0, id), 0);
+	assert_int_equal(id[525], 7);
+	assert_string_equal((char *)id + 768, "nqn.2014-08.org.example:x");
+	assert_int_equal(nk_feature(other, 0x06, 0, 0, &value), 0);
+	assert_int_equal(value, 0);
+	assert_int_equal(nk_write(other, 1, 0, bytes, 1, 512), 0);
+	assert_int_equal(other->drive->calls[other->drive->call_count - 1].flags, OB_BLOCK_FUA);
+	assert_int_equal(nk_set_feature(other, 0x06, 1, NULL), 0);
+	assert_int_equal(nk_write(other, 1, 0, bytes, 1, 512), 0);
+	assert_int_equal(other->drive->calls[other->drive->call_count - 1].flags, 0);
+	nk_free(other);
+}
+
 /* Logs */
 
 static void health_counts(void **state)
@@ -579,6 +602,7 @@ int main(void)
 		KIT_TEST(features_of_namespaces_and_vectors),
 		KIT_TEST(features_in_memory),
 		KIT_TEST(a_drive_without_a_cache_has_no_feature_for_it),
+		KIT_TEST(a_write_cache_that_begins_off),
 		KIT_TEST(health_counts),
 		KIT_TEST(errors_are_logged),
 		KIT_TEST(logs_have_offsets_and_ends),

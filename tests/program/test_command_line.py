@@ -34,6 +34,7 @@ REFUSED: list[tuple[str, str, tuple[str, ...]]] = [
     ("unknown model, far", "toaster size=1M", ("'toaster'", "--list")),
     ("unknown property", "nvme size=1M seral=x", ("'seral'", "did you mean 'serial'")),
     ("unknown property, far", "nvme size=1M colour=red", ("'colour'", "outboard nvme --help")),
+    ("several", "nvme size=1M seral=x colour=red", ("'seral' (did you mean 'serial'?), 'colour'",)),
     ("property of the backend", "nvme disk.img direkt=on", ("'direkt'", "did you mean 'direct'")),
     ("property of the server", "edu soket=x", ("'soket'", "did you mean 'socket'")),
     ("another backend's", "nvme size=1M direct=on", ("direct=", "'file'", "'mem'")),

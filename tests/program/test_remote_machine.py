@@ -31,6 +31,11 @@ TWO_NODES = (
 )
 
 ACCEPTED = [
+    "-drive if=none,id=b0,file=disk.img,format=raw -device nvme,id=d0,drive=b0,bootindex=1,"
+    "max_ioqpairs=4,msix_qsize=5,write-cache=off,discard_granularity=4096"
+    f" -object {SERVER},id=s0,path=s,device=d0",
+    f"-device edu,id=d0 -object {SERVER},id=s0,path=s,device=d0"
+    " -chardev socket,id=c0,path=q,server=on,wait=off -object monitor-qmp,id=m0,chardev=c0,pretty=on",
     TWO_NODES,
     "-blockdev driver=file,node-name=x-storage,filename=disk.img"
     " -blockdev driver=raw,node-name=x-format,file=x-storage -device nvme,id=d0,drive=x-format"
@@ -82,6 +87,8 @@ NOT_OURS = [
     ("edu -D nowhere/l", ("nowhere/l",)),
     ("-device {'driver':'edu'", ("JSON",)),
     ("-device {'driver':['edu','nvme']}", ("driver",)),
+    ("edu -object x-remote-object,id=o,devid=d0,fd=3", ("x-remote-object", "before vfio-user")),
+    ("-device nvme-subsys,id=s -device edu", ("nvme-subsys", "subnqn=")),
     ("-c nothing.conf", ("nothing.conf", "No such file")),
     (f"-device edu,id=d0 -object {SERVER},id=s,device=d0", ("'s'", "socket", "path=")),
     (f"-device edu,id=d0 -object {SERVER},id=s,path=s", ("'s'", "device=")),

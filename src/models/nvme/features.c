@@ -29,7 +29,7 @@ static void set_defaults(const struct nvme *n, struct nvme_features *f)
 	memset(f, 0, sizeof(*f));
 	f->arbitration = 7; /* burst: no limit */
 	f->temperature_over = NVME_TEMPERATURE_WARNING;
-	f->write_cache = n->write_cache;
+	f->write_cache = n->write_cache && n->props->write_cache != NVME_CACHE_OFF;
 }
 
 void nvme_features_reset(struct nvme *n)

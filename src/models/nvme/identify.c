@@ -63,9 +63,14 @@ static void make_uuid(const struct nvme *n, uint32_t nsid, uint8_t *uuid)
 static void fill_qualified_name(const struct nvme *n, uint8_t *field)
 {
 	static const char hex[] = "0123456789abcdef";
-	char *at = stpcpy((char *)field, "nqn.2014-08.org.nvmexpress:uuid:");
 	uint8_t uuid[16];
+	char *at;
 
+	if (n->props->subnqn) {
+		memcpy(field, n->props->subnqn, strlen(n->props->subnqn));
+		return;
+	}
+	at = stpcpy((char *)field, "nqn.2014-08.org.nvmexpress:uuid:");
 	make_uuid(n, 0, uuid);
 	for (unsigned i = 0; i < 16; i++) {
 		if (i == 4 || i == 6 || i == 8 || i == 10)

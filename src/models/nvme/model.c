@@ -256,6 +256,7 @@ static int nvme_resize(struct ob_dev *dev, struct ob_block *block, uint64_t size
 }
 
 static const char *const polling[] = {"off", "on", "adaptive", NULL};
+static const char *const write_caches[] = {"auto", "on", "off", NULL};
 static const char *const block_sizes[] = {"512", "4096", NULL};
 
 static const struct ob_prop nvme_prop_table[] = {
@@ -267,6 +268,12 @@ static const struct ob_prop nvme_prop_table[] = {
          .preset = "outboard NVMe", .help = "model number that the guest sees"},
 	{"firmware", OB_PROP_STRING, offsetof(struct nvme_props, firmware),
          .max = NVME_FIRMWARE_LENGTH, .preset = "1.0", .help = "firmware revision"},
+	{"subnqn", OB_PROP_STRING, offsetof(struct nvme_props, subnqn), .max = NVME_NQN_LENGTH,
+         .help = "qualified name of the subsystem (default: made of the serial number)"},
+	{"write-cache", OB_PROP_ENUM, offsetof(struct nvme_props, write_cache), .preset = "auto",
+         .choices = write_caches,
+         .help = "whether the guest finds its write cache on; off: writes are done when they are "
+                 "on stable storage, until it turns it on"},
 	{"namespaces", OB_PROP_UINT32, offsetof(struct nvme_props, namespaces), .min = 1,
          .max = NVME_MAX_NAMESPACES, .preset = "1",
          .help = "namespaces of equal size that each drive is divided into"},

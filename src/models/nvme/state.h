@@ -29,15 +29,19 @@ enum {
 	NVME_SERIAL_LENGTH = 20,
 	NVME_MODEL_LENGTH = 40,
 	NVME_FIRMWARE_LENGTH = 8,
+	NVME_NQN_LENGTH = 223,
 };
 
 /* Of the properties of these names. */
 enum nvme_interrupts { NVME_MSIX, NVME_MSI, NVME_INTX };
+enum nvme_write_cache { NVME_CACHE_AUTO, NVME_CACHE_ON, NVME_CACHE_OFF };
 enum nvme_polling { NVME_POLL_OFF, NVME_POLL_ON, NVME_POLL_ADAPTIVE };
 
 struct nvme_props {
 	struct ob_block_list drives;
 	char *serial, *model, *firmware;
+	char *subnqn;          /* NULL: made of the serial number */
+	uint32_t write_cache;  /* enum nvme_write_cache: as a reset leaves it */
 	uint32_t namespaces;   /* that each drive is divided into */
 	uint32_t num_queues;   /* I/O queue pairs */
 	uint32_t msix_vectors; /* 0: one for each queue, at most 64 */

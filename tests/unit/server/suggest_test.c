@@ -72,6 +72,11 @@ static void unknown_keys_are_named(void **state)
 	                    "unknown property 'sreial' for nvme: did you mean 'serial'?");
 	assert_string_equal(refusal("colour=b"),
 	                    "unknown property 'colour' for nvme: see the manual");
+	assert_string_equal(refusal("colour=b,id=x,sreial=c,shape=d"),
+	                    "unknown properties for nvme: 'colour', 'sreial' (did you mean "
+	                    "'serial'?), 'shape': see the manual");
+	assert_non_null(
+		strstr(refusal("q1=,q2=,q3=,q4=,q5=,q6=,q7=,q8=,q9="), "'q8' and more: see"));
 }
 
 static void ids_are_well_formed(void **state)
