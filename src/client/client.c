@@ -397,6 +397,13 @@ static int negotiate(struct ob_client *client)
 	return client_call(client, &op, &request);
 }
 
+/* Monitors speak first, in JSON. */
+static bool greets_with_qmp(const struct stream *stream)
+{
+	return stream->in_end - stream->in_start >= 2 && stream->in[stream->in_start] == '{' &&
+	       stream->in[stream->in_start + 1] == '"';
+}
+
 int ob_client_new(int fd, const struct ob_client_config *config, struct ob_client **out,
                   struct ob_error *err)
 {
@@ -424,7 +431,12 @@ int ob_client_new(int fd, const struct ob_client_config *config, struct ob_clien
 	}
 	rc = negotiate(client);
 	if (rc) {
-		if (rc == -ECONNRESET)
+		if (greets_with_qmp(&client->main))
+			ob_error_set(err, rc,
+			             "this is a monitor (QMP), and not a device's socket: the "
+			             "socket of a device is the one of socket= or of -object "
+			             "x-vfio-user-server");
+		else if (rc == -ECONNRESET)
 			ob_error_set(err, rc,
 			             "the server hung up instead of negotiating: does it serve "
 			             "another client?");

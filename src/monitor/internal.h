@@ -19,30 +19,41 @@
 enum {
 	MAX_UNSENT = 64 * 1024,         /* with more, no further command is read */
 	MAX_UNSENT_EVENTS = 256 * 1024, /* of events; with more, they are dropped */
+	MAX_CLIENTS = 16,               /* of a listening socket */
+	MONITOR_WHO = 64,
 };
 
 struct monitors {
 	struct monitors_env env;
 	struct log log; /* of what clients cause */
-	struct list list;
+	struct list ports;
 	struct machine_listener listener;
 	struct moves_listener moves_listener;
 	bool shutting_down;
 };
 
-struct monitor {
+/* Where clients come from: what -qmp or -mon has made. */
+struct port {
 	struct list link;
 	struct monitors *set;
 	char id[64];
 	bool pretty;
+	struct list clients; /* struct monitor */
 
 	struct listener *listener; /* NULL: there is one client, and no other after it */
 	struct loop_fd acceptable;
 	struct ob_timer accept_retry;
+};
 
-	/* The client; NULL: there is none, and nothing below counts. */
+/* What is said with one client. */
+struct monitor {
+	struct list link;
+	struct monitors *set;
+	struct port *port;
+	char who[MONITOR_WHO]; /* "virsh (pid 1, uid 0)" */
 	struct channel *channel;
 	struct framer framer;
+	bool spoke; /* something has come */
 	bool negotiated;
 	size_t events_unsent; /* bytes, at most */
 	uint64_t events_dropped;
@@ -52,6 +63,18 @@ struct monitor {
 	struct json_object *busy_id; /* NULL is an id too */
 	struct machine_waiter waiter;
 };
+
+/*
+ * Begins with a client of the port, and greets it. in and out may be the same; owned: they are
+ * closed with it, but not if this fails. 0 or -errno.
+ */
+int monitor_begin(struct port *port, int in, int out, bool owned);
+
+/* Closes the connection, after one attempt to send what is unsent. */
+void monitor_end(struct monitor *monitor);
+
+/* The process at the other end of a socket, as far as that is known, for messages. */
+void monitor_describe_peer(int fd, char *who, size_t size);
 
 /* Sends a value to the client. */
 void monitor_send(struct monitor *monitor, struct json_object *value);

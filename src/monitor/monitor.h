@@ -3,9 +3,9 @@
  * Monitors: QEMU's machine protocol (QMP) on sockets, standard input and output, and inherited
  * descriptors. Specification: QEMU's docs/interop/qmp-spec.rst.
  *
- * All monitors of a process belong to one set. Each serves one client at a time, and none waits for
- * its client: commands of a client that does not read its replies are not read either, and events
- * for it are dropped past a bound. Commands and events are in src/monitor/schema.json.
+ * All monitors of a process belong to one set. Each that listens serves up to 16 clients at a time,
+ * and none waits for them: commands of a client that does not read its replies are not read either,
+ * and events for it are dropped past a bound. Commands and events are in src/monitor/schema.json.
  */
 #ifndef MONITOR_MONITOR_H
 #define MONITOR_MONITOR_H

@@ -357,14 +357,52 @@ static int connect_socket(const char *path, unsigned timeout_ms, struct ob_error
 	return take_fd(&fd);
 }
 
+/* Why there was no greeting. */
+static int complain_of_greeting(const struct qmp *qmp, int rc, struct json_object *greeting,
+                                struct ob_error *err)
+{
+	const char *why = json_text(json_member(greeting, "error"), "desc");
+
+	if (why[0])
+		return ob_error_set(err, -EBUSY, "%s", why);
+	switch (rc) {
+	case -ENODATA:
+	case -ECONNRESET:
+		return ob_error_set(err, rc,
+		                    "what listens there hung up: this is no monitor, or a "
+		                    "vfio-user socket that has a client");
+	case -ETIMEDOUT:
+		return ob_error_set(err, rc,
+		                    "no greeting within %u ms: this is no monitor, or one that "
+		                    "serves somebody else",
+		                    qmp->timeout_ms);
+	default:
+		return complain(rc ? rc : -EPROTO, err);
+	}
+}
+
+/*
+ * The command goes out before the greeting has come: a server that waits for its client to speak,
+ * as those of devices do, finds out at once what we took it for.
+ */
 static int negotiate(struct qmp *qmp, struct ob_error *err)
 {
+	static const char command[] = "{\"execute\": \"qmp_capabilities\", \"id\": 0}\n";
 	cleanup_json struct json_object *greeting = NULL;
-	int rc = receive(qmp, deadline_of((int)qmp->timeout_ms), &greeting);
+	cleanup_json struct json_object *reply = NULL;
+	int64_t deadline = deadline_of((int)qmp->timeout_ms);
+	int sent = send_all(qmp, command, sizeof(command) - 1, deadline);
+	int rc = receive(qmp, deadline, &greeting);
 
-	if (!rc && !json_member(greeting, "QMP"))
-		rc = -EPROTO;
-	return rc ? complain(rc, err) : qmp_call(qmp, "qmp_capabilities", NULL, NULL, err);
+	if (rc || !json_member(greeting, "QMP"))
+		return complain_of_greeting(qmp, rc, greeting, err);
+	rc = sent ? sent : receive_reply(qmp, 0, &reply);
+	if (rc)
+		return complain(rc, err);
+	if (json_member(reply, "error"))
+		return ob_error_set(err, -EREMOTEIO, "%s",
+		                    json_text(json_member(reply, "error"), "desc"));
+	return 0;
 }
 
 int qmp_connect(const char *path, unsigned timeout_ms, struct qmp **out, struct ob_error *err)

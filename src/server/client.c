@@ -28,7 +28,8 @@ struct client {
 	struct session *session;
 	struct ucred peer;
 	uint64_t since;
-	int fd; /* the main transport's; only looked at */
+	bool spoke; /* a message has come */
+	int fd;     /* the main transport's; only looked at */
 };
 
 static void session_ended(void *context)
@@ -64,14 +65,37 @@ static void on_message(void *context, uint8_t *message, size_t length, int *fds,
 {
 	struct client *client = context;
 
+	client->spoke = true;
 	session_message(client->session, message, length, fds, fd_count);
+}
+
+/*
+ * Whether the client speaks QMP, and took this socket for a monitor's. It is told so in its own
+ * language: nothing else was said yet, and the connection is over.
+ */
+static bool answer_qmp(const struct client *client)
+{
+	static const char answer[] =
+		"{\"error\": {\"class\": \"GenericError\", \"desc\": \"this is a vfio-user socket, "
+		"which serves a device: a monitor's socket is the one of -qmp\"}}\r\n";
+	size_t length;
+	const uint8_t *bytes = transport_unread(client->main.transport, &length);
+
+	if (client->spoke || !length || bytes[0] != '{')
+		return false;
+	(void)send(client->fd, answer, sizeof(answer) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return true;
 }
 
 static void on_closed(void *context, int reason)
 {
 	struct client *client = context;
 
-	if (reason)
+	if (reason && answer_qmp(client))
+		log_warn(client->config->log,
+		         "client disconnected: it speaks QMP: this is a vfio-user socket, and no "
+		         "monitor's");
+	else if (reason)
 		log_warn(client->config->log, "client disconnected: %s", strerror(-reason));
 	else
 		log_info(client->config->log, "client disconnected");

@@ -63,6 +63,12 @@ void transport_close(struct transport *transport, int reason)
 	ob_task_schedule(transport->loop, &transport->work);
 }
 
+const uint8_t *transport_unread(const struct transport *transport, size_t *length)
+{
+	*length = transport->in_end - transport->in_start;
+	return transport->in + transport->in_start;
+}
+
 static void close_received_fds(struct transport *transport)
 {
 	for (unsigned i = 0; i < transport->fd_count; i++)

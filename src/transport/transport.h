@@ -73,6 +73,9 @@ void transport_send_after(struct transport *transport, struct transport *other);
 /* While paused, no message is handed over and nothing is read. Counts nothing: on or off. */
 void transport_pause(struct transport *transport, bool paused);
 
+/* What was received and not handed over, until the next turn. */
+const uint8_t *transport_unread(const struct transport *transport, size_t *length);
+
 /* Ends the connection: closed(reason) follows from the loop. */
 void transport_close(struct transport *transport, int reason);
 

@@ -196,7 +196,7 @@ static void begin(struct world *world)
 		.moves = moves_new(world->loop, &world->log, machine),
 	};
 	must(world->monitors.env.moves);
-	list_init(&world->monitors.list);
+	list_init(&world->monitors.ports);
 	world->monitors.listener.event = on_listener;
 	machine_listen(machine, &world->monitors.listener);
 	world->monitor.set = &world->monitors;

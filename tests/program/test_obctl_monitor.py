@@ -156,9 +156,55 @@ def test_which_monitor(process: Outboard, folder: Path) -> None:
     assert "-s PATH" in bad(folder, "list")
     assert "No such file" in bad(folder, "-s", "nowhere", "list")
     assert "not to a monitor" in bad(folder, "-s", "q", "probe", "s0")
-    # A device's socket is not one.
-    assert "does not answer" in bad(folder, "-s", "s0", "list", "--timeout=200")
     assert good(folder, "list", "--socket=q") == good(folder, "list", "-s", "q")
+
+
+def test_sockets_of_the_wrong_kind(process: Outboard, folder: Path) -> None:
+    """Each says at once what it is, and the process says who took it for something else."""
+    said = bad(folder, "-s", "s0", "list", "--timeout=3600000")
+    assert "s0: this is a vfio-user socket" in said
+    process.wait_log("nvme0-server: client disconnected: it speaks QMP")
+    assert "this is a monitor (QMP)" in bad(folder, "probe", "q", "--timeout=3600000")
+    process.wait_log("speaks vfio-user: this is a monitor")
+    with Client(folder / "s0"):
+        assert "that has a client" in bad(folder, "-s", "s0", "list", "--timeout=3600000")
+    assert good(folder, "probe", "s0")
+
+
+def test_watching_locks_nobody_out(process: Outboard, folder: Path) -> None:
+    before = open_files(process)
+    watchers = [Events(folder, "-n", "1") for _ in range(3)]
+    wait_until(lambda: open_files(process) == before + 3 * 2)
+    assert set(rows(ask(folder, "list"))) == {"nvme0", "edu1"}
+
+    def all_have_heard() -> bool:
+        Client(folder / "s1").close()
+        return all(events.process.poll() is not None for events in watchers)
+
+    wait_until(all_have_heard)
+    for events in watchers:
+        assert "VFU_CLIENT_" in events.end()[0]
+
+
+def open_files(process: Outboard) -> int:
+    return len(os.listdir(f"/proc/{process.pid}/fd"))
+
+
+def test_a_monitor_that_is_full(process: Outboard, folder: Path) -> None:
+    before = open_files(process)
+    watchers = [Events(folder) for _ in range(16)]
+    wait_until(lambda: open_files(process) == before + 16 * 2)
+    said = bad(folder, "-s", "q", "list", "--timeout=3600000")
+    assert "has 16 clients, which is the most: obctl (pid " in said
+    assert ", and 12 more" in said
+    process.wait_log("client refused, obctl (pid ")
+    watchers[0].process.terminate()
+    watchers[0].end()
+    wait_until(lambda: open_files(process) == before + 15 * 2)
+    ask(folder, "list")
+    for events in watchers[1:]:
+        events.process.terminate()
+        events.end()
 
 
 def test_stats(process: Outboard, folder: Path) -> None:
@@ -366,7 +412,7 @@ def test_top_ends_with_the_server(terminal: Terminal, process: Outboard) -> None
 GREETING = b'{"QMP": {"version": {}, "capabilities": []}}\r\n'
 
 HOSTILE = [
-    ("silent", b"", "does not answer"),
+    ("silent", b"", "no greeting within 300 ms"),
     ("not JSON", b"220 mail.example.org ESMTP\r\n", "no monitor"),
     ("something else", b'{"hello": 1}\n', "no monitor"),
     ("a list", b"[1]\n", "no monitor"),

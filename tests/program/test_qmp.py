@@ -126,6 +126,24 @@ def test_several_monitors(outboard: Start, folder: Path) -> None:
         qmp.close()
 
 
+def test_several_clients_of_a_monitor(qmp: Qmp, folder: Path) -> None:
+    """Each negotiates, is answered, and hears of everything, whatever the others do."""
+    with Qmp(folder / "m", negotiate=False) as mute, Qmp(folder / "m") as other:
+        assert "QMP" in mute.receive()
+        for connection in (qmp, other):
+            connection.execute("stop")
+        qmp.send(b'{"execute": "query-name"')
+        assert other.execute("query-name") == {"name": "vm7"}
+        qmp.send(b', "id": 7}')
+        assert qmp.receive_reply() == {"return": {"name": "vm7"}, "id": 7}
+        other.execute("cont")
+        for connection in (qmp, other):
+            connection.wait_event("RESUME")
+        mute.send(b'{"execute": "query-name"}')
+        assert mute.receive()["error"]["class"] == "CommandNotFound"
+    assert qmp.execute("query-status")["running"] is True
+
+
 def test_pretty(outboard: Start, folder: Path) -> None:
     outboard(*EMPTY, "-qmp-pretty", f"unix:{folder}/m,server=on,wait=off")
     with Qmp(folder / "m", negotiate=False) as qmp:

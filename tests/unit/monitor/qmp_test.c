@@ -235,23 +235,36 @@ static void half_closed_clients_get_their_replies(void **state)
 	close(fd);
 }
 
-static void one_client_after_the_other_at_a_path(void **state)
+static void several_clients_at_a_path(void **state)
 {
+	enum { MOST = 16 };
 	struct world *world = *state;
+	int fds[MOST], extra;
+	const char *heard;
 	char text[128];
-	int first, second;
 
 	snprintf(text, sizeof(text), "path=%s,server=on,wait=off", world->path);
 	assert_int_equal(add_monitor(world, text), 0);
-	first = connect_path(world->path);
-	assert_non_null(strstr(hear(world, first), "QMP"));
-	second = connect_path(world->path);
-	assert_string_equal(hear(world, second), "");
-	close(first);
-	/* Negotiation begins anew. */
-	assert_non_null(strstr(hear(world, second), "QMP"));
-	assert_non_null(strstr(ask(world, second, "{\"execute\":\"stop\"}"), "CommandNotFound"));
-	close(second);
+	for (unsigned i = 0; i < MOST; i++) {
+		fds[i] = connect_path(world->path);
+		assert_non_null(strstr(hear(world, fds[i]), "QMP"));
+	}
+	/* Each negotiates for itself. */
+	ask(world, fds[0], "{\"execute\":\"qmp_capabilities\"}");
+	assert_non_null(strstr(ask(world, fds[0], "{\"execute\":\"stop\"}"), "return"));
+	assert_non_null(strstr(ask(world, fds[1], "{\"execute\":\"stop\"}"), "CommandNotFound"));
+	extra = connect_path(world->path);
+	heard = hear(world, extra);
+	assert_non_null(strstr(heard, "has 16 clients, which is the most: "));
+	assert_non_null(strstr(heard, ", and 12 more"));
+	assert_true(has_hung_up(extra));
+	close(extra);
+	close(fds[3]);
+	turn(world);
+	fds[3] = connect_path(world->path);
+	assert_non_null(strstr(hear(world, fds[3]), "QMP"));
+	for (unsigned i = 0; i < MOST; i++)
+		close(fds[i]);
 	turn(world);
 }
 
@@ -369,7 +382,7 @@ int main(void)
 		TEST(quit_is_told_to_all),
 		TEST(commands_count_after_the_client_has_gone),
 		TEST(half_closed_clients_get_their_replies),
-		TEST(one_client_after_the_other_at_a_path),
+		TEST(several_clients_at_a_path),
 		TEST(a_client_that_does_not_read_stops_only_itself),
 		TEST(devices_that_wait_go_on_for_people_too),
 		TEST(events_wait_behind_a_long_reply),
