@@ -20,6 +20,7 @@ void log_init(struct log *log, const struct log *parent, unsigned per_second, co
 		.fd = parent->fd,
 		.level = parent->level,
 		.timestamps = parent->timestamps,
+		.priorities = parent->priorities,
 		.per_second = per_second,
 	};
 	va_start(args, prefix);
@@ -116,13 +117,16 @@ static bool has_room(struct log *log)
 void log_vline(struct log *log, enum log_level level, const char *format, va_list args)
 {
 	static const char *const names[] = {"error: ", "warning: ", "", "debug: ", "trace: "};
+	static const char *const priorities[] = {"<3>", "<4>", "<6>", "<7>", "<7>"};
 	char line[MAX_LINE];
 	size_t used = 0;
 
 	if (level > log->level || !within_bound(log) || !has_room(log))
 		return;
+	if (log->priorities)
+		put(line, &used, "%s", priorities[level]);
 	if (log->timestamps)
-		used = put_timestamp(line, sizeof(line));
+		used += put_timestamp(line + used, sizeof(line) - used);
 	put(line, &used, "outboard: %s%s%s", names[level], log->prefix, log->prefix[0] ? ": " : "");
 	put_text(line, &used, format, args);
 	if (log->dropped) {

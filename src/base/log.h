@@ -21,6 +21,7 @@ struct log {
 	int fd;
 	enum log_level level;      /* lines above this level are not written */
 	bool timestamps;           /* ISO 8601 in front of each line */
+	bool priorities;           /* "<6>" in front of each line, for the journal: sd-daemon(3) */
 	char prefix[64];           /* "" or "d0" */
 	unsigned per_second;       /* bound; 0: none */
 	const struct opts *traces; /* see log_set_traces(); NULL: none */

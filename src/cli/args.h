@@ -32,6 +32,7 @@ struct args {
 	bool stopped;                    /* -S: nothing works until a monitor says cont */
 	bool remote;                     /* -machine x-remote */
 	enum args_switch auto_shutdown;  /* ARGS_UNSET: as the machine has it */
+	enum args_switch priorities;     /* of log lines; ARGS_UNSET: if they go to the journal */
 	const char *run;                 /* NULL: none */
 	const char *incoming;            /* NULL: nobody's devices come */
 	const char *pid_file, *log_file; /* the same */

@@ -10,7 +10,6 @@
 #include "daemon.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,7 @@
 #include "attach.h"
 #include "background.h"
 #include "base/list.h"
+#include "log_file.h"
 #include "loop/loop.h"
 #include "monitor/monitor.h"
 #include "move/move.h"
@@ -39,8 +39,10 @@ struct daemon {
 	struct opts named;      /* sockets of the service manager's: process_listen_fds() */
 	int ready;              /* of background_begin(); -1: in the foreground, or ready already */
 	int pid_file;           /* -1: none */
-	pid_t command;          /* 0: none runs */
-	bool command_told;      /* to end */
+	struct log_file *log_file; /* NULL: none */
+	bool hangup_ignored;       /* as nohup has it */
+	pid_t command;             /* 0: none runs */
+	bool command_told;         /* to end */
 	bool stopping;
 	int status;
 };
@@ -101,6 +103,21 @@ static void told_to_end(struct daemon *daemon, const struct signalfd_siginfo *in
 	machine_shutdown(daemon->machine, MACHINE_SHUTDOWN_SIGNAL);
 }
 
+/*
+ * A SIGHUP that somebody sends asks for log files to be opened again, as of every daemon. That of a
+ * terminal which is gone ends us, as of every program in the foreground.
+ */
+static void hung_up(struct daemon *daemon, const struct signalfd_siginfo *info)
+{
+	if (info->ssi_code == SI_KERNEL && !daemon->hangup_ignored)
+		told_to_end(daemon, info);
+	else if (info->ssi_code != SI_KERNEL && daemon->log_file)
+		log_file_reopen(daemon->log_file, daemon->loop);
+	else if (info->ssi_code != SI_KERNEL)
+		log_info(daemon->log, "SIGHUP: there is no log file (-D) to open again; SIGTERM "
+		                      "ends this process");
+}
+
 static void on_signal(struct loop_fd *watch, uint32_t events)
 {
 	struct daemon *daemon = container_of(watch, struct daemon, signals);
@@ -109,6 +126,8 @@ static void on_signal(struct loop_fd *watch, uint32_t events)
 	while (read(watch->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			command_ended(daemon);
+		else if (info.ssi_signo == SIGHUP)
+			hung_up(daemon, &info);
 		else
 			told_to_end(daemon, &info);
 	}
@@ -117,15 +136,10 @@ static void on_signal(struct loop_fd *watch, uint32_t events)
 static int open_log(struct daemon *daemon, struct ob_error *err)
 {
 	const char *path = daemon->args->log_file;
-	int fd;
 
-	if (!path)
-		return 0;
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
-	if (fd < 0)
-		return ob_error_set(err, -errno, "-D %s: %s", path, strerror(errno));
-	daemon->log->fd = fd;
-	return 0;
+	if (path)
+		daemon->log_file = log_file_open(daemon->log, path, err);
+	return path && !daemon->log_file ? -EINVAL : 0;
 }
 
 /* What has to be done by the process that was started, or before there is anything else. */
@@ -169,6 +183,7 @@ static int begin_loop(struct daemon *daemon, struct ob_error *err)
 	});
 	if (!daemon->monitors)
 		return ob_error_set(err, -ENOMEM, "cannot begin: out of memory");
+	daemon->hangup_ignored = process_ignores(SIGHUP);
 	rc = process_signals();
 	if (rc >= 0) {
 		daemon->signals.fd = rc;
@@ -321,6 +336,7 @@ static void end(struct daemon *daemon)
 	loop_free(daemon->loop);
 	pid_file_remove(daemon->args->pid_file, daemon->pid_file);
 	opts_free(&daemon->named);
+	log_file_free(daemon->log_file);
 }
 
 /* Whoever started us looks at standard error, wherever the log is. */

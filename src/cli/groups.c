@@ -116,22 +116,31 @@ static int add_name(struct args *args, struct opts *opts, struct ob_error *err)
 	return rc;
 }
 
+/* As enum args_switch. */
+static const char *const priority_names[] = {"auto", "off", "on", NULL};
+
 struct msg_options {
 	bool timestamp;
+	uint32_t priority;
 };
 
 static const struct ob_prop msg_table[] = {
 	{"timestamp", OB_PROP_BOOL, offsetof(struct msg_options, timestamp),
          .help = "put the time in front of log lines"},
+	{"priority", OB_PROP_ENUM, offsetof(struct msg_options, priority),
+         .choices = priority_names,
+         .help = "put <N> in front of log lines, which is how the journal hears of their "
+                 "priority; auto (if not given): where standard error is the journal"},
 	{0},
 };
 
 static int add_msg(struct args *args, struct opts *opts, struct ob_error *err)
 {
-	struct msg_options options = {.timestamp = args->timestamps};
+	struct msg_options options = {.timestamp = args->timestamps, .priority = args->priorities};
 	int rc = group_take("-msg", msg_table, &options, opts, err);
 
 	args->timestamps = options.timestamp;
+	args->priorities = (enum args_switch)options.priority;
 	return rc;
 }
 

@@ -61,6 +61,9 @@ int main(int argc, char **argv)
 		log_error(&log, "%s", err.message);
 	} else {
 		log.timestamps = args.timestamps;
+		log.priorities = args.priorities == ARGS_ON ||
+		                 (args.priorities == ARGS_UNSET && !args.log_file &&
+		                  process_is_journal(log.fd));
 		if (args.verbose)
 			log.level = LOG_DEBUG;
 		else if (args.quiet)

@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@
 
 enum { FIRST_LISTEN_FD = 3, MAX_LISTEN_FDS = 1024, MMAP_THRESHOLD = 128 * 1024 };
 
-static const int ending_signals[] = {SIGTERM, SIGINT, SIGHUP};
+static const int ending_signals[] = {SIGTERM, SIGINT};
 enum { ENDING_SIGNALS = sizeof(ending_signals) / sizeof(ending_signals[0]) };
 
 int process_fill_standard_fds(void)
@@ -45,7 +46,17 @@ void process_give_memory_back(void)
 #endif
 }
 
-static bool is_ignored(int number)
+bool process_is_journal(int fd)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && !fstat(fd, &st) &&
+	       st.st_dev == dev && st.st_ino == ino;
+}
+
+bool process_ignores(int number)
 {
 	struct sigaction action;
 
@@ -59,8 +70,9 @@ int process_signals(void)
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGHUP);
 	for (unsigned i = 0; i < ENDING_SIGNALS; i++) {
-		if (ending_signals[i] == SIGTERM || !is_ignored(ending_signals[i]))
+		if (ending_signals[i] == SIGTERM || !process_ignores(ending_signals[i]))
 			sigaddset(&set, ending_signals[i]);
 	}
 	/* Both come back as errors: a client that is gone, a file at the process's limit of size.

@@ -28,10 +28,16 @@ void process_give_memory_back(void);
  */
 void process_raise_files(struct rlimit *before);
 
+/* Whether what is written to a descriptor goes to the journal (JOURNAL_STREAM, systemd.exec(5)). */
+bool process_is_journal(int fd);
+
+/* Whether a signal is ignored, by whoever started us. */
+bool process_ignores(int number);
+
 /*
- * Routes the signals that end a process, and those of children, to a new signalfd; SIGPIPE and
- * SIGXFSZ are ignored. Those of the terminal are left alone where they were ignored (nohup,
- * background jobs). Returns the descriptor or -errno.
+ * Routes the signals that end a process, SIGHUP and those of children, to a new signalfd; SIGPIPE
+ * and SIGXFSZ are ignored. SIGINT is left alone where it was ignored (background jobs). Returns the
+ * descriptor or -errno.
  */
 int process_signals(void);
 

@@ -193,6 +193,43 @@ static struct json_object *with_id(struct json_object *reply, struct json_object
 	return reply;
 }
 
+/* Whether a command only asks. */
+static bool only_asks(const char *name, struct json_object *request)
+{
+	static const char *const questions[] = {"query-", "qom-list", "qom-get", "device-list-",
+	                                        "qmp_capabilities"};
+	const char *line;
+
+	for (size_t i = 0; i < ARRAY_SIZE(questions); i++) {
+		if (!strncmp(name, questions[i], strlen(questions[i])))
+			return true;
+	}
+	if (strcmp(name, "human-monitor-command") != 0)
+		return false;
+	line = get_str(json_object_object_get(request, "arguments"), "command-line");
+	return line && (!strncmp(line, "info", 4) || !strncmp(line, "help", 4));
+}
+
+/*
+ * Who did what stands in the log: what was done always, since that is what somebody asks for later;
+ * what was refused as far as there is room, since it can be repeated for ever.
+ */
+static void log_command(struct monitor *monitor, struct json_object *request, int rc,
+                        const struct qmp_error *err)
+{
+	struct json_object *name = json_object_object_get(request, "execute");
+	struct json_object *args = json_object_object_get(request, "arguments");
+	const char *text =
+		json_object_is_type(name, json_type_string) ? json_object_get_string(name) : NULL;
+	bool done = !rc || rc == -EINPROGRESS;
+
+	if (!text || only_asks(text, request))
+		return;
+	log_info(done ? &monitor->set->deeds : &monitor->set->log, "%s: %.40s %.300s%s%.200s",
+	         monitor->who, text, args ? json_object_to_json_string(args) : "",
+	         done ? "" : " refused: ", done ? "" : err->text.message);
+}
+
 struct json_object *qmp_dispatch(struct monitor *monitor, struct json_object *request)
 {
 	struct json_object *id, *reply, *ret = NULL;
@@ -200,6 +237,7 @@ struct json_object *qmp_dispatch(struct monitor *monitor, struct json_object *re
 	struct qmp_error err = {0};
 	int rc = run(monitor, request, &ret, &err);
 
+	log_command(monitor, request, rc, &err);
 	if (rc == -EINPROGRESS) {
 		monitor->busy = true;
 		monitor->has_busy_id = has_id;

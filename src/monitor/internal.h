@@ -25,7 +25,8 @@ enum {
 
 struct monitors {
 	struct monitors_env env;
-	struct log log; /* of what clients cause */
+	struct log log;   /* of what clients cause */
+	struct log deeds; /* of what they have changed: without a bound */
 	struct list ports;
 	struct machine_listener listener;
 	struct moves_listener moves_listener;

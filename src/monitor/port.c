@@ -351,6 +351,7 @@ struct monitors *monitors_new(const struct monitors_env *env)
 		return NULL;
 	monitors->env = *env;
 	log_init(&monitors->log, env->log, LOG_LINES, "monitor");
+	log_init(&monitors->deeds, env->log, 0, "monitor");
 	list_init(&monitors->ports);
 	events_listen(monitors);
 	return monitors;

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import Run, Start
 from outboard import BIN, LIMIT, is_sanitized, sockets_in, wait_until
-from vfio_user import REGION_BAR0, Client
+from vfio_user import REGION_BAR0, Client, Hangup
 
 HERE = Path(__file__).resolve().parent
 
@@ -252,7 +253,7 @@ def test_accepts_when_it_says_so(outboard: Start, folder: Path) -> None:
 # Ending
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_it_in_order(outboard: Start, folder: Path, number: signal.Signals) -> None:
     # Those of the terminal are left alone where they are ignored, as for a job in the background.
     ready = ("env", "--default-signal")
@@ -269,6 +270,78 @@ def test_ignored_signals_stay_ignored(outboard: Start, folder: Path) -> None:
     process.process.send_signal(signal.SIGINT)
     Client(folder / "a").close()
     assert process.stop() == 0
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_log_is_opened_again(outboard: Start, folder: Path, ignored: bool) -> None:
+    """As logrotate has it: the file is moved away, and a signal says so. Devices do not notice."""
+    wrapper = ["sh", "-c", f'trap {"" if ignored else "-"!r} HUP; exec "$@"', "sh"]
+    process = outboard("edu", "socket=a", "-D", "log", wrapper=wrapper)
+    with Client(folder / "a") as client:
+        for old in ("log.1", "log.2"):
+            (folder / "log").rename(folder / old)
+            process.process.send_signal(signal.SIGHUP)
+            wait_until((folder / "log").exists)
+            wait_until(lambda: "log file opened again" in (folder / "log").read_text())
+        assert client.read32(REGION_BAR0, 0) == 0x010000ED
+    wait_until(lambda: "client disconnected" in (folder / "log").read_text())
+    assert "client connected" in (folder / "log.1").read_text()
+    assert "opened again" not in (folder / "log.1").read_text()
+    assert process.stop() == 0
+
+
+def test_a_log_that_cannot_be_opened_again(outboard: Start, folder: Path) -> None:
+    (folder / "logs").mkdir()
+    process = outboard("edu", "socket=a", "-D", "logs/log")
+    (folder / "logs").rename(folder / "gone")
+    process.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "No such file" in (folder / "gone/log").read_text())
+    Client(folder / "a").close()
+    wait_until(lambda: "client disconnected" in (folder / "gone/log").read_text())
+
+
+def test_hangup_without_a_log_file(outboard: Start, folder: Path) -> None:
+    process = outboard("edu", "socket=a")
+    process.process.send_signal(signal.SIGHUP)
+    process.wait_log("SIGHUP: there is no log file")
+    Client(folder / "a").close()
+    assert process.stop() == 0
+
+
+def test_a_terminal_that_is_gone_ends_it(folder: Path, environment: dict[str, str]) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.execve(BIN, [str(BIN), "edu", "socket=a", "-D", "log"], environment)
+    wait_until((folder / "a").exists)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert not (folder / "a").exists()
+
+
+PRIORITIES = [
+    ([], True, True),
+    ([], False, False),
+    (["-msg", "priority=on"], False, True),
+    (["-msg", "priority=off"], True, False),
+    (["-msg", "priority=off", "-msg", "timestamp=off"], True, False),
+]
+
+
+@pytest.mark.parametrize("words, journal, expected", PRIORITIES)
+def test_priorities_for_the_journal(
+    outboard: Start, folder: Path, words: list[str], journal: bool, expected: bool
+) -> None:
+    """The journal's stream is known by its numbers, and nothing else is taken for it."""
+    stream = '"$(stat -L -c %d:%i /proc/self/fd/2)"' if journal else "1:1"
+    wrapper = ["sh", "-c", f'JOURNAL_STREAM={stream} exec "$@"', "sh"]
+    process = outboard("edu", "socket=a", *words, wrapper=wrapper)
+    with Client(folder / "a"), pytest.raises(Hangup):
+        Client(folder / "a")
+    process.wait_log("client refused")
+    lines = process.errors().splitlines()
+    prefixes = [line.split("outboard: ")[0] for line in lines]
+    assert prefixes[:2] == (["<6>", "<4>"] if expected else ["", ""])
 
 
 def test_broken_pipe_does_not_end_it(outboard: Start, folder: Path) -> None:

@@ -126,6 +126,28 @@ def test_several_monitors(outboard: Start, folder: Path) -> None:
         qmp.close()
 
 
+def test_what_was_done_is_logged(served: Outboard, qmp: Qmp) -> None:
+    """With who did it, always; questions are not, and what is refused has a bound."""
+    name = Path("/proc/self/comm").read_text().strip()
+    who = f"outboard: monitor: {name} (pid {os.getpid()}, uid {os.getuid()}): "
+    qmp.execute("query-status")
+    qmp.hmp("info status")
+    for _ in range(30):
+        qmp.execute("device_add", driver="edu", id="d7")
+        qmp.execute("device_del", id="d7")
+        qmp.wait_event("DEVICE_DELETED")
+    for _ in range(30):
+        with pytest.raises(QmpError):
+            qmp.execute("device_del", id="x\n")
+    lines = served.errors().splitlines()
+    assert all(line.startswith(who) for line in lines)
+    assert sum('device_add { "driver": "edu", "id": "d7" }' in line for line in lines) == 30
+    assert sum('device_del { "id": "d7" }' in line for line in lines) == 30
+    refused = [line for line in lines if "refused: " in line]
+    assert 10 <= len(refused) < 30
+    assert 'device_del { "id": "x\\n" } refused: ' in refused[0]
+
+
 def test_several_clients_of_a_monitor(qmp: Qmp, folder: Path) -> None:
     """Each negotiates, is answered, and hears of everything, whatever the others do."""
     with Qmp(folder / "m", negotiate=False) as mute, Qmp(folder / "m") as other:
