@@ -168,7 +168,8 @@ struct ob_model {
 	 * Optional, for models with work in flight. Stops beginning new work, ends or drops what
 	 * waits for the client, and calls ob_dev_quiet() once nothing is in flight any more (no
 	 * transfer begun, no request submitted), which may be before it returns. Called before
-	 * reset, stop, and a client's departure.
+	 * reset, stop, and a client's departure, and when the guest takes the bus from the device
+	 * (Bus Master Enable off, D3hot). Reads and writes of BARs go on.
 	 */
 	void (*quiesce)(struct ob_dev *dev);
 
@@ -189,6 +190,17 @@ struct ob_model {
 	 */
 	int (*resize)(struct ob_dev *dev, struct ob_block *block, uint64_t size,
 	              struct ob_error *err);
+
+	/*
+	 * Optional, for models that raise interrupts. What was sent for a source may not have
+	 * reached the guest, because what carries it has changed since: the kind of interrupt in
+	 * use, a vector's wiring, Bus Master Enable, the power state. If the driver has not taken
+	 * yet what the source told it of (entries of a queue, a status bit), raise it again, as
+	 * ob_irq_raise() is meant; one interrupt too many does no harm. Interrupts that come up
+	 * while they cannot be sent need nothing: the core keeps them. vector is one source (MSI-X)
+	 * or OB_IRQ_ALL. Not while the device is quiet: after resume instead.
+	 */
+	void (*irq_changed)(struct ob_dev *dev, unsigned vector);
 
 	/* A doorbell of the layout rang. Not while the device is quiet: after resume instead. */
 	void (*rang)(struct ob_dev *dev, const struct ob_doorbell *doorbell);
@@ -224,6 +236,7 @@ void ob_dev_quiet(struct ob_dev *dev);
  * too: it sends nothing, but a source that is still raised asserts the pin when the client goes
  * back to it.
  */
+enum { OB_IRQ_ALL = 2048 }; /* every source: see irq_changed */
 void ob_irq_raise(struct ob_dev *dev, unsigned vector);
 void ob_irq_lower(struct ob_dev *dev, unsigned vector);
 

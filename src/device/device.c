@@ -74,7 +74,10 @@ static int make_pci(struct ob_dev *dev, struct ob_error *err)
 	if (rc)
 		return rc;
 	dev->pci = pci_new(&layout, err);
-	return dev->pci ? device_check_layout(dev->pci, err) : -EINVAL;
+	if (!dev->pci)
+		return -EINVAL;
+	device_function_init(dev);
+	return device_check_layout(dev->pci, err);
 }
 
 /* Frees whatever was made so far; the model was stopped. */
@@ -167,6 +170,7 @@ static void wake_up(struct ob_dev *dev)
 	if (dev->model->resume)
 		dev->model->resume(dev);
 	device_doorbells_resume(dev);
+	device_tell_irqs(dev);
 }
 
 void ob_dev_quiet(struct ob_dev *dev)
@@ -247,14 +251,20 @@ bool device_has_client(const struct ob_dev *dev)
 	return dev->client;
 }
 
-void device_reset(struct ob_dev *dev)
+void device_reset_by(struct ob_dev *dev, void (*reset)(struct pci *pci))
 {
 	log_trace(&dev->log, "is reset");
-	pci_reset(dev->pci);
+	reset(dev->pci);
 	device_memory_reset(dev);
 	device_doorbells_reset(dev);
 	dev->failure[0] = '\0';
 	dev->model->reset(dev);
+	device_follow_function(dev);
+}
+
+void device_reset(struct ob_dev *dev)
+{
+	device_reset_by(dev, pci_reset);
 }
 
 /* What a session and a server ask */

@@ -102,6 +102,13 @@ bool device_has_client(const struct ob_dev *dev);
 /* Power-on state of function and model. Only between a quiesce and its resume. */
 void device_reset(struct ob_dev *dev);
 
+/*
+ * The function's state was loaded: the device is held if it must keep off its bus (Bus Master
+ * Enable, D3hot), and for as long as it must. Writes of configuration space and resets see to that
+ * by themselves.
+ */
+void device_follow_function(struct ob_dev *dev);
+
 /* As the model's resize says. -ENOTSUP with a message if it has none. */
 int device_resize_block(struct ob_dev *dev, struct ob_block *block, uint64_t size,
                         struct ob_error *err);

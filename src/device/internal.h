@@ -50,7 +50,24 @@ struct ob_dev {
 	bool client;   /* somebody is connected */
 	bool deserted; /* one of the holds is for want of a client: see device_client_left() */
 	struct ob_task quiet_task;
+
+	/* What the function asks for: see function.c. */
+	bool stopped;   /* one of the holds is for that: see pci_is_stopped() */
+	bool stopping;  /* and it is not quiet yet: stop_waiter waits */
+	bool resetting; /* a function level reset waits for quiet: reset_waiter does */
+	struct device_waiter stop_waiter, reset_waiter;
+	struct pci_irq_watcher irq_watcher;
 };
+
+/* device.c: as device_reset(), with what resets the function. */
+void device_reset_by(struct ob_dev *dev, void (*reset)(struct pci *pci));
+
+/* function.c. dev->pci was made. */
+void device_function_init(struct ob_dev *dev);
+/* Software has written configuration space. */
+void device_config_written(struct ob_dev *dev);
+/* The device is awake: the model is told of what became of interrupts meanwhile. */
+void device_tell_irqs(struct ob_dev *dev);
 
 /* layout.c: what src/pci does not check. 0, or -EINVAL with a message. */
 int device_check_layout(const struct pci *pci, struct ob_error *err);

@@ -259,6 +259,18 @@ int device_region_check(struct ob_dev *dev, unsigned region, uint64_t offset, si
 	return 0;
 }
 
+static void access_config(const struct access *a)
+{
+	unsigned offset = (unsigned)a->offset, length = (unsigned)a->length;
+
+	if (!a->write) {
+		pci_config_read(a->dev->pci, offset, a->data, length);
+		return;
+	}
+	pci_config_write(a->dev->pci, offset, a->data, length);
+	device_config_written(a->dev);
+}
+
 static int access_region(struct access a)
 {
 	const struct ob_layout *layout = pci_layout(a.dev->pci);
@@ -267,12 +279,14 @@ static int access_region(struct access a)
 
 	if (rc)
 		return rc;
+	/* Nobody is there who would answer: see function.c. */
+	if (a.dev->resetting && a.region < DEVICE_REGIONS) {
+		if (!a.write)
+			memset(a.data, 0xff, a.length);
+		return 0;
+	}
 	if (a.region == DEVICE_REGION_CONFIG) {
-		if (a.write)
-			pci_config_write(a.dev->pci, (unsigned)a.offset, a.data,
-			                 (unsigned)a.length);
-		else
-			pci_config_read(a.dev->pci, (unsigned)a.offset, a.data, (unsigned)a.length);
+		access_config(&a);
 		return 0;
 	}
 	if (a.region == DEVICE_REGION_ROM) {

@@ -430,7 +430,11 @@ static int finish_pci(struct loader *loader, struct ob_error *err)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	memcpy(state, pci_state(device_pci(loader->dev)), pci_state_size);
 	rc = get_one(loader, &kept->section, pci_state_fields, state, err);
-	return rc ? rc : pci_state_load(device_pci(loader->dev), state, err);
+	if (!rc)
+		rc = pci_state_load(device_pci(loader->dev), state, err);
+	if (!rc)
+		device_follow_function(loader->dev);
+	return rc;
 }
 
 /*

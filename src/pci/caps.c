@@ -8,9 +8,10 @@
  *	PCI Express         PCI Express Base 3.0, 7.8 (version 2, endpoint)
  *
  * The extended space of an Express function begins with an empty list: a header of zeroes (7.9.1).
+ *	Advanced Features   ECN of 2006 to PCI Local Bus 3.0 (in functions without PCI Express)
  *
- * Function level reset is not offered: the client has DEVICE_RESET, which comes to the same, and
- * the bit would need a way from here to the model.
+ * The last two offer function level reset (PCI Express Base 3.0, 6.6.2). The bits that ask for it
+ * read as zero; what happens then is the device's: see pci_take_reset_request().
  */
 #include "internal.h"
 
@@ -89,7 +90,8 @@ static void add_express(struct chain *chain)
 	add_cap(chain, CAP_EXPRESS, PCI_CAP_ID_EXP);
 	config_set16(pci, CAP_EXPRESS + PCI_EXP_FLAGS, VERSION | PCI_EXP_TYPE_ENDPOINT << 4, 0);
 	/* Payloads of 128 bytes, so that field of the control register is hardwired (7.8.4). */
-	config_set32(pci, CAP_EXPRESS + PCI_EXP_DEVCAP, PCI_EXP_DEVCAP_RBER, 0);
+	config_set32(pci, CAP_EXPRESS + PCI_EXP_DEVCAP, PCI_EXP_DEVCAP_RBER | PCI_EXP_DEVCAP_FLR,
+	             0);
 	config_set16(pci, CAP_EXPRESS + PCI_EXP_DEVCTL,
 	             PCI_EXP_DEVCTL_RELAX_EN | PCI_EXP_DEVCTL_NOSNOOP_EN | MAX_READ_REQUEST_512,
 	             CORRECTABLE_TO_UNSUPPORTED | PCI_EXP_DEVCTL_RELAX_EN |
@@ -111,6 +113,62 @@ static void add_express(struct chain *chain)
 	             PCI_EXP_LNKCTL2_TLS);
 }
 
+static void add_advanced_features(struct chain *chain)
+{
+	enum { LENGTH = 6 };
+
+	add_cap(chain, CAP_AF, PCI_CAP_ID_AF);
+	chain->pci->state.config[CAP_AF + PCI_AF_LENGTH] = LENGTH;
+	chain->pci->state.config[CAP_AF + PCI_AF_CAP] = PCI_AF_CAP_TP | PCI_AF_CAP_FLR;
+}
+
+/* Functions that came from an older version have no such capability, or not that bit of it. */
+bool pci_caps_is_reset(const struct pci *pci, unsigned offset, uint8_t value)
+{
+	if (!pci->layout.pcie)
+		return offset == CAP_AF + PCI_AF_CTRL && value & PCI_AF_CTRL_FLR &&
+		       pci->state.config[CAP_AF] == PCI_CAP_ID_AF;
+	return offset == CAP_EXPRESS + PCI_EXP_DEVCTL + 1 && value & PCI_EXP_DEVCTL_BCR_FLR >> 8 &&
+	       config_get32(pci, CAP_EXPRESS + PCI_EXP_DEVCAP) & PCI_EXP_DEVCAP_FLR;
+}
+
+uint8_t pci_caps_older_value(const struct pci *pci, unsigned offset)
+{
+	uint8_t value = pci->state.config[offset];
+
+	if (pci->layout.pcie)
+		return offset == CAP_EXPRESS + PCI_EXP_DEVCAP + 3
+		               ? value & (uint8_t) ~(PCI_EXP_DEVCAP_FLR >> 24)
+		               : value;
+	if (offset >= CAP_AF && offset < CAP_AF + PCI_CAP_AF_SIZEOF)
+		return 0;
+	/* The last capability's link: no capability is there otherwise. */
+	return offset >= CAP_PM && offset < CAP_AF && value == CAP_AF &&
+	                       (offset - PCI_CAP_LIST_NEXT) % 0x10 == 0
+	               ? 0
+	               : value;
+}
+
+bool pci_caps_is_older(const struct pci *pci, const uint8_t *config)
+{
+	if (!pci->layout.pcie)
+		return !config[CAP_AF];
+	return !(config[CAP_EXPRESS + PCI_EXP_DEVCAP + 3] & PCI_EXP_DEVCAP_FLR >> 24);
+}
+
+void pci_show_pending(struct pci *pci, bool pending)
+{
+	uint8_t *byte = &pci->state.config[CAP_EXPRESS + PCI_EXP_DEVSTA];
+	uint8_t bit = PCI_EXP_DEVSTA_TRPND;
+
+	if (!pci->layout.pcie) {
+		byte = &pci->state.config[CAP_AF + PCI_AF_STATUS];
+		bit = PCI_AF_STATUS_TP;
+		pending = pending && pci->state.config[CAP_AF] == PCI_CAP_ID_AF;
+	}
+	*byte = pending ? *byte | bit : *byte & (uint8_t)~bit;
+}
+
 void pci_caps_reset(struct pci *pci)
 {
 	struct chain chain = {.pci = pci, .link = &pci->state.config[PCI_CAPABILITY_LIST]};
@@ -122,4 +180,6 @@ void pci_caps_reset(struct pci *pci)
 		add_msix(&chain);
 	if (pci->layout.pcie)
 		add_express(&chain);
+	else
+		add_advanced_features(&chain);
 }

@@ -137,6 +137,7 @@ void pci_config_write(struct pci *pci, unsigned offset, const void *buffer, unsi
 		uint8_t *byte = &pci->state.config[offset + i];
 		uint8_t wmask = pci->wmask[offset + i];
 
+		pci->reset_requested |= pci_caps_is_reset(pci, offset + i, value);
 		*byte = (uint8_t)((*byte & ~wmask) | (value & wmask));
 		*byte &= (uint8_t) ~(value & pci->w1cmask[offset + i]);
 	}
@@ -146,7 +147,29 @@ void pci_config_write(struct pci *pci, unsigned offset, const void *buffer, unsi
 	 */
 	if ((*pmcsr & PCI_PM_CTRL_STATE_MASK) == 1 || (*pmcsr & PCI_PM_CTRL_STATE_MASK) == 2)
 		*pmcsr = (uint8_t)((*pmcsr & ~PCI_PM_CTRL_STATE_MASK) | power_state);
+	if (config_get16(pci, PCI_COMMAND) & PCI_COMMAND_MASTER)
+		pci->state.master_used = true;
 	pci_irq_update(pci);
+}
+
+bool pci_is_asleep(const struct pci *pci)
+{
+	return config_get16(pci, CAP_PM + PCI_PM_CTRL) & PCI_PM_CTRL_STATE_MASK;
+}
+
+bool pci_is_stopped(const struct pci *pci)
+{
+	bool master = config_get16(pci, PCI_COMMAND) & PCI_COMMAND_MASTER;
+
+	return (pci->state.master_used && !master) || pci_is_asleep(pci);
+}
+
+bool pci_take_reset_request(struct pci *pci)
+{
+	bool requested = pci->reset_requested;
+
+	pci->reset_requested = false;
+	return requested;
 }
 
 bool pci_bar_address(const struct pci *pci, unsigned bar, uint64_t *address)
@@ -176,7 +199,5 @@ bool pci_bar_address(const struct pci *pci, unsigned bar, uint64_t *address)
 			*address |= (uint64_t)config_get32(pci, bar_register(bar + 1)) << 32;
 	}
 	/* In D3hot a function answers configuration requests only (PM 1.2, 5.4.1). */
-	if (config_get16(pci, CAP_PM + PCI_PM_CTRL) & PCI_PM_CTRL_STATE_MASK)
-		return false;
-	return config_get16(pci, PCI_COMMAND) & enable;
+	return !pci_is_asleep(pci) && config_get16(pci, PCI_COMMAND) & enable;
 }

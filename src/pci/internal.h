@@ -22,6 +22,7 @@ enum {
 	CAP_MSI = 0x50,
 	CAP_MSIX = 0x70,
 	CAP_EXPRESS = 0x80,
+	CAP_AF = 0xc0,
 };
 
 enum {
@@ -37,6 +38,7 @@ struct pci_state {
 	uint64_t msix_pending[VECTOR_WORDS];
 	uint64_t msix_written[VECTOR_WORDS]; /* entries the client wrote since reset: see irq.c */
 	uint64_t raised[VECTOR_WORDS];       /* sources */
+	bool master_used; /* Bus Master Enable was on since reset: see pci_is_stopped() */
 };
 
 struct pci {
@@ -47,12 +49,20 @@ struct pci {
 	uint8_t w1cmask[PCIE_CONFIG_SIZE]; /* bits that writing 1 clears */
 	bool multifunction;                /* there are others in the slot */
 
+	bool reset_requested; /* see pci_take_reset_request() */
+
 	struct pci_irq_sink *sink;
+	struct pci_irq_watcher *watcher;
 	uint64_t wired[PCI_IRQ_KINDS][VECTOR_WORDS];
 	uint64_t masked[PCI_IRQ_KINDS][VECTOR_WORDS]; /* by the client, or INTx by itself */
 	unsigned wired_count[PCI_IRQ_KINDS];
 
-	enum pci_irq mode;   /* INTX, MSI or MSIX */
+	enum pci_irq mode; /* INTX, MSI or MSIX */
+	bool stopped;      /* pci_is_stopped() */
+	uint8_t enabled;   /* enum pci_irq, as bits: kinds that the guest has enabled */
+	bool all_changed;  /* see pci_irq_next_changed() */
+	bool told_changes; /* the watcher knows that there are some */
+	uint64_t changed[VECTOR_WORDS];
 	bool intx_signalled; /* since the pin was asserted */
 	bool intx_held;      /* to be unmasked when the pin is lowered: see pci_irq_unmask_held() */
 	unsigned raised_count;
@@ -103,6 +113,19 @@ uint32_t pci_layout_pba_size(const struct ob_layout *layout);
 /* msix.c: bits of byte number n of a table entry that can be set. */
 uint8_t pci_msix_entry_mask(unsigned n);
 
+/* config.c: the power state is not D0. */
+bool pci_is_asleep(const struct pci *pci);
+
+/* caps.c: whether a write of value to byte number offset asks for a function level reset. */
+bool pci_caps_is_reset(const struct pci *pci, unsigned offset, uint8_t value);
+/*
+ * The value that a byte of configuration space at reset has in functions of versions that had no
+ * function level reset.
+ */
+uint8_t pci_caps_older_value(const struct pci *pci, unsigned offset);
+/* Whether config is of a function without function level reset. */
+bool pci_caps_is_older(const struct pci *pci, const uint8_t *config);
+
 /* config.c and caps.c: everything to its value at reset, with its masks. */
 void pci_config_reset(struct pci *pci);
 void pci_caps_reset(struct pci *pci);
@@ -115,5 +138,7 @@ void pci_irq_update(struct pci *pci);
 /* The same for one MSI-X vector, whose table entry was written. */
 void pci_irq_update_msix(struct pci *pci, unsigned vector);
 void pci_irq_reset(struct pci *pci);
+/* After a state was loaded: what was signalled elsewhere may not have been read there. */
+void pci_irq_moved(struct pci *pci);
 
 #endif

@@ -10,6 +10,13 @@
  * goes out when the last obstacle goes, once, however often it came up. INTx is a level: the OR of
  * the sources that are raised. Sources are kept in every mode, so that the pin is right when the
  * mode changes to INTx; in the message modes they have no effect, and raising is an edge each time.
+ *
+ * A function that must keep off its bus sends no messages (Bus Master Enable, PCI Local Bus 3.0,
+ * 6.2.2), and in D3hot does not drive the pin. What was signalled before that may not have reached
+ * the guest: the client drops messages when the guest's registers say so, or nobody reads the
+ * eventfd any more. So whenever what carries messages has changed, the device's model is told, and
+ * raises again what its driver has not taken: pci_irq_next_changed(). docs/interrupts.md has all of
+ * it.
  */
 #include <string.h>
 
@@ -27,6 +34,55 @@ static bool client_takes(const struct pci *pci, enum pci_irq kind, unsigned vect
 	       !bit_test(pci->masked[kind], vector);
 }
 
+static void note_change(struct pci *pci, unsigned vector)
+{
+	if (vector < PCI_MAX_MSIX)
+		bit_assign(pci->changed, vector, true);
+	else
+		pci->all_changed = true;
+	pci->told_changes = false;
+}
+
+void pci_irq_moved(struct pci *pci)
+{
+	note_change(pci, PCI_MAX_MSIX);
+	pci_irq_update(pci);
+}
+
+/* The last thing that is done: the model may raise interrupts at once. */
+static void tell_changes(struct pci *pci)
+{
+	if (pci->told_changes || !pci->watcher)
+		return;
+	pci->told_changes = true;
+	pci->watcher->changed(pci->watcher);
+}
+
+bool pci_irq_next_changed(struct pci *pci, unsigned *vector)
+{
+	if (pci->all_changed) {
+		pci->all_changed = false;
+		memset(pci->changed, 0, sizeof(pci->changed));
+		*vector = PCI_MAX_MSIX;
+		return true;
+	}
+	for (unsigned word = 0; word < VECTOR_WORDS; word++) {
+		uint64_t bits = pci->changed[word];
+
+		if (!bits)
+			continue;
+		pci->changed[word] &= bits - 1;
+		*vector = word * 64 + (unsigned)__builtin_ctzll(bits);
+		return true;
+	}
+	return false;
+}
+
+void pci_irq_set_watcher(struct pci *pci, struct pci_irq_watcher *watcher)
+{
+	pci->watcher = watcher;
+}
+
 /* INTx */
 
 static bool pin_asserted(const struct pci *pci)
@@ -40,12 +96,11 @@ static bool pin_asserted(const struct pci *pci)
  */
 static void signal_pin(struct pci *pci)
 {
-	if ((config_get16(pci, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE) ||
-	    !client_takes(pci, PCI_IRQ_INTX, 0))
+	if ((config_get16(pci, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE) || pci_is_asleep(pci) ||
+	    !client_takes(pci, PCI_IRQ_INTX, 0) || !pci->sink->signal(pci->sink, PCI_IRQ_INTX, 0))
 		return;
 	bit_assign(pci->masked[PCI_IRQ_INTX], 0, true);
 	pci->intx_signalled = true;
-	pci->sink->signal(pci->sink, PCI_IRQ_INTX, 0);
 }
 
 static void update_pin(struct pci *pci)
@@ -85,17 +140,21 @@ static unsigned msi_vectors_in_use(const struct pci *pci)
 	return granted < offered ? granted : offered;
 }
 
+static bool msi_is_pending(const struct pci *pci, unsigned vector)
+{
+	return config_get32(pci, CAP_MSI + PCI_MSI_PENDING_64) >> vector & 1;
+}
+
 static void send_msi(struct pci *pci, unsigned vector)
 {
 	uint32_t pending = config_get32(pci, CAP_MSI + PCI_MSI_PENDING_64);
 	uint32_t masked = config_get32(pci, CAP_MSI + PCI_MSI_MASK_64);
 	uint32_t bit = UINT32_C(1) << vector;
-	bool out = client_takes(pci, PCI_IRQ_MSI, vector) && !(masked & bit);
+	bool out = !pci->stopped && !(masked & bit) && client_takes(pci, PCI_IRQ_MSI, vector) &&
+	           pci->sink->signal(pci->sink, PCI_IRQ_MSI, vector);
 
 	pending = out ? pending & ~bit : pending | bit;
 	ob_put_le32(&pci->state.config[CAP_MSI + PCI_MSI_PENDING_64], pending);
-	if (out)
-		pci->sink->signal(pci->sink, PCI_IRQ_MSI, vector);
 }
 
 static void send_pending_msi(struct pci *pci)
@@ -138,11 +197,13 @@ static bool guest_takes_msix(const struct pci *pci, unsigned vector)
 
 static void send_msix(struct pci *pci, unsigned vector)
 {
-	bool out = client_takes(pci, PCI_IRQ_MSIX, vector) && guest_takes_msix(pci, vector);
+	bool out = !pci->stopped && client_takes(pci, PCI_IRQ_MSIX, vector) &&
+	           guest_takes_msix(pci, vector) &&
+	           pci->sink->signal(pci->sink, PCI_IRQ_MSIX, vector);
 
 	bit_assign(pci->state.msix_pending, vector, !out);
-	if (out)
-		pci->sink->signal(pci->sink, PCI_IRQ_MSIX, vector);
+	if (out) /* the way of now: nothing is owed for what it was before */
+		bit_assign(pci->changed, vector, false);
 }
 
 void pci_irq_update_msix(struct pci *pci, unsigned vector)
@@ -172,12 +233,28 @@ static enum pci_irq find_mode(const struct pci *pci)
 	return PCI_IRQ_INTX;
 }
 
+/* Whether messages begin to get through, or another kind of interrupt is in use now. */
+static bool update_mode(struct pci *pci)
+{
+	enum pci_irq mode = pci->mode;
+	uint8_t enabled = pci->enabled;
+	bool stopped = pci->stopped;
+
+	pci->mode = find_mode(pci);
+	pci->stopped = pci_is_stopped(pci);
+	pci->enabled =
+		(uint8_t)(msi_enabled(pci) << PCI_IRQ_MSI | msix_enabled(pci) << PCI_IRQ_MSIX);
+	return pci->mode != mode || pci->enabled & ~enabled || (stopped && !pci->stopped);
+}
+
 void pci_irq_update(struct pci *pci)
 {
-	pci->mode = find_mode(pci);
+	if (update_mode(pci))
+		note_change(pci, PCI_MAX_MSIX);
 	update_pin(pci);
 	send_pending_msi(pci);
 	send_pending_msix(pci);
+	tell_changes(pci);
 }
 
 /* The same where nothing but one vector of the mode's kind can be concerned. */
@@ -189,6 +266,11 @@ static void update_vector(struct pci *pci, enum pci_irq kind, unsigned vector)
 		send_pending_msi(pci);
 	else if (kind == PCI_IRQ_MSIX)
 		pci_irq_update_msix(pci, vector);
+}
+
+void pci_irq_retry(struct pci *pci)
+{
+	pci_irq_update(pci);
 }
 
 static void drop_pending(struct pci *pci)
@@ -274,7 +356,7 @@ bool pci_irq_is_pin(const struct pci *pci)
 void pci_irq_notify(struct pci *pci, enum pci_irq kind)
 {
 	if ((kind == PCI_IRQ_ERR || kind == PCI_IRQ_REQ) && client_takes(pci, kind, 0))
-		pci->sink->signal(pci->sink, kind, 0);
+		(void)pci->sink->signal(pci->sink, kind, 0); /* nobody waits for these */
 }
 
 /* The client's side */
@@ -286,8 +368,6 @@ void pci_irq_set_sink(struct pci *pci, struct pci_irq_sink *sink)
 	memset(pci->wired_count, 0, sizeof(pci->wired_count));
 	memset(pci->masked, 0, sizeof(pci->masked));
 	pci->intx_held = false;
-	if (!sink)
-		drop_pending(pci);
 	pci_irq_update(pci);
 }
 
@@ -307,10 +387,15 @@ void pci_irq_wire(struct pci *pci, enum pci_irq kind, unsigned vector, bool wire
 		pci->wired_count[kind]++;
 	else
 		pci->wired_count[kind]--;
+	if (wired && kind == PCI_IRQ_MSIX)
+		note_change(pci, vector);
+	else if (wired && kind == PCI_IRQ_MSI && !msi_is_pending(pci, vector))
+		note_change(pci, PCI_MAX_MSIX); /* several sources may share a vector */
 	if (pci->mode != find_mode(pci))
 		pci_irq_update(pci);
 	else
 		update_vector(pci, kind, vector);
+	tell_changes(pci);
 }
 
 void pci_irq_mask(struct pci *pci, enum pci_irq kind, unsigned vector, bool masked)

@@ -43,6 +43,25 @@ uint32_t pci_rom_size(const struct pci *pci)
 
 void pci_reset(struct pci *pci)
 {
+	pci->reset_requested = false;
+	pci->state.master_used = false;
 	pci_config_reset(pci);
 	pci_irq_reset(pci);
+}
+
+/*
+ * Of the registers that a function level reset leaves alone (PCI Express Base 3.0, 6.6.2), these
+ * are the ones that can be written here: they belong to the link, which goes on.
+ */
+void pci_function_reset(struct pci *pci)
+{
+	uint8_t *control = &pci->state.config[CAP_EXPRESS + PCI_EXP_LNKCTL];
+	uint8_t *control2 = &pci->state.config[CAP_EXPRESS + PCI_EXP_LNKCTL2];
+	uint16_t link = ob_get_le16(control), link2 = ob_get_le16(control2);
+
+	pci_reset(pci);
+	if (!pci->layout.pcie)
+		return;
+	ob_put_le16(control, link);
+	ob_put_le16(control2, link2);
 }

@@ -28,10 +28,19 @@ enum pci_irq { PCI_IRQ_INTX, PCI_IRQ_MSI, PCI_IRQ_MSIX, PCI_IRQ_ERR, PCI_IRQ_REQ
 
 /*
  * Where interrupts go: whoever serves the client. signal() is called for a vector that is wired
- * (see pci_irq_wire()) and not masked by anybody. It must not call anything of this header.
+ * (see pci_irq_wire()) and not masked by anybody. It must not call anything of this header. False:
+ * the client could not be told. Then the interrupt stays pending, and pci_irq_retry() tries again.
  */
 struct pci_irq_sink {
-	void (*signal)(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector);
+	bool (*signal)(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector);
+};
+
+/*
+ * Told when messages may have been lost on their way, or would take another way now: see
+ * pci_irq_next_changed(). It may raise and lower interrupts then.
+ */
+struct pci_irq_watcher {
+	void (*changed)(struct pci_irq_watcher *watcher);
 };
 
 struct pci;
@@ -54,6 +63,23 @@ void pci_set_multifunction(struct pci *pci, bool on);
 
 /* Power-on state of everything but the wiring and the client's masks. Lowers all interrupts. */
 void pci_reset(struct pci *pci);
+
+/*
+ * Whether the function must keep off its bus: Bus Master Enable is off, or it is in D3hot. Bus
+ * Master Enable counts once it was on since the last reset: some clients never set it.
+ */
+bool pci_is_stopped(const struct pci *pci);
+
+/*
+ * Whether software has asked for a function level reset since this was asked last. Whoever makes
+ * the function quiet for it calls pci_function_reset() then, which leaves alone what that reset
+ * does not touch.
+ */
+bool pci_take_reset_request(struct pci *pci);
+void pci_function_reset(struct pci *pci);
+
+/* Whether the function shows that transactions are pending (Device Status, or AF Status). */
+void pci_show_pending(struct pci *pci, bool pending);
 
 /*
  * What moves when the device does: pci_state() is pci_state_size bytes of plain data as
@@ -113,12 +139,23 @@ void pci_irq_lower(struct pci *pci, unsigned source);
 bool pci_irq_is_message(const struct pci *pci);
 bool pci_irq_is_pin(const struct pci *pci); /* as ob_irq_is_pin() */
 
+/*
+ * Vectors whose messages may not have reached the guest, because what carries them has changed
+ * since: the kind in use, the vector's wiring, Bus Master Enable, the power state. Returns false if
+ * there is no further one; *vector is PCI_MAX_MSIX for all of them.
+ */
+bool pci_irq_next_changed(struct pci *pci, unsigned *vector);
+void pci_irq_set_watcher(struct pci *pci, struct pci_irq_watcher *watcher);
+
+/* The sink could not signal something: everything that is pending is tried again. */
+void pci_irq_retry(struct pci *pci);
+
 /* Sends ERR or REQ if the client wired it; otherwise nothing stays behind. */
 void pci_irq_notify(struct pci *pci, enum pci_irq kind);
 
 /*
- * The client's side. NULL takes the sink away, and what was pending with it. Either way, everything
- * is unwired and unmasked.
+ * The client's side. NULL takes the sink away. Either way, everything is unwired and unmasked; what
+ * is pending stays so until it can be sent, or a reset.
  */
 void pci_irq_set_sink(struct pci *pci, struct pci_irq_sink *sink);
 

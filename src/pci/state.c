@@ -5,7 +5,8 @@
  *
  * The bytes may come from anywhere. Of configuration space and MSI-X table only those bits may
  * differ from this function's at reset that software can change, so that a stream can make no other
- * function of it; bits of vectors that there are not must be clear.
+ * function of it; bits of vectors that there are not must be clear. One that an older version made
+ * has no function level reset, and goes on without it until it is reset: its guest knows no other.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,6 +19,7 @@ const struct ob_field pci_state_fields[] = {
 	OB_FIELD_ARRAY(U64, struct pci_state, msix_pending),
 	OB_FIELD_ARRAY(U64, struct pci_state, msix_written),
 	OB_FIELD_ARRAY(U64, struct pci_state, raised),
+	OB_FIELD(BOOL, struct pci_state, master_used, .optional = true),
 	OB_FIELDS_END,
 };
 
@@ -44,16 +46,18 @@ static uint8_t variable_bits(const struct pci *pci, unsigned offset)
 static int check_config(const struct pci *pci, const uint8_t *config, struct ob_error *err)
 {
 	unsigned power_state = config[CAP_PM + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK;
+	bool older = pci_caps_is_older(pci, config);
 
 	for (unsigned i = 0; i < PCIE_CONFIG_SIZE; i++) {
 		uint8_t fixed = (uint8_t)~variable_bits(pci, i);
+		uint8_t expected = older ? pci_caps_older_value(pci, i) : pci->state.config[i];
 
-		if ((config[i] ^ pci->state.config[i]) & fixed)
+		if ((config[i] ^ expected) & fixed)
 			return ob_error_set(
 				err, -EINVAL,
 				"configuration space, byte 0x%x: the stream has 0x%02x, "
 				"which this function cannot have (0x%02x at reset)",
-				i, config[i], pci->state.config[i]);
+				i, config[i], expected);
 	}
 	if (power_state == 1 || power_state == 2)
 		return ob_error_set(err, -EINVAL, "power state D%u, which the function lacks",
@@ -102,6 +106,6 @@ int pci_state_load(struct pci *pci, const void *loaded, struct ob_error *err)
 	pci->raised_count = 0;
 	for (unsigned i = 0; i < VECTOR_WORDS; i++)
 		pci->raised_count += (unsigned)__builtin_popcountll(state->raised[i]);
-	pci_irq_update(pci);
+	pci_irq_moved(pci);
 	return 0;
 }

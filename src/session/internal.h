@@ -36,6 +36,7 @@ struct session_irqs {
 	struct pci_irq_sink sink;
 	struct notifier *notifier; /* shared by all sessions of the loop */
 	struct ob_timer hold;      /* of the pin's next signal: see unmask_pin() */
+	struct ob_timer retry;     /* of signals that could not be given: see signal_irq() */
 	/* One descriptor for each vector, -1 where there is none; NULL until the first is set. */
 	int *fds[PCI_IRQ_KINDS][IRQ_EVENTS];
 	unsigned held; /* descriptors in them */

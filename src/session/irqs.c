@@ -16,6 +16,9 @@
 /* How long an asserted pin waits after UNMASK: see unmask_pin(). */
 static const uint64_t PIN_HOLD_NS = 1000000;
 
+/* Until a signal is tried again for which the kernel had no memory. */
+static const uint64_t RETRY_NS = 1000000;
+
 /* MASKABLE for MSI-X has QEMU send UNMASK; nothing here depends on whether a client does. */
 static const uint32_t irq_flags[PCI_IRQ_KINDS] = {
 	[PCI_IRQ_INTX] = WIRE_IRQ_EVENTFD | WIRE_IRQ_MASKABLE | WIRE_IRQ_AUTOMASKED,
@@ -40,23 +43,37 @@ int session_get_irq_info(struct session *session, struct request *request)
 	return session_reply(session, &request->header, &info, sizeof(info));
 }
 
-static void notify(struct session *session, enum pci_irq kind, unsigned vector,
-                   enum session_irq_event event)
+static int notify(struct session *session, enum pci_irq kind, unsigned vector,
+                  enum session_irq_event event)
 {
 	const int *fds = session->irqs.fds[kind][event];
 
-	if (fds && fds[vector] >= 0)
-		notifier_signal(session->irqs.notifier, fds[vector]);
+	return fds && fds[vector] >= 0 ? notifier_signal(session->irqs.notifier, fds[vector]) : 0;
 }
 
-static void signal_irq(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
+/*
+ * A signal that the kernel has no memory for is tried again: nobody would ask for it. That it was
+ * masked is only said, and whoever asks is told anyway.
+ */
+static bool signal_irq(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
 {
 	struct session *session = container_of(sink, struct session, irqs.sink);
 
+	if (notify(session, kind, vector, IRQ_ON_TRIGGER)) {
+		ob_timer_arm(ob_dev_loop(session->dev), &session->irqs.retry, RETRY_NS);
+		return false;
+	}
 	session->stats.irqs[kind]++;
-	notify(session, kind, vector, IRQ_ON_TRIGGER);
 	if (kind == PCI_IRQ_INTX)
-		notify(session, kind, vector, IRQ_ON_MASK);
+		(void)notify(session, kind, vector, IRQ_ON_MASK);
+	return true;
+}
+
+static void try_again(struct ob_timer *timer)
+{
+	struct session *session = container_of(timer, struct session, irqs.retry);
+
+	pci_irq_retry(session->pci);
 }
 
 /* Takes the place of the vector's eventfd; fd -1: none. */
@@ -183,7 +200,8 @@ static void act(struct session *session, enum pci_irq kind, unsigned vector, uin
 		unmask_pin(session);
 	else
 		pci_irq_mask(session->pci, kind, vector, action == WIRE_IRQ_ACTION_MASK);
-	notify(session, kind, vector, action == WIRE_IRQ_ACTION_MASK ? IRQ_ON_MASK : IRQ_ON_UNMASK);
+	(void)notify(session, kind, vector,
+	             action == WIRE_IRQ_ACTION_MASK ? IRQ_ON_MASK : IRQ_ON_UNMASK);
 }
 
 static int set_irqs(struct session *session, const struct wire_set_irqs *set,
@@ -229,6 +247,7 @@ int session_set_irqs(struct session *session, struct request *request)
 void session_irqs_init(struct session *session)
 {
 	session->irqs.hold.expired = hold_over;
+	session->irqs.retry.expired = try_again;
 	session->irqs.sink.signal = signal_irq;
 	pci_irq_set_sink(session->pci, &session->irqs.sink);
 }
@@ -236,6 +255,7 @@ void session_irqs_init(struct session *session)
 void session_irqs_end(struct session *session)
 {
 	ob_timer_cancel(ob_dev_loop(session->dev), &session->irqs.hold);
+	ob_timer_cancel(ob_dev_loop(session->dev), &session->irqs.retry);
 	pci_irq_set_sink(session->pci, NULL);
 	for (unsigned kind = 0; kind < PCI_IRQ_KINDS; kind++) {
 		for (unsigned event = 0; event < IRQ_EVENTS; event++) {

@@ -94,18 +94,34 @@ int notifier_accept(struct notifier *notifier, int fd)
 	return 0;
 }
 
-void notifier_signal(struct notifier *notifier, int fd)
+static int signal_by_write(const struct notifier *notifier, int fd)
 {
 	const uint64_t one = 1;
+	int flags = notifier->late ? fcntl(fd, F_GETFL) : O_NONBLOCK;
 	ssize_t n;
 
-	if (notifier->mode == NOTIFIER_AIO) {
-		submit(notifier, fd, IOCB_CMD_PREAD);
-		return;
-	}
+	if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK)))
+		return 0; /* it is no descriptor of ours: never */
 	/* It fails when the counter is full: then the client has been told already. */
 	n = write(fd, &one, sizeof(one));
 	(void)n;
+	return 0;
+}
+
+int notifier_signal(struct notifier *notifier, int fd)
+{
+	int rc = notifier->mode == NOTIFIER_AIO ? submit(notifier, fd, IOCB_CMD_PREAD) : -ENOSYS;
+
+	if (!rc)
+		return 0;
+	if (rc == -EAGAIN || rc == -ENOMEM)
+		return -EAGAIN;
+	if (notifier->mode == NOTIFIER_AIO) {
+		notifier_end(notifier);
+		notifier->mode = NOTIFIER_WRITE;
+		notifier->late = true;
+	}
+	return signal_by_write(notifier, fd);
 }
 
 void notifier_end(struct notifier *notifier)

@@ -15,6 +15,7 @@
 #define SESSION_NOTIFY_H
 
 #include <linux/aio_abi.h>
+#include <stdbool.h>
 
 struct ob_loop;
 
@@ -23,6 +24,7 @@ enum notifier_mode { NOTIFIER_UNSET, NOTIFIER_AIO, NOTIFIER_WRITE };
 /* Zeroed to begin with. Costs nothing before the first notifier_accept(). */
 struct notifier {
 	enum notifier_mode mode;
+	bool late; /* NOTIFIER_WRITE came later: descriptors may be in blocking mode still */
 	aio_context_t aio;
 	int source; /* what is read 0 bytes of: the read end of a pipe */
 };
@@ -30,8 +32,11 @@ struct notifier {
 /* Makes fd ready for notifier_signal(). 0, or -EINVAL: it is no eventfd. */
 int notifier_accept(struct notifier *notifier, int fd);
 
-/* fd was accepted. If it can't be signalled, nothing happens. */
-void notifier_signal(struct notifier *notifier, int fd);
+/*
+ * fd was accepted. 0, or -EAGAIN: the kernel has no memory for it now, and nothing happened. Where
+ * the kernel refuses for good (a sandbox that was closed later), write() is used from then on.
+ */
+int notifier_signal(struct notifier *notifier, int fd);
 
 void notifier_end(struct notifier *notifier);
 

@@ -63,11 +63,12 @@ struct rig {
 	uint16_t most; /* bytes that a piece may have; 0: any number */
 };
 
-static void on_signal(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
+static bool on_signal(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
 {
 	struct rig *rig = container_of(sink, struct rig, sink);
 
 	must(vector < pci_irq_count(device_pci(rig->stage.dev), kind));
+	return true;
 }
 
 /* Guest memory by messages */

@@ -208,12 +208,13 @@ static void remote_cancel(struct dma_remote *remote, struct ob_dma_op *op)
 
 /* The kit */
 
-static void signal_counted(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
+static bool signal_counted(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
 {
 	struct kit *kit = container_of(sink, struct kit, sink);
 
 	assert_true(vector < KIT_VECTORS);
 	kit->signals[kind][vector]++;
+	return true;
 }
 
 struct kit *kit_new(enum kit_mode mode)

@@ -48,6 +48,167 @@ static void the_pin_goes_down_while_messages_are_in_use(void **state)
 	assert_false(kit_intx_again(kit));
 }
 
+static void bus_master(struct kit *kit, bool on)
+{
+	kit_write(kit, DEVICE_REGION_CONFIG, 4, on ? 6 : 2, 2);
+}
+
+/* A command is completed, the guest is interrupted, and does not take the entry. */
+static unsigned leave_one(struct nk *nk)
+{
+	nk_submit(nk, &nk->io, nk_sqe(FLUSH, 1));
+	kit_settle(nk->kit);
+	assert_true(nk_has(nk, &nk->io));
+	return kit_signals(nk->kit, PCI_IRQ_MSIX, 1);
+}
+
+/* VMMs drop a message that comes while bus mastering is off, and nobody else repeats it. */
+static void bus_mastering_comes_on_with_entries_not_taken(void **state)
+{
+	struct nk *nk = *state;
+	struct kit *kit = nk->kit;
+	struct cqe cqe;
+	unsigned before;
+
+	bus_master(kit, true);
+	before = leave_one(nk);
+	bus_master(kit, false);
+	kit_settle(kit);
+	assert_int_equal(kit_signals(kit, PCI_IRQ_MSIX, 1), before);
+	bus_master(kit, true);
+	kit_settle(kit);
+	assert_int_equal(kit_signals(kit, PCI_IRQ_MSIX, 1), before + 1);
+	assert_true(nk_take(nk, &nk->io, &cqe, true));
+	bus_master(kit, false);
+	bus_master(kit, true);
+	kit_settle(kit);
+	assert_int_equal(kit_signals(kit, PCI_IRQ_MSIX, 1), before + 1);
+}
+
+/* Registers go on, and doorbells count later; neither memory nor interrupts are touched. */
+static void nothing_happens_without_the_bus(void **state)
+{
+	struct nk *nk = *state;
+	struct kit *kit = nk->kit;
+	unsigned before = kit_signals(kit, PCI_IRQ_MSIX, 1);
+	struct cqe cqe;
+
+	bus_master(kit, true);
+	bus_master(kit, false);
+	nk_submit(nk, &nk->io, nk_sqe(FLUSH, 1));
+	kit_settle(kit);
+	assert_int_equal(nk_reg(nk, REG_CSTS), 1);
+	assert_int_equal(kit->asked_count, 0);
+	assert_false(nk_has(nk, &nk->io));
+	bus_master(kit, true);
+	cqe = nk_wait(nk, &nk->io);
+	assert_int_equal(cqe.status, 0);
+	kit_settle(kit);
+	assert_true(kit_signals(kit, PCI_IRQ_MSIX, 1) > before);
+}
+
+/* In flight when the bus is taken: done, posted afterwards, told of afterwards. */
+static void the_bus_is_taken_from_a_command_in_flight(void **state)
+{
+	struct nk *nk = *state;
+	struct kit *kit = nk->kit;
+	unsigned before = kit_signals(kit, PCI_IRQ_MSIX, 1);
+
+	bus_master(kit, true);
+	nk->drive->hold = true;
+	nk_submit(nk, &nk->io, nk_sqe(FLUSH, 1));
+	kit_settle(kit);
+	bus_master(kit, false);
+	assert_true(kit_read(kit, DEVICE_REGION_CONFIG, 0x8a, 2) & 0x20); /* pending */
+	kit_drive_release(kit, nk->drive);
+	kit_settle(kit);
+	assert_false(kit_read(kit, DEVICE_REGION_CONFIG, 0x8a, 2) & 0x20);
+	assert_false(nk_has(nk, &nk->io));
+	assert_int_equal(kit_signals(kit, PCI_IRQ_MSIX, 1), before);
+	bus_master(kit, true);
+	nk_wait(nk, &nk->io);
+	kit_settle(kit);
+	assert_true(kit_signals(kit, PCI_IRQ_MSIX, 1) > before);
+}
+
+/* A client that never sets the enable bit takes its last eventfd away, and gives it back. */
+static void unwired_with_entries_not_taken(void **state)
+{
+	struct nk *nk = *state;
+	struct kit *kit = nk->kit;
+	unsigned before = leave_one(nk);
+
+	unwire_msix(kit);
+	kit_settle(kit);
+	kit_use_msix(kit, 16);
+	kit_settle(kit);
+	assert_int_equal(kit_signals(kit, PCI_IRQ_MSIX, 1), before + 1);
+	/* The same where they come while nobody listens. */
+	unwire_msix(kit);
+	leave_one(nk);
+	kit_use_msix(kit, 16);
+	kit_settle(kit);
+	assert_int_equal(kit_signals(kit, PCI_IRQ_MSIX, 1), before + 2);
+}
+
+static void from_messages_to_the_pin_with_entries_not_taken(void **state)
+{
+	struct nk *nk = *state;
+	struct kit *kit = nk->kit;
+	struct cqe cqe;
+
+	kit_use_intx(kit);
+	leave_one(nk);
+	assert_int_equal(kit_signals(kit, PCI_IRQ_INTX, 0), 0);
+	unwire_msix(kit);
+	kit_settle(kit);
+	assert_int_equal(kit_signals(kit, PCI_IRQ_INTX, 0), 1);
+	assert_true(nk_take(nk, &nk->io, &cqe, true));
+	kit_settle(kit);
+	assert_false(kit_intx_again(kit));
+}
+
+/* A function level reset is a controller reset; what was in flight touches nothing any more. */
+static void function_level_reset(void **state)
+{
+	struct nk *nk = *state;
+	struct kit *kit = nk->kit;
+
+	nk->drive->hold = true;
+	nk_submit(nk, &nk->io, nk_sqe(FLUSH, 1));
+	kit_settle(kit);
+	kit_write(kit, DEVICE_REGION_CONFIG, 0x88, 0x8000, 2);
+	assert_int_equal(kit_read(kit, DEVICE_REGION_CONFIG, 0, 4), UINT32_MAX);
+	assert_int_equal(nk_reg(nk, REG_CSTS), UINT32_MAX);
+	kit_drive_release(kit, nk->drive);
+	kit_settle(kit);
+	assert_int_equal(kit_read(kit, DEVICE_REGION_CONFIG, 0, 4), 0x00101b36);
+	assert_int_equal(nk_reg(nk, REG_CC), 0);
+	assert_int_equal(nk_reg(nk, REG_CSTS), 0);
+	assert_false(nk_has(nk, &nk->io));
+	nk_enable(nk);
+	nk_create_io(nk);
+	assert_int_equal(nk_run(nk, &nk->io, nk_sqe(FLUSH, 1)), 0);
+}
+
+/* A device that was stopped by its guest is stopped where it moves to. */
+static void it_moves_without_the_bus(void **state)
+{
+	struct nk *nk = *state;
+	struct kit *kit = nk->kit;
+
+	bus_master(kit, true);
+	bus_master(kit, false);
+	nk_submit(nk, &nk->io, nk_sqe(FLUSH, 1));
+	kit_migrate(kit);
+	kit_settle(kit);
+	assert_false(nk_has(nk, &nk->io));
+	bus_master(kit, true);
+	nk_wait(nk, &nk->io);
+	kit_settle(kit);
+	assert_true(kit_signals(kit, PCI_IRQ_MSIX, 1) > 0);
+}
+
 /* Shadow doorbells, as a guest's driver uses them. */
 struct shadow {
 	struct nk *nk;
@@ -124,6 +285,13 @@ int main(void)
 	static const struct kit_test tests[] = {
 		KIT_TEST(messages_leave_nothing_on_the_pin),
 		KIT_TEST(the_pin_goes_down_while_messages_are_in_use),
+		KIT_TEST(bus_mastering_comes_on_with_entries_not_taken),
+		KIT_TEST(nothing_happens_without_the_bus),
+		KIT_TEST(the_bus_is_taken_from_a_command_in_flight),
+		KIT_TEST(unwired_with_entries_not_taken),
+		KIT_TEST(from_messages_to_the_pin_with_entries_not_taken),
+		KIT_TEST(function_level_reset),
+		KIT_TEST(it_moves_without_the_bus),
 		KIT_TEST(a_guest_that_waits_is_not_kept_waiting),
 	};
 

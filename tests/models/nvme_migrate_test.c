@@ -292,7 +292,8 @@ static void gathered_interrupts_are_sent(void **state)
 	assert_true(nk_has(nk, &nk->io));
 	assert_int_equal(kit_signals(kit, PCI_IRQ_MSIX, 1), before);
 	kit_migrate(kit);
-	assert_int_equal(kit_signals(kit, PCI_IRQ_MSIX, 1), before + 1);
+	/* And again there: whoever had the eventfd may have gone without reading it. */
+	assert_int_equal(kit_signals(kit, PCI_IRQ_MSIX, 1), before + 2);
 }
 
 static void put_with_shadow(struct nk *nk, struct nq *q)

@@ -47,7 +47,7 @@ def test_probe_json(edu: Path) -> None:
     report = good_json(edu, "probe", "a")
     assert (report["pci"]["vendor"], report["pci"]["device"]) == (0x1234, 0x11E8)
     assert report["pci"]["command"]["bus_master"] is False
-    assert {"MSI", "Power Management"} == {cap["name"] for cap in report["pci"]["capabilities"]}
+    assert {"MSI", "Power Management", "Advanced Features"} == {cap["name"] for cap in report["pci"]["capabilities"]}
     regions = {region["name"]: region for region in report["regions"]}
     assert regions["bar0"]["size"] == 1 << 20
     assert regions["bar0"]["writeable"] is True

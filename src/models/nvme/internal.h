@@ -472,6 +472,7 @@ void nvme_irq_posted(struct nvme_cq *cq, unsigned count);
 /* Sends what is gathered. */
 void nvme_irq_flush(struct nvme *n);
 void nvme_irq_update(struct nvme *n);
+void nvme_irq_changed(struct ob_dev *dev, unsigned vector);
 /* Whether Doorbell Buffer Config is offered: see irq.c. */
 bool nvme_may_shadow(const struct nvme *n);
 /* The guest consumed entries. */

@@ -116,6 +116,22 @@ void nvme_irq_update(struct nvme *n)
 		ob_irq_lower(n->dev, 0);
 }
 
+void nvme_irq_changed(struct ob_dev *dev, unsigned vector)
+{
+	struct nvme *n = ob_dev_runtime(dev);
+
+	nvme_irq_update(n);
+	if (!ob_irq_is_message(dev))
+		return;
+	for (unsigned i = 0; i <= n->props->num_queues; i++) {
+		const struct nvme_cq_state *st = &n->state->cq[i];
+
+		if (st->irq && (vector == OB_IRQ_ALL || vector == st->vector) &&
+		    has_entries(&n->cqs[i]))
+			nvme_irq_send(n, st->vector);
+	}
+}
+
 /*
  * The guest's handler has been here: what is left in the queues, it has not seen. So the pin goes
  * low even if it has to come up again at once, which says that this is a new interrupt.

@@ -341,5 +341,6 @@ const struct ob_model nvme_model = {
 	.resume = nvme_resume,
 	.resize = nvme_resize,
 	.rang = nvme_rang,
+	.irq_changed = nvme_irq_changed,
 	.migration = &nvme_migration,
 };

@@ -46,14 +46,18 @@ struct counting_sink {
 	struct pci_irq_sink sink;
 	unsigned count[PCI_IRQ_KINDS][PCI_MAX_MSIX];
 	unsigned total;
+	bool refuse; /* signals can not be given now */
 };
 
-static inline void counting_signal(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
+static inline bool counting_signal(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
 {
 	struct counting_sink *counting = (struct counting_sink *)sink;
 
+	if (counting->refuse)
+		return false;
 	counting->count[kind][vector]++;
 	counting->total++;
+	return true;
 }
 
 struct fixture {

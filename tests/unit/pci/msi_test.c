@@ -150,7 +150,7 @@ static void pending_waits_while_msix_is_in_use(void **state)
 	assert_int_equal(signals(fixture, 2), 1);
 }
 
-static void reset_and_departure_drop_what_is_pending(void **state)
+static void a_reset_drops_what_is_pending_and_a_departure_does_not(void **state)
 {
 	struct fixture *fixture = *state;
 
@@ -163,7 +163,12 @@ static void reset_and_departure_drop_what_is_pending(void **state)
 	pci_irq_raise(fixture->pci, 0);
 	assert_int_equal(read32(fixture->pci, PENDING), 1);
 	pci_irq_set_sink(fixture->pci, NULL);
+	write32(fixture->pci, MASK, 0);
+	assert_int_equal(read32(fixture->pci, PENDING), 1);
+	pci_irq_set_sink(fixture->pci, &fixture->sink.sink);
+	wire_all(fixture->pci);
 	assert_int_equal(read32(fixture->pci, PENDING), 0);
+	assert_int_equal(signals(fixture, 0), 1);
 }
 
 int main(void)
@@ -177,7 +182,7 @@ int main(void)
 		WITH_FIXTURE(pending_until_it_is_wired),
 		WITH_FIXTURE(triggered_by_the_client),
 		WITH_FIXTURE(pending_waits_while_msix_is_in_use),
-		WITH_FIXTURE(reset_and_departure_drop_what_is_pending),
+		WITH_FIXTURE(a_reset_drops_what_is_pending_and_a_departure_does_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

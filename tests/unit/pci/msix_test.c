@@ -362,7 +362,7 @@ static void the_client_goes_away(void **state)
 	wire(fixture, 0);
 	pci_irq_raise(fixture->pci, 1);
 	pci_irq_set_sink(fixture->pci, NULL);
-	assert_false(pending(fixture, 1));
+	assert_true(pending(fixture, 1));              /* and so is what waits */
 	assert_true(pci_irq_is_message(fixture->pci)); /* the guest's bit is kept */
 	pci_irq_raise(fixture->pci, 0);                /* for whoever comes next */
 	assert_true(pending(fixture, 0));
@@ -370,8 +370,106 @@ static void the_client_goes_away(void **state)
 	assert_int_equal(fixture->sink.total, 0);
 	wire(fixture, 1);
 	wire(fixture, 0);
-	assert_int_equal(fixture->sink.total, 1);
+	wire(fixture, 1);
+	assert_int_equal(fixture->sink.total, 2);
 	assert_int_equal(signals(fixture, 0), 1);
+	assert_int_equal(signals(fixture, 1), 1);
+}
+
+/* What has changed since this was asked last, as bits; all of them: UINT64_MAX. */
+static uint64_t changed(const struct fixture *fixture)
+{
+	uint64_t bits = 0;
+	unsigned vector;
+
+	while (pci_irq_next_changed(fixture->pci, &vector))
+		bits |= vector == PCI_MAX_MSIX ? UINT64_MAX : UINT64_C(1) << vector;
+	return bits;
+}
+
+/* Each way in which messages may have been lost on their way to the guest is told of. */
+static void changes_are_told(void **state)
+{
+	struct fixture *fixture = *state;
+	struct pci *pci = fixture->pci;
+
+	(void)changed(fixture);
+	wire(fixture, 3);
+	assert_int_equal(changed(fixture), UINT64_MAX); /* messages are used from here on */
+	wire(fixture, 5);
+	wire(fixture, 6);
+	wire(fixture, 6); /* another descriptor: the client has the old one, and reads it */
+	assert_int_equal(changed(fixture), UINT64_C(3) << 5);
+	pci_irq_wire(pci, PCI_IRQ_MSIX, 5, false);
+	assert_int_equal(changed(fixture), 0);
+	write16(pci, FLAGS, ENABLE);
+	assert_int_equal(changed(fixture), UINT64_MAX);
+	write16(pci, FLAGS, ENABLE | MASKALL);
+	write16(pci, FLAGS, ENABLE);
+	pci_irq_mask(pci, PCI_IRQ_MSIX, 3, true);
+	pci_irq_mask(pci, PCI_IRQ_MSIX, 3, false);
+	assert_int_equal(changed(fixture), 0); /* what comes up meanwhile is pending */
+	write16(pci, PCI_COMMAND, PCI_COMMAND_MASTER);
+	write16(pci, PCI_COMMAND, 0);
+	assert_int_equal(changed(fixture), 0);
+	write16(pci, PCI_COMMAND, PCI_COMMAND_MASTER);
+	assert_int_equal(changed(fixture), UINT64_MAX);
+	write16(pci, PM + PCI_PM_CTRL, 3);
+	assert_int_equal(changed(fixture), 0);
+	write16(pci, PM + PCI_PM_CTRL, 0);
+	assert_int_equal(changed(fixture), UINT64_MAX);
+	write16(pci, FLAGS, 0);
+	pci_irq_wire(pci, PCI_IRQ_MSIX, 3, false);
+	pci_irq_wire(pci, PCI_IRQ_MSIX, 6, false);
+	assert_int_equal(changed(fixture), UINT64_MAX); /* the pin is used from here on */
+}
+
+/* No message while the function keeps off its bus; one for each vector afterwards. */
+static void nothing_is_sent_without_the_bus(void **state)
+{
+	struct fixture *fixture = *state;
+	struct pci *pci = fixture->pci;
+
+	write16(pci, FLAGS, ENABLE);
+	wire(fixture, 0);
+	pci_irq_raise(pci, 0); /* bus mastering was never on: not every client does that */
+	assert_int_equal(signals(fixture, 0), 1);
+	write16(pci, PCI_COMMAND, PCI_COMMAND_MASTER);
+	write16(pci, PCI_COMMAND, 0);
+	assert_true(pci_is_stopped(pci));
+	pci_irq_raise(pci, 0);
+	pci_irq_raise(pci, 0);
+	pci_irq_trigger(pci, PCI_IRQ_MSIX, 0);
+	assert_int_equal(signals(fixture, 0), 1);
+	assert_true(pending(fixture, 0));
+	write16(pci, PM + PCI_PM_CTRL, 3);
+	write16(pci, PCI_COMMAND, PCI_COMMAND_MASTER);
+	assert_int_equal(signals(fixture, 0), 1);
+	write16(pci, PM + PCI_PM_CTRL, 0);
+	assert_false(pci_is_stopped(pci));
+	assert_int_equal(signals(fixture, 0), 2);
+	/* A reset begins anew: nobody has switched it off. */
+	write16(pci, PCI_COMMAND, 0);
+	pci_reset(pci);
+	assert_false(pci_is_stopped(pci));
+}
+
+/* The kernel had no memory to signal with: it stays pending until it could be done. */
+static void what_could_not_be_signalled_is_tried_again(void **state)
+{
+	struct fixture *fixture = *state;
+
+	write16(fixture->pci, FLAGS, ENABLE);
+	wire(fixture, 2);
+	fixture->sink.refuse = true;
+	pci_irq_raise(fixture->pci, 2);
+	assert_true(pending(fixture, 2));
+	pci_irq_retry(fixture->pci);
+	assert_true(pending(fixture, 2));
+	fixture->sink.refuse = false;
+	pci_irq_retry(fixture->pci);
+	assert_false(pending(fixture, 2));
+	assert_int_equal(signals(fixture, 2), 1);
 }
 
 static void the_largest_table(void **state)
@@ -415,6 +513,9 @@ int main(void)
 		WITH_FIXTURE(triggered_by_the_client),
 		WITH_FIXTURE(unwired_and_wired_again),
 		WITH_FIXTURE(the_client_goes_away),
+		WITH_FIXTURE(changes_are_told),
+		WITH_FIXTURE(nothing_is_sent_without_the_bus),
+		WITH_FIXTURE(what_could_not_be_signalled_is_tried_again),
 		cmocka_unit_test(the_largest_table),
 	};
 
