@@ -94,7 +94,7 @@ int dma_survey(struct dma_space *space, uint64_t address, uint64_t length, unsig
 
 static int start_piece(struct dma_remote *remote, struct ob_dma_op *op, enum dma_op_state state)
 {
-	size_t whole = op->piece;
+	__attribute__((unused)) size_t whole = op->piece; /* by NDEBUG */
 	int rc = remote->start(remote, op);
 
 	assert(op->piece > 0 && op->piece <= whole);

@@ -75,18 +75,19 @@ void nvme_shadow_stop(struct nvme *n, struct nvme_shadow *shadow)
 struct looker {
 	struct nvme *nvme;
 	struct nvme_shadow *shadow;
-	struct nvme_sq *sq; /* one of these is NULL */
+	bool completion; /* cq is meant, and sq is NULL; otherwise the other way round */
+	struct nvme_sq *sq;
 	struct nvme_cq *cq;
 };
 
 static unsigned looker_id(const struct looker *l)
 {
-	return l->sq ? l->sq->id : l->cq->id;
+	return l->completion ? l->cq->id : l->sq->id;
 }
 
 static void take_value(const struct looker *l, uint32_t value)
 {
-	if (l->cq)
+	if (l->completion)
 		nvme_cq_saw(l->cq, value);
 	else if (nvme_sq_saw(l->sq, value))
 		nvme_sq_ready(l->sq);
@@ -97,7 +98,7 @@ static bool wants_ring(const struct looker *l)
 {
 	const struct nvme_cq_state *cq;
 
-	if (l->sq)
+	if (!l->completion)
 		return nvme_sq_state(l->sq)->head == nvme_sq_state(l->sq)->tail &&
 		       !nvme_shadow_is_polled(l->nvme);
 	cq = nvme_cq_state(l->cq);
@@ -106,13 +107,14 @@ static bool wants_ring(const struct looker *l)
 
 static uint32_t current(const struct looker *l)
 {
-	return l->sq ? nvme_sq_state(l->sq)->tail : nvme_cq_state(l->cq)->head;
+	return l->completion ? nvme_cq_state(l->cq)->head : nvme_sq_state(l->sq)->tail;
 }
 
 /* The steps of a look. Each returns whether there is another one to do at once. */
 static bool step_read(const struct looker *l)
 {
-	uint64_t address = place(l->nvme, l->nvme->state->shadow_doorbells, looker_id(l), l->cq);
+	uint64_t address =
+		place(l->nvme, l->nvme->state->shadow_doorbells, looker_id(l), l->completion);
 	int error = load(l->nvme, l->shadow, address);
 
 	l->shadow->state = NVME_LOOK_READ;
@@ -127,7 +129,8 @@ static bool step_read(const struct looker *l)
 
 static bool step_arm(const struct looker *l)
 {
-	uint64_t address = place(l->nvme, l->nvme->state->event_indices, looker_id(l), l->cq);
+	uint64_t address =
+		place(l->nvme, l->nvme->state->event_indices, looker_id(l), l->completion);
 	int error = store(l->nvme, l->shadow, address, current(l));
 
 	l->shadow->armed = true;
@@ -190,7 +193,8 @@ static struct looker of_sq(struct nvme_sq *sq)
 
 static struct looker of_cq(struct nvme_cq *cq)
 {
-	return (struct looker){.nvme = cq->nvme, .shadow = &cq->shadow, .cq = cq};
+	return (struct looker){
+		.nvme = cq->nvme, .shadow = &cq->shadow, .completion = true, .cq = cq};
 }
 
 static void step_done(const struct looker *l, int error)

@@ -218,6 +218,7 @@ static uint32_t hear(struct world *world, uint8_t *bytes, size_t *length)
 {
 	uint8_t header[FRAME_HEADER];
 
+	*length = 0;
 	if (recv(world->other, header, sizeof(header), MSG_DONTWAIT) != sizeof(header))
 		return 0;
 	*length = ob_get_le32(header + 4);
@@ -365,7 +366,7 @@ static void test_source_goes_on_when_the_other_hangs_up(void **state)
 		{0}, {FRAME_WELCOME}, {FRAME_WELCOME, FRAME_READY}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(said); i++) {
-		uint8_t bytes[FRAME_MAX];
+		uint8_t bytes[FRAME_MAX + 1];
 		struct world *world;
 		size_t length;
 
@@ -526,7 +527,7 @@ static void test_destination_that_is_ready_keeps_what_came(void **state)
 static void test_destination_is_told_wrong_things(void **state)
 {
 	static const uint8_t newer[] = "outboard\2\0\0\0\0\0\0\0\1\0\0\0\0\2d0\3edu";
-	static const uint8_t zero[4], no_device[4] = {1};
+	static const uint8_t no_device[4] = {1};
 	static const struct {
 		enum frame_kind kind; /* after HELLO; 0: instead of it */
 		const void *bytes;
@@ -567,7 +568,6 @@ static void test_destination_is_told_wrong_things(void **state)
 		assert_failed(world, 1, cases[i].said);
 		assert_int_equal(state_of(world, 1), MIGRATE_STOP);
 		assert_true(moves_held(world->sides[1].moves));
-		(void)zero;
 		tear_down(state);
 	}
 }
