@@ -72,10 +72,10 @@ unpack_package() {
 }
 
 # shellcheck disable=SC2034 # for those who source this
-BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config liburing-dev libjson-c-dev)
+BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config liburing-dev libjson-c-dev python3-docutils)
 # shellcheck disable=SC2034
-TEST_PACKAGES=(clang libclang-rt-14-dev clang-tidy clang-format shellcheck libcmocka-dev python3
-	python3-pytest python3-docutils e2fsprogs
+TEST_PACKAGES=(clang libclang-rt-14-dev lld llvm clang-tidy clang-format shellcheck libcmocka-dev python3
+	python3-pytest e2fsprogs systemd-container
 	python3-bitarray python3-openssl python3-simplejson) # for a QMP client of others
 
 # Builds the folder $1 with meson options $2...; what the compiler said is shown when it fails.
