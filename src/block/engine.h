@@ -13,6 +13,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "base/list.h"
 #include "loop/loop.h"
 
 enum engine_op {
@@ -38,18 +39,23 @@ struct engine_job {
 
 	/* The engine's. */
 	struct engine_job *next;
+	struct list link;
 	ssize_t result;
+	bool untouched; /* of one that was given back: the kernel has not seen it */
 };
 
 /*
  * The kernel may ask to try again, or be interrupted. Not so a sync: a second one knows nothing of
  * what the first one found.
  */
+static inline bool engine_syncs(const struct engine_job *job)
+{
+	return job->op == ENGINE_SYNC || (job->op == ENGINE_WRITE && job->flags & RWF_DSYNC);
+}
+
 static inline bool engine_may_repeat(const struct engine_job *job, ssize_t result)
 {
-	bool syncs = job->op == ENGINE_SYNC || (job->op == ENGINE_WRITE && job->flags & RWF_DSYNC);
-
-	return !syncs && (result == -EAGAIN || result == -EINTR);
+	return !engine_syncs(job) && (result == -EAGAIN || result == -EINTR);
 }
 
 struct engine {
@@ -68,6 +74,15 @@ struct engine {
 
 	/* No job is under way. May be called from a job's done. */
 	void (*free)(struct engine *engine);
+
+	/*
+	 * Set by the caller. The engine has failed for good, with code, and takes no jobs any more;
+	 * what it was told to add is forgotten. Jobs that were under way are given back later, when
+	 * the kernel works on none of them any more: they may have been done or not.
+	 */
+	void (*failed)(struct engine *engine, int code);
+	void (*give_back)(struct engine *engine, struct engine_job *job);
+	void *owner;
 };
 
 /* Kinds of rings, which can't be mixed: bits of kind. */

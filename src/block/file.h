@@ -46,6 +46,7 @@ struct file_queue {
 struct file_shared {
 	struct loop_shared link;
 	struct ob_loop *loop;
+	struct log log; /* of the node that was the first to need a ring, which is that of all */
 	unsigned nodes;
 	struct engine *uring[URING_KINDS], *threads; /* NULL until needed */
 	bool uring_refused[URING_KINDS];

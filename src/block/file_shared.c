@@ -89,33 +89,60 @@ void file_io_put(struct file_shared *shared, struct file_io *io)
 	shared->free_io = io;
 }
 
+static void ring_failed(struct engine *engine, int code)
+{
+	struct file_shared *shared = engine->owner;
+
+	for (unsigned i = 0; i < URING_KINDS; i++)
+		shared->uring_refused[i] |= shared->uring[i] == engine;
+	log_warn(&shared->log, "io_uring can't be used any more (%s): using threads",
+	         strerror(-code));
+}
+
+static struct engine *threads_of(struct file_shared *shared, struct log *log)
+{
+	if (!shared->threads) {
+		int rc = threads_new(shared->loop, &shared->threads);
+
+		if (rc)
+			log_error(log, "no thread for I/O: %s", strerror(-rc));
+	}
+	return shared->threads;
+}
+
+/* A sync that was begun may have been told what a second one would not be. */
+static void do_again(struct engine *engine, struct engine_job *job)
+{
+	struct file_shared *shared = engine->owner;
+	struct engine *threads = threads_of(shared, &shared->log);
+
+	if (!threads || (engine_syncs(job) && !job->untouched))
+		job->done(job, -EIO);
+	else
+		threads->start(threads, job);
+}
+
 static struct engine *uring_of(struct file_node *node, unsigned which)
 {
 	struct file_shared *shared = node->shared;
 	int rc;
 
-	if (shared->uring[which] || shared->uring_refused[which])
+	if (shared->uring_refused[which])
+		return NULL;
+	if (shared->uring[which])
 		return shared->uring[which];
 	rc = uring_new(shared->loop, which, &shared->uring[which]);
-	if (rc) {
+	if (!rc) {
+		shared->log = node->block.log;
+		shared->uring[which]->owner = shared;
+		shared->uring[which]->failed = ring_failed;
+		shared->uring[which]->give_back = do_again;
+	} else {
 		/* Asked once for a loop: what refused us will do so again. */
 		shared->uring_refused[which] = true;
 		log_info(&node->block.log, "no io_uring here (%s): using threads", strerror(-rc));
 	}
 	return shared->uring[which];
-}
-
-static struct engine *threads_of(struct file_node *node)
-{
-	struct file_shared *shared = node->shared;
-
-	if (!shared->threads) {
-		int rc = threads_new(shared->loop, &shared->threads);
-
-		if (rc)
-			log_error(&node->block.log, "no thread for I/O: %s", strerror(-rc));
-	}
-	return shared->threads;
 }
 
 /* Devices can be polled only for the end of plain reads and writes. */
@@ -135,7 +162,7 @@ struct engine *file_engine(struct file_node *node, enum engine_op op, int flags,
 	*kind = kind_for(node, op, flags);
 	if (props->aio != FILE_AIO_THREADS && op != ENGINE_DISCARD)
 		engine = uring_of(node, *kind);
-	return engine ? engine : threads_of(node);
+	return engine ? engine : threads_of(node->shared, &node->block.log);
 }
 
 /* The engine that is first asked is the one that gets nearly all jobs. */

@@ -16,6 +16,7 @@
  * The caller bounds the jobs under way (see file.h): the completion queue has room for all of them.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -25,39 +26,7 @@
 
 #include "base/fd.h"
 #include "base/list.h"
-#include "engine.h"
-#include "file.h"
-
-enum {
-	SUBMIT_ENTRIES = 256,
-	FILES = 256,    /* registered files; those beyond are used by descriptor */
-	BUFFERS = 1024, /* registered pieces of memory; those beyond are used by address */
-	BATCH = 64,
-	MAX_LENGTH = 0x7ffff000, /* of one read or write: Linux' MAX_RW_COUNT */
-	WAKE_NS = 8000,          /* what it takes to sleep and to be woken */
-	SPIN_NS = 2 * WAKE_NS,   /* the most that looking takes instead */
-	WAIT_MAX_NS = 16 * WAKE_NS,
-	SQ_THREAD_IDLE_MS = 20, /* the kernel's thread goes to sleep after that */
-	PROBE_ALIGN = 64 << 10,
-};
-
-struct uring {
-	struct engine engine;
-	struct ob_loop *loop;
-	unsigned kind;
-	struct io_uring ring;
-	struct loop_fd watch; /* the eventfd */
-	bool armed;           /* it tells of completions */
-	struct ob_task submit;
-	struct ob_poller poller; /* added while jobs are under way */
-	unsigned under_way;
-	uint64_t since;                            /* when waiting began, in ns; 0: it has not */
-	uint64_t usual;                            /* how long it takes lately, in ns */
-	struct engine_job *waiting, **waiting_end; /* for submission entries */
-	bool reaping, freed;
-	bool files_tried, files_known, buffers_tried, buffers_known;
-	bool file_taken[FILES], buffer_taken[BUFFERS];
-};
+#include "uring.h"
 
 static void prepare_rw(struct io_uring_sqe *sqe, const struct engine_job *job)
 {
@@ -108,7 +77,8 @@ static bool queue(struct uring *uring, struct engine_job *job)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
 
-	if (!sqe) {
+	/* What the kernel says to this, it says to the next call as well. */
+	if (!sqe && !uring->retry_ms) {
 		io_uring_submit(&uring->ring);
 		sqe = io_uring_get_sqe(&uring->ring);
 	}
@@ -129,16 +99,11 @@ static void uring_start(struct engine *engine, struct engine_job *job)
 	struct uring *uring = container_of(engine, struct uring, engine);
 
 	uring->under_way++;
+	list_append(&uring->jobs, &job->link);
 	if (uring->waiting || !queue(uring, job))
 		hold_back(uring, job);
-	ob_task_schedule(uring->loop, &uring->submit);
-}
-
-static void destroy(struct uring *uring)
-{
-	io_uring_queue_exit(&uring->ring);
-	close(uring->watch.fd);
-	free(uring);
+	if (!uring->retry_ms)
+		ob_task_schedule(uring->loop, &uring->submit);
 }
 
 static void finish(struct uring *uring, struct engine_job *job, int result)
@@ -148,6 +113,7 @@ static void finish(struct uring *uring, struct engine_job *job, int result)
 		ob_task_schedule(uring->loop, &uring->submit);
 	} else {
 		uring->under_way--;
+		list_remove(&job->link);
 		job->done(job, result);
 	}
 }
@@ -184,25 +150,47 @@ static void learn(struct uring *uring)
 	uring->since = 0;
 }
 
+/*
+ * What has ended and needs a call to be seen: of a device that is polled, and what the kernel has
+ * put off until we call, which the library does by itself and does not say whether it could.
+ */
+static bool needs_call(const struct uring *uring, unsigned found)
+{
+	unsigned flags = __atomic_load_n(uring->ring.sq.kflags, __ATOMIC_RELAXED);
+
+	if (uring->retry_ms || found)
+		return false;
+	return asks_device(uring) || flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+/* 0 also when the ring has failed. */
+static unsigned peek(struct uring *uring, struct io_uring_cqe **cqes)
+{
+	unsigned n = io_uring_peek_batch_cqe(&uring->ring, cqes, BATCH);
+
+	if (!needs_call(uring, n))
+		return n;
+	if (!uring_goes_on(uring, io_uring_get_events(&uring->ring)))
+		return 0;
+	return io_uring_peek_batch_cqe(&uring->ring, cqes, BATCH);
+}
+
 static unsigned reap_some(struct uring *uring)
 {
 	struct io_uring_cqe *cqes[BATCH];
 	struct engine_job *jobs[BATCH];
 	int results[BATCH];
-	unsigned n;
+	unsigned n = peek(uring, cqes);
 
-	if (asks_device(uring))
-		io_uring_get_events(&uring->ring);
-	n = io_uring_peek_batch_cqe(&uring->ring, cqes, BATCH);
+	if (!n)
+		return 0;
 	for (unsigned i = 0; i < n; i++) {
 		jobs[i] = io_uring_cqe_get_data(cqes[i]);
 		results[i] = cqes[i]->res;
 	}
 	io_uring_cq_advance(&uring->ring, n);
-	if (n) {
-		arm(uring, false);
-		learn(uring);
-	}
+	arm(uring, false);
+	learn(uring);
 	for (unsigned i = 0; i < n; i++)
 		finish(uring, jobs[i], results[i]);
 	return n;
@@ -223,9 +211,11 @@ static bool reap(struct uring *uring)
 	} while (n == BATCH && found < budget);
 	uring->reaping = false;
 	if (uring->freed) {
-		destroy(uring);
+		uring_destroy(uring);
 		return true;
 	}
+	if (uring->failed)
+		return true;
 	if (!uring->under_way)
 		ob_poller_remove(uring->loop, &uring->poller);
 	return found;
@@ -235,6 +225,7 @@ static void submit_all(struct ob_task *task)
 {
 	struct uring *uring = container_of(task, struct uring, submit);
 	struct engine_job *job;
+	int rc;
 
 	while ((job = uring->waiting) && queue(uring, job)) {
 		uring->waiting = job->next;
@@ -242,15 +233,21 @@ static void submit_all(struct ob_task *task)
 			uring->waiting_end = &uring->waiting;
 	}
 	arm(uring, false);
-	if (uring->kind & URING_SQPOLL)
-		io_uring_submit(&uring->ring);
-	else
-		io_uring_submit_and_get_events(&uring->ring);
+	rc = uring->kind & URING_SQPOLL ? io_uring_submit(&uring->ring)
+	                                : io_uring_submit_and_get_events(&uring->ring);
+	if (!uring_goes_on(uring, rc))
+		return;
 	/* Short of memory, the kernel takes less than it was given. Its thread is just not there
 	 * yet. */
-	if (uring->waiting || (!(uring->kind & URING_SQPOLL) && io_uring_sq_ready(&uring->ring)))
+	if (!uring->retry_ms &&
+	    (uring->waiting || (!(uring->kind & URING_SQPOLL) && io_uring_sq_ready(&uring->ring))))
 		ob_task_schedule(uring->loop, &uring->submit);
 	ob_poller_add(uring->loop, &uring->poller);
+}
+
+static void run_retry(struct ob_timer *timer)
+{
+	submit_all(&container_of(timer, struct uring, retry)->submit);
 }
 
 /* Nothing has ended. Whether to look again at once; otherwise the eventfd is on. */
@@ -259,7 +256,7 @@ static bool stay_awake(struct uring *uring)
 	uint64_t now;
 
 	if (asks_device(uring))
-		return true;
+		return !uring->retry_ms;
 	now = ob_loop_now();
 	if (!uring->since)
 		uring->since = now;
@@ -293,11 +290,7 @@ static int uring_add_file(struct engine *engine, int fd)
 {
 	struct uring *uring = container_of(engine, struct uring, engine);
 
-	if (!uring->files_tried) {
-		uring->files_tried = true;
-		uring->files_known = !io_uring_register_files_sparse(&uring->ring, FILES);
-	}
-	for (int file = 0; uring->files_known && file < FILES; file++) {
+	for (int file = 0; uring->files_known && !uring->failed && file < FILES; file++) {
 		if (uring->file_taken[file])
 			continue;
 		if (io_uring_register_files_update(&uring->ring, (unsigned)file, &fd, 1) != 1)
@@ -313,6 +306,8 @@ static void uring_remove_file(struct engine *engine, int file)
 	struct uring *uring = container_of(engine, struct uring, engine);
 	int none = -1;
 
+	if (uring->failed)
+		return;
 	io_uring_register_files_update(&uring->ring, (unsigned)file, &none, 1);
 	uring->file_taken[file] = false;
 }
@@ -321,13 +316,12 @@ static void uring_free(struct engine *engine)
 {
 	struct uring *uring = container_of(engine, struct uring, engine);
 
-	ob_task_cancel(&uring->submit);
-	ob_poller_remove(uring->loop, &uring->poller);
-	loop_fd_remove(uring->loop, &uring->watch);
+	if (!uring->failed)
+		uring_leave_loop(uring);
 	if (uring->reaping)
 		uring->freed = true;
 	else
-		destroy(uring);
+		uring_destroy(uring);
 }
 
 /*
@@ -340,6 +334,8 @@ static int uring_add_buffer(struct engine *engine, void *base, size_t length)
 	struct iovec iov = {base, length};
 	int buffer = 0;
 
+	if (uring->failed)
+		return -1;
 	if (!uring->buffers_tried) {
 		uring->buffers_tried = true;
 		uring->buffers_known = !io_uring_register_buffers_sparse(&uring->ring, BUFFERS);
@@ -359,71 +355,10 @@ static void uring_remove_buffer(struct engine *engine, int buffer)
 	struct uring *uring = container_of(engine, struct uring, engine);
 	struct iovec none = {NULL, 0};
 
+	if (uring->failed)
+		return;
 	io_uring_register_buffers_update_tag(&uring->ring, (unsigned)buffer, &none, NULL, 1);
 	uring->buffer_taken[buffer] = false;
-}
-
-/* Older kernels don't know the flags that save us interruptions, and say so. */
-static int set_up(struct io_uring *ring, unsigned entries, unsigned kind)
-{
-	unsigned polls = (kind & URING_SQPOLL ? IORING_SETUP_SQPOLL : 0) |
-	                 (kind & URING_IOPOLL ? IORING_SETUP_IOPOLL : 0);
-	unsigned quiet = kind ? 0
-	                      : IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-	                                 IORING_SETUP_TASKRUN_FLAG;
-	struct io_uring_params params = {
-		.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | polls | quiet,
-		.cq_entries = FILE_MAX_JOBS,
-		.sq_thread_idle = SQ_THREAD_IDLE_MS,
-	};
-	int rc = io_uring_queue_init_params(entries, ring, &params);
-
-	if (rc == -EINVAL) {
-		params = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE | polls,
-		                                  .cq_entries = FILE_MAX_JOBS,
-		                                  .sq_thread_idle = SQ_THREAD_IDLE_MS};
-		rc = io_uring_queue_init_params(entries, ring, &params);
-	}
-	if (rc)
-		return rc;
-	/* Linux 5.8: all operations that are used here, and the switch for the eventfd. */
-	if (!(params.features & IORING_FEAT_FAST_POLL) || !ring->cq.kflags) {
-		io_uring_queue_exit(ring);
-		return -ENOSYS;
-	}
-	return 0;
-}
-
-int uring_probe(unsigned kind)
-{
-	struct io_uring ring;
-	int rc = set_up(&ring, 1, kind);
-
-	if (!rc)
-		io_uring_queue_exit(&ring);
-	return rc;
-}
-
-int uring_probe_iopoll(int fd, uint64_t offset, size_t length)
-{
-	cleanup_free void *memory = aligned_alloc(PROBE_ALIGN, PROBE_ALIGN);
-	struct io_uring_cqe *cqe;
-	struct io_uring ring;
-	int rc;
-
-	if (!memory || length > PROBE_ALIGN)
-		return memory ? -EINVAL : -ENOMEM;
-	rc = set_up(&ring, 1, URING_IOPOLL);
-	if (rc)
-		return rc;
-	io_uring_prep_read(io_uring_get_sqe(&ring), fd, memory, (unsigned)length, offset);
-	rc = io_uring_submit_and_wait(&ring, 1);
-	if (rc >= 0)
-		rc = io_uring_peek_cqe(&ring, &cqe);
-	if (!rc)
-		rc = cqe->res;
-	io_uring_queue_exit(&ring);
-	return rc < 0 ? rc : 0;
 }
 
 static int watch_ring(struct uring *uring)
@@ -446,6 +381,21 @@ static int watch_ring(struct uring *uring)
 	return rc;
 }
 
+/* The table of files, and the canary in it. Where they can't be had, there is none. */
+static void register_files(struct uring *uring)
+{
+	int ends[2];
+
+	uring->files_known = !io_uring_register_files_sparse(&uring->ring, FILES + 1);
+	if (!uring->files_known || pipe2(ends, O_CLOEXEC))
+		return;
+	if (io_uring_register_files_update(&uring->ring, CANARY, &ends[1], 1) == 1)
+		uring->canary.fd = ends[0];
+	else
+		close(ends[0]);
+	close(ends[1]);
+}
+
 int uring_new(struct ob_loop *loop, unsigned kind, struct engine **engine)
 {
 	struct uring *uring = calloc(1, sizeof(*uring));
@@ -463,15 +413,19 @@ int uring_new(struct ob_loop *loop, unsigned kind, struct engine **engine)
 	};
 	uring->loop = loop;
 	uring->kind = kind;
+	list_init(&uring->jobs);
+	uring->canary = (struct loop_fd){.fd = -1, .ready = uring_canary_closed};
+	uring->retry.expired = run_retry;
 	uring->submit.run = submit_all;
 	uring->poller.poll = poll_ring;
 	uring->waiting_end = &uring->waiting;
-	rc = set_up(&uring->ring, SUBMIT_ENTRIES, kind);
+	rc = uring_set_up(&uring->ring, SUBMIT_ENTRIES, kind);
 	if (rc)
 		goto no_ring;
 	rc = watch_ring(uring);
 	if (rc)
 		goto no_watch;
+	register_files(uring);
 	*engine = &uring->engine;
 	return 0;
 
