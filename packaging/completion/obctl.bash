@@ -10,7 +10,7 @@ _obctl_commands() {
 
 # A column of what `obctl list` says; nothing if the monitor does not answer soon.
 _obctl_devices() {
-	[[ -z $2 ]] || "$1" -s "$2" list --timeout=1000 2>/dev/null | awk 'NR > 1 && $1 != "-" { print $1 }'
+	[[ -z $2 ]] || "$1" -s "$2" list --timeout=1000 2>/dev/null | awk '!NF { exit } NR > 1 && $1 != "-" { print $1 }'
 }
 
 # The properties of a model, its disks and its socket, if outboard is there too.
@@ -26,7 +26,7 @@ _obctl_models() {
 # Behind the monitor's socket: $1 program, $2 socket, $3 command, $4 the word, $5 how many stand before.
 _obctl_monitor() {
 	case $3:$5 in
-	info:0 | del:0 | stats:0) compgen -W "$(_obctl_devices "$1" "$2")" -- "$4" ;;
+	info:0 | del:0 | stats:0 | resize:0) compgen -W "$(_obctl_devices "$1" "$2")" -- "$4" ;;
 	add:0) compgen -W "$(_obctl_models)" -- "$4" ;;
 	add:*) compgen -W "$(_obctl_properties "${COMP_WORDS[COMP_CWORD - $5]}")" -- "$4" && compgen -f -- "$4" ;;
 	qmp:0) compgen -W "$("$1" -s "$2" qmp query-commands --timeout=1000 2>/dev/null |

@@ -13,10 +13,11 @@
 #include "base/props.h"
 
 const struct command *const commands[] = {
-	&command_probe,  &command_read,    &command_write,   &command_ping,
-	&command_trace,  &command_nvme_io, &command_migrate, &command_list,
-	&command_info,   &command_add,     &command_del,     &command_stats,
-	&command_events, &command_top,     &command_qmp,     NULL,
+	&command_probe, &command_read,    &command_write,   &command_ping,
+	&command_trace, &command_nvme_io, &command_migrate, &command_list,
+	&command_info,  &command_add,     &command_del,     &command_resize,
+	&command_stats, &command_events,  &command_top,     &command_qmp,
+	NULL,
 };
 
 /* Help */

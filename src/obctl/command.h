@@ -34,7 +34,7 @@ struct command {
 
 extern const struct command command_probe, command_read, command_write, command_ping, command_trace,
 	command_nvme_io, command_migrate, command_list, command_info, command_add, command_del,
-	command_stats, command_events, command_top, command_qmp;
+	command_resize, command_stats, command_events, command_top, command_qmp;
 
 /* All of them; NULL ends the list. */
 extern const struct command *const commands[];

@@ -93,6 +93,7 @@ static int add_devices(struct inventory *inventory)
 			.type = json_text(device, "type"),
 			.root = "",
 			.node = "",
+			.serial = "",
 		};
 	}
 	qsort(inventory->rows, inventory->count, sizeof(*inventory->rows), by_id);
@@ -141,32 +142,148 @@ static const char *id_of_path(const char *path)
 	return strncmp(path, folder, length) ? "" : path + length;
 }
 
-static void add_disks(struct inventory *inventory)
+static struct disk_counts counts_of(struct json_object *stats)
 {
+	return (struct disk_counts){
+		.reads = json_number(stats, "rd_operations"),
+		.writes = json_number(stats, "wr_operations"),
+		.others = json_number(stats, "flush_operations") +
+	                  json_number(stats, "unmap_operations"),
+		.errors = json_number(stats, "failed_rd_operations") +
+	                  json_number(stats, "failed_wr_operations") +
+	                  json_number(stats, "failed_flush_operations") +
+	                  json_number(stats, "failed_unmap_operations"),
+		.read_bytes = json_number(stats, "rd_bytes"),
+		.write_bytes = json_number(stats, "wr_bytes"),
+		.read_ns = json_number(stats, "rd_total_time_ns"),
+		.write_ns = json_number(stats, "wr_total_time_ns"),
+		.in_flight = json_number(stats, "x-in-flight"),
+	};
+}
+
+static void add_counts(struct disk_counts *sum, const struct disk_counts *counts)
+{
+	sum->reads += counts->reads;
+	sum->writes += counts->writes;
+	sum->others += counts->others;
+	sum->errors += counts->errors;
+	sum->in_flight += counts->in_flight;
+	sum->read_bytes += counts->read_bytes;
+	sum->write_bytes += counts->write_bytes;
+	sum->read_ns += counts->read_ns;
+	sum->write_ns += counts->write_ns;
+}
+
+/* By device and number; those of nobody are last, by name. */
+static int by_user(const void *a, const void *b)
+{
+	const struct inventory_disk *one = a, *other = b;
+	int order = !*one->device - !*other->device;
+
+	if (!order)
+		order = strcmp(one->device, other->device);
+	if (!order && *one->device)
+		return one->number < other->number ? -1 : one->number > other->number;
+	return order ? order : strcmp(one->node, other->node);
+}
+
+/* Those that devices use come with their counts, in the devices' order; then come the others. */
+static int add_disks(struct inventory *inventory)
+{
+	size_t room = json_length(inventory->stats) + json_length(inventory->nodes) + 1;
+	size_t used;
+
+	inventory->disks = calloc(room, sizeof(*inventory->disks));
+	if (!inventory->disks)
+		return -ENOMEM;
 	for (size_t i = 0; i < json_length(inventory->stats); i++) {
-		struct json_object *disk = json_at(inventory->stats, i);
-		struct json_object *stats = json_member(disk, "stats");
+		struct json_object *stats = json_at(inventory->stats, i);
 		struct inventory_row *row =
-			inventory_find(inventory, id_of_path(json_text(disk, "qdev")));
+			inventory_find(inventory, id_of_path(json_text(stats, "qdev")));
+		struct inventory_disk *disk = &inventory->disks[inventory->disk_count];
 
 		if (!row)
 			continue;
-		if (!row->disks++)
-			row->node = json_text(disk, "node-name");
-		row->counts.reads += json_number(stats, "rd_operations");
-		row->counts.writes += json_number(stats, "wr_operations");
-		row->counts.others += json_number(stats, "flush_operations") +
-		                      json_number(stats, "unmap_operations");
-		row->counts.errors += json_number(stats, "failed_rd_operations") +
-		                      json_number(stats, "failed_wr_operations") +
-		                      json_number(stats, "failed_flush_operations") +
-		                      json_number(stats, "failed_unmap_operations");
-		row->counts.read_bytes += json_number(stats, "rd_bytes");
-		row->counts.write_bytes += json_number(stats, "wr_bytes");
-		row->counts.read_ns += json_number(stats, "rd_total_time_ns");
-		row->counts.write_ns += json_number(stats, "wr_total_time_ns");
-		row->counts.in_flight += json_number(stats, "x-in-flight");
+		*disk = (struct inventory_disk){
+			.node = json_text(stats, "node-name"),
+			.device = row->id,
+			.number = ++row->disks,
+			.counts = counts_of(json_member(stats, "stats")),
+		};
+		disk->info = find_in(inventory->nodes, "node-name", disk->node);
+		if (row->disks == 1)
+			row->node = disk->node;
+		add_counts(&row->counts, &disk->counts);
+		inventory->disk_count++;
 	}
+	used = inventory->disk_count;
+	for (size_t i = 0; i < json_length(inventory->nodes); i++) {
+		struct json_object *node = json_at(inventory->nodes, i);
+		const char *name = json_text(node, "node-name");
+		size_t at = 0;
+
+		while (at < used && strcmp(inventory->disks[at].node, name) != 0)
+			at++;
+		if (at == used)
+			inventory->disks[inventory->disk_count++] =
+				(struct inventory_disk){.node = name, .device = "", .info = node};
+	}
+	qsort(inventory->disks, inventory->disk_count, sizeof(*inventory->disks), by_user);
+	return 0;
+}
+
+struct inventory_disk *inventory_find_disk(const struct inventory *inventory, const char *node)
+{
+	for (size_t i = 0; i < inventory->disk_count; i++) {
+		if (!strcmp(inventory->disks[i].node, node))
+			return &inventory->disks[i];
+	}
+	return NULL;
+}
+
+const char *disk_file(const struct inventory_disk *disk)
+{
+	const char *file = json_text(disk->info, "file");
+
+	return *file ? file : json_text(disk->info, "drv");
+}
+
+uint64_t disk_size(const struct inventory_disk *disk)
+{
+	return json_number(json_member(disk->info, "image"), "virtual-size");
+}
+
+const char *disk_access(const struct inventory_disk *disk)
+{
+	return json_flag(disk->info, "ro") ? "read-only" : "read-write";
+}
+
+int inventory_serials(struct inventory *inventory, struct qmp *qmp, struct ob_error *err)
+{
+	int rc = 0;
+
+	if (!inventory->serials)
+		inventory->serials = json_object_new_object();
+	for (size_t i = 0; i < inventory->count && !rc; i++) {
+		struct inventory_row *row = &inventory->rows[i];
+		struct json_object *arguments, *value = NULL;
+
+		if (!row->disks)
+			continue;
+		arguments = json_object_new_object();
+		json_add_text(arguments, "path", row->id);
+		json_add_text(arguments, "property", "serial");
+		rc = qmp_call(qmp, "qom-get", arguments, &value, err);
+		/* It may have none, or be gone by now. */
+		if (rc == -EREMOTEIO)
+			rc = 0;
+		else if (!rc && json_object_is_type(value, json_type_string))
+			json_object_object_add(inventory->serials, row->id, value);
+		else
+			json_object_put(value);
+		row->serial = json_text(inventory->serials, row->id);
+	}
+	return rc;
 }
 
 int inventory_each_disk(const struct inventory *inventory, const char *device,
@@ -208,8 +325,7 @@ int inventory_fetch(struct inventory *inventory, struct qmp *qmp, struct ob_erro
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	add_servers(inventory);
 	add_places(inventory);
-	add_disks(inventory);
-	return 0;
+	return add_disks(inventory) ? ob_error_set(err, -ENOMEM, "out of memory") : 0;
 }
 
 int inventory_open(const struct monitor_options *options, struct qmp **qmp,
@@ -227,7 +343,9 @@ void inventory_free(struct inventory *inventory)
 	json_object_put(inventory->pci);
 	json_object_put(inventory->nodes);
 	json_object_put(inventory->stats);
+	json_object_put(inventory->serials);
 	free(inventory->rows);
+	free(inventory->disks);
 	*inventory = (struct inventory){0};
 }
 

@@ -49,6 +49,14 @@ struct disk_counts {
 	uint64_t read_ns, write_ns; /* from a request to its end, summed */
 };
 
+/* A block node. */
+struct inventory_disk {
+	const char *node, *device; /* device: id of the one that uses it; "" if none does */
+	unsigned number;           /* among the device's disks, from 1 on */
+	struct json_object *info;  /* of query-named-block-nodes; NULL: not known */
+	struct disk_counts counts;
+};
+
 /* A device. Texts are the inventory's, and "" where there is nothing. */
 struct inventory_row {
 	const char *id, *type;
@@ -59,12 +67,16 @@ struct inventory_row {
 	struct json_object *pci;    /* of query-pci; NULL: it is not a PCI function (a root) */
 	unsigned disks;
 	const char *node; /* the first of its block nodes */
-	struct disk_counts counts;
+	const char *serial;
+	struct disk_counts counts; /* of all its disks together */
 };
 
 struct inventory {
 	struct inventory_row *rows; /* by id */
 	size_t count;
+	struct inventory_disk *disks; /* by device and number; at the end those that nobody uses */
+	size_t disk_count;
+	struct json_object *serials; /* of devices that have one, by id; see inventory_serials() */
 	struct json_object *servers, *nodes;       /* query-vfio-user, query-named-block-nodes */
 	struct json_object *devices, *pci, *stats; /* what rows point into */
 };
@@ -76,6 +88,17 @@ int inventory_open(const struct monitor_options *options, struct qmp **qmp,
                    struct inventory *inventory, struct ob_error *err);
 void inventory_free(struct inventory *inventory);
 #define cleanup_inventory __attribute__((cleanup(inventory_free)))
+
+/* Asks for serial numbers, one device after the other: rows have none before. As qmp_call(). */
+int inventory_serials(struct inventory *inventory, struct qmp *qmp, struct ob_error *err);
+
+/* NULL: there is no such node. */
+struct inventory_disk *inventory_find_disk(const struct inventory *inventory, const char *node);
+
+/* What a node holds: its file, or its driver; its size; "read-write" or "read-only". */
+const char *disk_file(const struct inventory_disk *disk);
+uint64_t disk_size(const struct inventory_disk *disk);
+const char *disk_access(const struct inventory_disk *disk);
 
 /* NULL: there is no such device. */
 struct inventory_row *inventory_find(const struct inventory *inventory, const char *id);

@@ -32,29 +32,19 @@ static const char *client_text(struct json_object *client, char text[32])
 	return text;
 }
 
-/* "b0 (disk.img, 1 GiB)", "b0 and 2 more". */
-static const char *disk_text(const struct inventory *inventory, const struct inventory_row *row,
-                             char *text, size_t room)
+/* "b0", "b0 and 2 more"; each has a line of its own below. */
+static const char *disk_text(const struct inventory_row *row, char *text, size_t room)
 {
-	struct json_object *node = find_in(inventory->nodes, "node-name", row->node);
-	const char *file = json_text(node, "file");
-	char size[SIZE_TEXT];
-
-	if (!row->disks)
-		snprintf(text, room, "-");
-	else if (row->disks > 1)
+	if (row->disks > 1)
 		snprintf(text, room, "%s and %u more", row->node, row->disks - 1);
 	else
-		snprintf(text, room, "%s (%s, %s)", row->node,
-		         *file ? file : json_text(node, "drv"),
-		         size_text(json_number(json_member(node, "image"), "virtual-size"), size));
+		snprintf(text, room, "%s", or_dash(row->node));
 	return text;
 }
 
-static void list_device(struct table *table, const struct inventory *inventory,
-                        const struct inventory_row *row)
+static void list_device(struct table *table, const struct inventory_row *row)
 {
-	char client[32], disk[512], place[96] = "-";
+	char client[32], disk[128], place[96] = "-";
 	bool own = !strcmp(row->root, row->id);
 
 	if (row->pci)
@@ -67,7 +57,43 @@ static void list_device(struct table *table, const struct inventory *inventory,
 	table_cell(table, "%s", or_dash(json_text(row->server, "state")));
 	table_cell(table, "%s", client_text(row->client, client));
 	table_cell(table, "%s", or_dash(json_text(row->server, "socket")));
-	table_cell(table, "%s", disk_text(inventory, row, disk, sizeof(disk)));
+	table_cell(table, "%s", disk_text(row, disk, sizeof(disk)));
+}
+
+/* "vm1", or "vm1, 2 of 3" */
+static void list_disk(struct table *table, const struct inventory *inventory,
+                      const struct inventory_disk *disk)
+{
+	const struct inventory_row *row = inventory_find(inventory, disk->device);
+	char size[SIZE_TEXT], client[32];
+
+	table_cell(table, "%s", disk->node);
+	table_cell(table, "%s", or_dash(disk_file(disk)));
+	table_cell(table, "%s", size_text(disk_size(disk), size));
+	table_cell(table, "%s", disk_access(disk));
+	if (!row)
+		table_cell(table, "-");
+	else if (row->disks == 1)
+		table_cell(table, "%s", row->id);
+	else
+		table_cell(table, "%s, %u of %u", row->id, disk->number, row->disks);
+	table_cell(table, "%s", or_dash(row ? row->serial : ""));
+	table_cell(table, "%s", client_text(row ? row->client : NULL, client));
+}
+
+static int list_disks(const struct inventory *inventory)
+{
+	static const char *const heads[] = {"DISK",    "FILE",   ">SIZE",  "ACCESS",
+	                                    "USED BY", "SERIAL", "CLIENT", NULL};
+	struct table table;
+
+	if (!inventory->disk_count)
+		return 0;
+	putchar('\n');
+	table_begin(&table, heads);
+	for (size_t i = 0; i < inventory->disk_count; i++)
+		list_disk(&table, inventory, &inventory->disks[i]);
+	return table_end(&table, stdout);
 }
 
 /* One that waits for its device. */
@@ -91,14 +117,16 @@ static int list_text(const struct inventory *inventory, struct ob_error *err)
 
 	table_begin(&table, heads);
 	for (size_t i = 0; i < inventory->count; i++)
-		list_device(&table, inventory, &inventory->rows[i]);
+		list_device(&table, &inventory->rows[i]);
 	for (size_t i = 0; i < json_length(inventory->servers); i++) {
 		struct json_object *server = json_at(inventory->servers, i);
 
 		if (!*json_text(server, "dev-id"))
 			list_server(&table, server);
 	}
-	return table_end(&table, stdout) ? ob_error_set(err, -ENOMEM, "out of memory") : 0;
+	if (table_end(&table, stdout) || list_disks(inventory))
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	return 0;
 }
 
 /* For programs: the monitor's own words, gathered. */
@@ -117,6 +145,8 @@ static struct json_object *list_json(const struct inventory *inventory)
 			json_object_object_add(device, "pci", json_object_get(row->pci));
 		if (*row->root)
 			json_add_text(device, "root", row->root);
+		if (*row->serial)
+			json_add_text(device, "serial", row->serial);
 		if (row->server)
 			json_add_text(device, "server", json_text(row->server, "id"));
 		json_object_array_add(devices, device);
@@ -136,6 +166,8 @@ static int run_list(const char *const *words, const void *options, struct ob_err
 	cleanup_json struct json_object *all = NULL;
 	int rc = inventory_open(&list->monitor, &qmp, &inventory, err);
 
+	if (!rc)
+		rc = inventory_serials(&inventory, qmp, err);
 	if (rc)
 		return rc;
 	if (!list->monitor.json)
@@ -150,7 +182,8 @@ const struct command command_list = {
 	.words = "",
 	.summary = "Shows devices, their servers, clients and disks",
 	.details =
-		"PLACE is root:slot.function; a device without a root's name has one of its own.\n",
+		"PLACE is root:slot.function; a device without a root's name has one of its own. "
+		"Below are all\ndisks, those that no device uses too.\n",
 	.options = list_options,
 	.options_size = sizeof(struct list_options),
 	.monitor = true,
@@ -158,6 +191,50 @@ const struct command command_list = {
 };
 
 /* info */
+
+static void add_counts_json(struct json_object *object, const struct disk_counts *counts)
+{
+	const struct {
+		const char *key;
+		uint64_t value;
+	} numbers[] = {
+		{"reads", counts->reads},
+		{"writes", counts->writes},
+		{"other-operations", counts->others},
+		{"read-bytes", counts->read_bytes},
+		{"write-bytes", counts->write_bytes},
+		{"failed-operations", counts->errors},
+		{"in-flight", counts->in_flight},
+	};
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		json_object_object_add(object, numbers[i].key,
+		                       json_object_new_uint64(numbers[i].value));
+}
+
+static struct json_object *disks_json(const struct inventory *inventory,
+                                      const struct inventory_row *row)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < inventory->disk_count; i++) {
+		const struct inventory_disk *disk = &inventory->disks[i];
+		struct json_object *object;
+
+		if (strcmp(disk->device, row->id) != 0)
+			continue;
+		object = json_object_new_object();
+		json_add_text(object, "node-name", disk->node);
+		json_add_text(object, "file", json_text(disk->info, "file"));
+		json_add_text(object, "driver", json_text(disk->info, "drv"));
+		json_object_object_add(object, "size", json_object_new_uint64(disk_size(disk)));
+		json_object_object_add(object, "read-only",
+		                       json_object_new_boolean(json_flag(disk->info, "ro")));
+		add_counts_json(object, &disk->counts);
+		json_object_array_add(list, object);
+	}
+	return list;
+}
 
 static void print_line(const char *key, const char *value)
 {
@@ -215,6 +292,8 @@ static void print_object(const char *title, struct json_object *object)
 
 		if (!strcmp(key, "since"))
 			print_since(json_object_get_uint64(value));
+		else if (!strcmp(key, "clients"))
+			print_line("clients so far", json_object_get_string(value));
 		else if (!list && !json_object_is_type(value, json_type_object))
 			print_line(key, json_object_get_string(value));
 		else if (list && !json_object_is_type(json_at(value, 0), json_type_object))
@@ -252,12 +331,40 @@ static void print_identity(struct json_object *ids)
 	print_line("identity", text);
 }
 
-static void print_info(const struct inventory_row *row, struct json_object *properties)
+static void print_disk(const struct inventory_disk *disk)
+{
+	char size[SIZE_TEXT], read[SIZE_TEXT], written[SIZE_TEXT], text[128];
+	char numbers[256];
+
+	snprintf(text, sizeof(text), "disk %u", disk->number);
+	printf("%s:\n", text);
+	print_line("node-name", disk->node);
+	print_line("file", disk_file(disk));
+	print_line("driver", json_text(disk->info, "drv"));
+	snprintf(text, sizeof(text), "%s (%" PRIu64 " bytes)", size_text(disk_size(disk), size),
+	         disk_size(disk));
+	print_line("size", text);
+	print_line("access", disk_access(disk));
+	snprintf(numbers, sizeof(numbers),
+	         "%" PRIu64 " reads (%s), %" PRIu64 " writes (%s), %" PRIu64 " failed, %" PRIu64
+	         " in flight",
+	         disk->counts.reads, size_text(disk->counts.read_bytes, read), disk->counts.writes,
+	         size_text(disk->counts.write_bytes, written), disk->counts.errors,
+	         disk->counts.in_flight);
+	print_line("so far", numbers);
+}
+
+static void print_info(const struct inventory *inventory, const struct inventory_row *row,
+                       struct json_object *properties)
 {
 	printf("device %s (%s)\n", row->id, row->type);
 	print_object("properties", properties);
 	print_object("PCI function", row->pci);
 	print_identity(json_member(row->pci, "id"));
+	for (size_t i = 0; i < inventory->disk_count; i++) {
+		if (!strcmp(inventory->disks[i].device, row->id))
+			print_disk(&inventory->disks[i]);
+	}
 	print_object("server", row->server);
 	print_object("client", row->client);
 	print_object("agreed with it", json_member(row->client, "capabilities"));
@@ -286,7 +393,7 @@ static int run_info(const char *const *words, const void *options, struct ob_err
 	if (rc)
 		return rc;
 	if (!list->monitor.json) {
-		print_info(row, properties);
+		print_info(&inventory, row, properties);
 		return 0;
 	}
 	json_add_text(all, "id", row->id);
@@ -295,6 +402,8 @@ static int run_info(const char *const *words, const void *options, struct ob_err
 		json_object_object_add(all, "pci", json_object_get(row->pci));
 	if (row->server)
 		json_object_object_add(all, "server", json_object_get(row->server));
+	if (row->disks)
+		json_object_object_add(all, "disks", disks_json(&inventory, row));
 	print_json(all, true);
 	return 0;
 }
@@ -303,7 +412,7 @@ const struct command command_info = {
 	.name = "info",
 	.words = "DEVICE",
 	.word_count = 1,
-	.summary = "Shows all about one device: properties, server, client",
+	.summary = "Shows all about one device: properties, disks, server, client",
 	.details = "",
 	.options = list_options,
 	.options_size = sizeof(struct list_options),
@@ -313,19 +422,49 @@ const struct command command_info = {
 
 /* stats */
 
+static void count_cells(struct table *table, const struct disk_counts *counts)
+{
+	char text[SIZE_TEXT];
+
+	table_cell(table, "%" PRIu64, counts->reads);
+	table_cell(table, "%" PRIu64, counts->writes);
+	table_cell(table, "%" PRIu64, counts->others);
+	table_cell(table, "%s", size_text(counts->read_bytes, text));
+	table_cell(table, "%s", size_text(counts->write_bytes, text));
+	table_cell(table, "%" PRIu64, counts->errors);
+	table_cell(table, "%" PRIu64, counts->in_flight);
+}
+
+/* One of several; messages are about devices. */
+static void stats_disk(struct table *table, const struct inventory_disk *disk)
+{
+	table_cell(table, "%s", disk->device);
+	table_cell(table, "%s", disk->node);
+	count_cells(table, &disk->counts);
+	for (unsigned i = 0; i < 4; i++)
+		table_cell(table, "-");
+}
+
+static void stats_disks(struct table *table, const struct inventory *inventory,
+                        const struct inventory_row *row)
+{
+	for (size_t i = 0; row->disks > 1 && i < inventory->disk_count; i++) {
+		if (!strcmp(inventory->disks[i].device, row->id))
+			stats_disk(table, &inventory->disks[i]);
+	}
+}
+
 static void stats_row(struct table *table, const struct inventory_row *row)
 {
 	struct client_counts client = client_counts(row->client);
 	char text[SIZE_TEXT];
 
 	table_cell(table, "%s", row->id);
-	table_cell(table, "%" PRIu64, row->counts.reads);
-	table_cell(table, "%" PRIu64, row->counts.writes);
-	table_cell(table, "%" PRIu64, row->counts.others);
-	table_cell(table, "%s", size_text(row->counts.read_bytes, text));
-	table_cell(table, "%s", size_text(row->counts.write_bytes, text));
-	table_cell(table, "%" PRIu64, row->counts.errors);
-	table_cell(table, "%" PRIu64, row->counts.in_flight);
+	if (row->disks > 1)
+		table_cell(table, "all %u", row->disks);
+	else
+		table_cell(table, "%s", or_dash(row->node));
+	count_cells(table, &row->counts);
 	table_cell(table, "%" PRIu64, client.messages);
 	table_cell(table, "%s", size_text(client.bytes, text));
 	table_cell(table, "%" PRIu64, client.errors);
@@ -334,7 +473,8 @@ static void stats_row(struct table *table, const struct inventory_row *row)
 		time_text(client.timed ? (double)client.total_ns / (double)client.timed : 0, text));
 }
 
-static struct json_object *stats_json(const struct inventory_row *row)
+static struct json_object *stats_json(const struct inventory *inventory,
+                                      const struct inventory_row *row)
 {
 	struct client_counts client = client_counts(row->client);
 	struct json_object *object = json_object_new_object();
@@ -342,34 +482,28 @@ static struct json_object *stats_json(const struct inventory_row *row)
 		const char *key;
 		uint64_t value;
 	} numbers[] = {
-		{"reads", row->counts.reads},
-		{"writes", row->counts.writes},
-		{"other-operations", row->counts.others},
-		{"read-bytes", row->counts.read_bytes},
-		{"write-bytes", row->counts.write_bytes},
-		{"failed-operations", row->counts.errors},
-		{"in-flight", row->counts.in_flight},
-		{"messages", client.messages},
-		{"message-bytes", client.bytes},
-		{"message-errors", client.errors},
-		{"messages-timed", client.timed},
+		{"messages", client.messages},     {"message-bytes", client.bytes},
+		{"message-errors", client.errors}, {"messages-timed", client.timed},
 		{"message-ns", client.total_ns},
 	};
 
 	json_add_text(object, "device", row->id);
+	add_counts_json(object, &row->counts);
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		json_object_object_add(object, numbers[i].key,
 		                       json_object_new_uint64(numbers[i].value));
+	if (row->disks)
+		json_object_object_add(object, "disks", disks_json(inventory, row));
 	return object;
 }
 
 static int print_stats(const struct inventory *inventory, const char *only, bool json,
                        struct ob_error *err)
 {
-	static const char *const heads[] = {"DEVICE",    ">READS",   ">WRITES",  ">OTHER",
-	                                    ">READ",     ">WRITTEN", ">FAILED",  ">IN FLIGHT",
-	                                    ">MESSAGES", ">BYTES",   ">REFUSED", ">TIME EACH",
-	                                    NULL};
+	static const char *const heads[] = {"DEVICE",     "DISK",      ">READS",   ">WRITES",
+	                                    ">OTHER",     ">READ",     ">WRITTEN", ">FAILED",
+	                                    ">IN FLIGHT", ">MESSAGES", ">BYTES",   ">REFUSED",
+	                                    ">TIME EACH", NULL};
 	cleanup_json struct json_object *list = json_object_new_array();
 	struct table table;
 
@@ -380,9 +514,11 @@ static int print_stats(const struct inventory *inventory, const char *only, bool
 		if (!row->pci || (only && strcmp(only, row->id) != 0))
 			continue;
 		if (json)
-			json_object_array_add(list, stats_json(row));
+			json_object_array_add(list, stats_json(inventory, row));
 		else
 			stats_row(&table, row);
+		if (!json)
+			stats_disks(&table, inventory, row);
 	}
 	if (json) {
 		print_json(list, true);
@@ -410,9 +546,9 @@ const struct command command_stats = {
 	.words = "[DEVICE]",
 	.more_words = 1,
 	.summary = "Shows what disks did so far, and what clients asked",
-	.details =
-		"Disks count since they were made, clients since they connected. TIME EACH is what "
-		"the\nserver itself needed for a message, on average.\n",
+	.details = "Disks count since they were made, clients since they connected; a device with "
+		   "several disks has a\nline for each below its own. TIME EACH is what "
+		   "the\nserver itself needed for a message, on average.\n",
 	.options = list_options,
 	.options_size = sizeof(struct list_options),
 	.monitor = true,

@@ -69,19 +69,50 @@ static unsigned width_of(const char *text)
 	return width;
 }
 
+/* Columns with width 0 are left out. */
 static void print_row(const struct table *table, const char *const *cells, const unsigned *widths,
                       FILE *out)
 {
-	for (unsigned i = 0; i < table->columns; i++) {
+	unsigned end = table->columns;
+
+	while (end && !widths[end - 1])
+		end--;
+	for (unsigned i = 0; i < end; i++) {
 		int pad = (int)(widths[i] - width_of(cells[i]));
 		bool right = table->heads[i][0] == '>';
 		/* Nothing stands behind the last one. */
-		bool last = i + 1 == table->columns;
+		bool last = i + 1 == end;
 
+		if (!widths[i])
+			continue;
 		fprintf(out, "%*s", right ? pad : 0, "");
 		print_plain(cells[i], out);
 		fprintf(out, "%*s%s", right || last ? 0 : pad, "", last ? "\n" : "  ");
 	}
+}
+
+void table_fit(struct table *table, unsigned characters, const uint8_t *expendable)
+{
+	table->room_for = characters;
+	table->expendable = expendable;
+}
+
+static unsigned line_width(const struct table *table, const unsigned *widths)
+{
+	unsigned sum = 0;
+
+	for (unsigned i = 0; i < table->columns; i++)
+		sum += widths[i] ? widths[i] + 2 : 0;
+	return sum ? sum - 2 : 0;
+}
+
+static void leave_out(const struct table *table, unsigned *widths)
+{
+	const uint8_t *at = table->expendable;
+
+	while (table->room_for && *at < table->columns &&
+	       line_width(table, widths) > table->room_for)
+		widths[*at++] = 0;
 }
 
 int table_end(struct table *table, FILE *out)
@@ -101,6 +132,7 @@ int table_end(struct table *table, FILE *out)
 		if (width > widths[i % table->columns])
 			widths[i % table->columns] = width;
 	}
+	leave_out(table, widths);
 	if (!rc)
 		print_row(table, heads, widths, out);
 	for (size_t i = 0; !rc && i + table->columns <= table->count; i += table->columns)

@@ -15,9 +15,19 @@ struct table {
 	char **cells;
 	size_t count, room;
 	int failed; /* -ENOMEM: a cell is missing */
+	/* See table_fit(). */
+	unsigned room_for; /* characters of a line; 0: any number */
+	const uint8_t *expendable;
 };
 
 void table_begin(struct table *table, const char *const *heads);
+
+/*
+ * Leaves columns out, as few as will do, until lines have at most so many characters: those whose
+ * numbers stand first in expendable, which has one for each column but those that always stay, and
+ * ends with TABLE_COLUMNS.
+ */
+void table_fit(struct table *table, unsigned characters, const uint8_t *expendable);
 
 /* The next cell, from left to right, row by row. What could steer a terminal is made harmless. */
 void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));

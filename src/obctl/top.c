@@ -52,11 +52,18 @@ struct sample {
 	struct inventory inventory;
 };
 
-/* What a device did between two moments, by the second. */
+/* What disks did between two moments, by the second. */
+struct disk_rates {
+	double iops, read, write;
+	double io_ns; /* each, on average */
+};
+
+/* And what a device did. */
 struct rates {
 	const struct inventory_row *row;
-	double iops, read, write, messages;
-	double io_ns, message_ns; /* each, on average */
+	struct disk_rates disks; /* all of them together */
+	double messages;
+	double message_ns; /* each, on average */
 };
 
 struct top {
@@ -146,6 +153,20 @@ static double mean(uint64_t before, uint64_t now, double count)
 	return count > 0 ? rate(before, now, 1) / count : 0;
 }
 
+static struct disk_rates disk_rates_of(const struct disk_counts *was, const struct disk_counts *now,
+                                       double seconds)
+{
+	struct disk_rates rates = {
+		.iops = rate(was->reads + was->writes, now->reads + now->writes, seconds),
+		.read = rate(was->read_bytes, now->read_bytes, seconds),
+		.write = rate(was->write_bytes, now->write_bytes, seconds),
+	};
+
+	rates.io_ns = mean(was->read_ns + was->write_ns, now->read_ns + now->write_ns,
+	                   rates.iops * seconds);
+	return rates;
+}
+
 /* was: the same device at the moment before; NULL: it was not there, or there was none. */
 static struct rates rates_of(const struct inventory_row *was, const struct inventory_row *row,
                              double seconds)
@@ -157,13 +178,8 @@ static struct rates rates_of(const struct inventory_row *was, const struct inven
 		return rates;
 	if (json_number(row->client, "since") == json_number(was->client, "since"))
 		before = client_counts(was->client);
-	rates.iops = rate(was->counts.reads + was->counts.writes,
-	                  row->counts.reads + row->counts.writes, seconds);
-	rates.read = rate(was->counts.read_bytes, row->counts.read_bytes, seconds);
-	rates.write = rate(was->counts.write_bytes, row->counts.write_bytes, seconds);
+	rates.disks = disk_rates_of(&was->counts, &row->counts, seconds);
 	rates.messages = rate(before.messages, client.messages, seconds);
-	rates.io_ns = mean(was->counts.read_ns + was->counts.write_ns,
-	                   row->counts.read_ns + row->counts.write_ns, rates.iops * seconds);
 	rates.message_ns =
 		mean(before.total_ns, client.total_ns, rate(before.timed, client.timed, 1));
 	return rates;
@@ -173,13 +189,13 @@ static double weight(const struct rates *rates, enum sort sort)
 {
 	switch (sort) {
 	case SORT_IOPS:
-		return rates->iops;
+		return rates->disks.iops;
 	case SORT_BYTES:
-		return rates->read + rates->write;
+		return rates->disks.read + rates->disks.write;
 	case SORT_MESSAGES:
 		return rates->messages;
 	case SORT_LATENCY:
-		return rates->io_ns;
+		return rates->disks.io_ns;
 	case SORT_DEVICE:
 	default:
 		return 0;
@@ -243,9 +259,9 @@ static struct totals add_up(const struct top *top)
 
 	for (size_t i = 0; i < top->count; i++) {
 		totals.clients += top->rates[i].row->client != NULL;
-		totals.iops += top->rates[i].iops;
-		totals.read += top->rates[i].read;
-		totals.write += top->rates[i].write;
+		totals.iops += top->rates[i].disks.iops;
+		totals.read += top->rates[i].disks.read;
+		totals.write += top->rates[i].disks.write;
 	}
 	return totals;
 }
@@ -265,15 +281,76 @@ static void print_summary(const struct top *top, FILE *out)
 	        size_text((uint64_t)totals.write, written));
 }
 
-static int print_table(const struct top *top, FILE *out)
+static void print_disk_rates(struct table *table, const struct disk_rates *rates,
+                             uint64_t in_flight)
 {
+	char text[SIZE_TEXT];
+
+	table_cell(table, "%s", count_text(rates->iops, text));
+	table_cell(table, "%s", size_text((uint64_t)rates->read, text));
+	table_cell(table, "%s", size_text((uint64_t)rates->write, text));
+	table_cell(table, "%" PRIu64, in_flight);
+	table_cell(table, "%s", time_text(rates->io_ns, text));
+}
+
+static struct disk_rates rates_of_disk(const struct top *top, const struct inventory_disk *disk)
+{
+	const struct inventory_disk *was = inventory_find_disk(&top->before.inventory, disk->node);
+	double seconds = (double)(top->now.ns - top->before.ns) / 1e9;
+
+	if (!was || strcmp(was->device, disk->device) != 0)
+		return (struct disk_rates){0};
+	return disk_rates_of(&was->counts, &disk->counts, seconds);
+}
+
+/* The disks of a device that has several, a line for each below its own. */
+static void print_disks(const struct top *top, struct table *table, const struct inventory_row *row)
+{
+	const struct inventory *inventory = &top->now.inventory;
+
+	for (size_t i = 0; row->disks > 1 && i < inventory->disk_count; i++) {
+		const struct inventory_disk *disk = &inventory->disks[i];
+		struct disk_rates rates;
+
+		if (strcmp(disk->device, row->id) != 0)
+			continue;
+		rates = rates_of_disk(top, disk);
+		table_cell(table, "  %s", disk->node);
+		table_cell(table, " ");
+		table_cell(table, " ");
+		print_disk_rates(table, &rates, disk->counts.in_flight);
+		for (unsigned at = 0; at < 3; at++)
+			table_cell(table, " ");
+	}
+}
+
+/* characters: of a line; 0: any number. */
+static int print_table(const struct top *top, unsigned characters, FILE *out)
+{
+	enum {
+		DEVICE,
+		MODEL,
+		CLIENT,
+		IOPS,
+		READ,
+		WRITTEN,
+		IN_FLIGHT,
+		LATENCY,
+		MESSAGES,
+		EACH,
+		SERVER
+	};
 	static const char *const heads[] = {"DEVICE",      "MODEL",      ">CLIENT",    ">IOPS",
 	                                    ">READ/s",     ">WRITTEN/s", ">IN FLIGHT", ">LATENCY",
 	                                    ">MESSAGES/s", ">TIME EACH", "SERVER",     NULL};
+	static const uint8_t expendable[] = {SERVER, EACH,      MESSAGES,     MODEL,
+	                                     CLIENT, IN_FLIGHT, LATENCY,      WRITTEN,
+	                                     READ,   IOPS,      TABLE_COLUMNS};
 	struct table table;
 	char text[SIZE_TEXT];
 
 	table_begin(&table, heads);
+	table_fit(&table, characters, expendable);
 	for (size_t i = 0; i < top->count; i++) {
 		const struct rates *rates = &top->rates[i];
 		const struct inventory_row *row = rates->row;
@@ -284,14 +361,11 @@ static int print_table(const struct top *top, FILE *out)
 			table_cell(&table, "%" PRIu64, json_number(row->client, "pid"));
 		else
 			table_cell(&table, "-");
-		table_cell(&table, "%s", count_text(rates->iops, text));
-		table_cell(&table, "%s", size_text((uint64_t)rates->read, text));
-		table_cell(&table, "%s", size_text((uint64_t)rates->write, text));
-		table_cell(&table, "%" PRIu64, row->counts.in_flight);
-		table_cell(&table, "%s", time_text(rates->io_ns, text));
+		print_disk_rates(&table, &rates->disks, row->counts.in_flight);
 		table_cell(&table, "%s", count_text(rates->messages, text));
 		table_cell(&table, "%s", time_text(rates->message_ns, text));
 		table_cell(&table, "%s", json_text(row->server, "id"));
+		print_disks(top, &table, row);
 	}
 	return table_end(&table, out);
 }
@@ -299,6 +373,37 @@ static int print_table(const struct top *top, FILE *out)
 static void add_number(struct json_object *object, const char *key, double value)
 {
 	json_object_object_add(object, key, json_object_new_uint64((uint64_t)(value + 0.5)));
+}
+
+static void add_disk_numbers(struct json_object *object, const struct disk_rates *rates,
+                             uint64_t in_flight)
+{
+	add_number(object, "iops", rates->iops);
+	add_number(object, "read-bytes-per-second", rates->read);
+	add_number(object, "write-bytes-per-second", rates->write);
+	add_number(object, "in-flight", (double)in_flight);
+	add_number(object, "mean-io-ns", rates->io_ns);
+}
+
+static struct json_object *disks_json(const struct top *top, const struct inventory_row *row)
+{
+	const struct inventory *inventory = &top->now.inventory;
+	struct json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < inventory->disk_count; i++) {
+		const struct inventory_disk *disk = &inventory->disks[i];
+		struct disk_rates rates;
+		struct json_object *object;
+
+		if (strcmp(disk->device, row->id) != 0)
+			continue;
+		rates = rates_of_disk(top, disk);
+		object = json_object_new_object();
+		json_add_text(object, "node-name", disk->node);
+		add_disk_numbers(object, &rates, disk->counts.in_flight);
+		json_object_array_add(list, object);
+	}
+	return list;
 }
 
 static void print_top_json(const struct top *top)
@@ -321,13 +426,11 @@ static void print_top_json(const struct top *top)
 		if (rates->row->client)
 			add_number(device, "client-pid",
 			           (double)json_number(rates->row->client, "pid"));
-		add_number(device, "iops", rates->iops);
-		add_number(device, "read-bytes-per-second", rates->read);
-		add_number(device, "write-bytes-per-second", rates->write);
-		add_number(device, "in-flight", (double)rates->row->counts.in_flight);
+		add_disk_numbers(device, &rates->disks, rates->row->counts.in_flight);
 		add_number(device, "messages-per-second", rates->messages);
-		add_number(device, "mean-io-ns", rates->io_ns);
 		add_number(device, "mean-message-ns", rates->message_ns);
+		if (rates->row->disks)
+			json_object_object_add(device, "disks", disks_json(top, rates->row));
 		json_object_array_add(devices, device);
 	}
 	print_json(all, false);
@@ -339,7 +442,7 @@ static int print_plainly(const struct top *top, struct ob_error *err)
 		print_top_json(top);
 	} else {
 		print_summary(top, stdout);
-		if (print_table(top, stdout))
+		if (print_table(top, 0, stdout))
 			return ob_error_set(err, -ENOMEM, "out of memory");
 		putchar('\n');
 	}
@@ -368,6 +471,16 @@ static int run_plainly(struct top *top, struct ob_error *err)
 
 enum { HEAD_LINE = 3 };
 
+static void print_keys(const struct top *top, unsigned characters, FILE *out)
+{
+	static const char all[] = "sort by i(ops) b(ytes) l(atency) m(essages) d(evice), q(uit)";
+
+	if (characters >= sizeof(all) + strlen("by messages; "))
+		fprintf(out, "by %s; %s\n", sorts[top->sort], all);
+	else
+		fprintf(out, "keys i b l m d q; by %s\n", sorts[top->sort]);
+}
+
 static int draw(const struct top *top, const struct screen *screen, struct ob_error *err)
 {
 	char *text = NULL;
@@ -378,9 +491,8 @@ static int draw(const struct top *top, const struct screen *screen, struct ob_er
 	if (!out)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	print_summary(top, out);
-	fprintf(out, "by %s; sort by i(ops) b(ytes) l(atency) m(essages) d(evice), q(uit)\n",
-	        sorts[top->sort]);
-	rc = print_table(top, out);
+	print_keys(top, screen->columns, out);
+	rc = print_table(top, screen->columns, out);
 	if (fclose(out) || rc)
 		rc = ob_error_set(err, -ENOMEM, "out of memory");
 	else
@@ -486,7 +598,10 @@ const struct command command_top = {
 	.words = "",
 	.summary = "Shows what devices do right now",
 	.details =
-		"A page in the terminal, or without one a table for each interval. Rates are those "
+		"A page in the terminal, or without one a table for each interval. Keys: i, b, l, "
+		"m, d sort by\ncommands, bytes, latency, messages, name; q leaves. Columns that "
+		"the terminal has no room for\nare left out. A device with several disks has a "
+		"line for each below its own. Rates are those "
 		"of the\nlast interval. LATENCY is that of a disk's reads and writes, TIME EACH "
 		"what "
 		"the server itself\nneeded for a message, both on average.\n",

@@ -41,8 +41,9 @@ def ask_json(folder: Path, *words: str) -> Any:
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """A table by its first column."""
-    return {line.split()[0]: line.split() for line in text.splitlines()[1:]}
+    """A table by its first column: the first one, if there are several."""
+    lines = text.split("\n\n")[0].splitlines()
+    return {line.split()[0]: line.split() for line in lines[1:]}
 
 
 def test_list(process: Outboard, folder: Path) -> None:
@@ -52,7 +53,7 @@ def test_list(process: Outboard, folder: Path) -> None:
     assert set(table) == {"nvme0", "edu1"}
     assert table["nvme0"][1:5] == ["nvme", "00.0", "nvme0-server", "connected"]
     assert table["nvme0"][5:7] == ["pid", str(os.getpid())]
-    assert "(mem," in table["nvme0"]
+    assert table["nvme0"][-1] == "nvme0-drive0"
     assert table["edu1"][4] == "listening"
     assert table["edu1"][-2:] == [str(folder / "s1"), "-"]
     assert {device["id"]: device["server"] for device in listed["devices"]} == {
@@ -81,6 +82,74 @@ def test_info(process: Outboard, folder: Path) -> None:
     assert re.search(r"^  max-dma-maps +\d+$", text, re.MULTILINE)
     assert info["properties"]["drive"] == ["nvme0-drive0"]
     assert info["server"]["client"]["pid"] == os.getpid()
+
+
+@pytest.fixture
+def disks(outboard: Start, folder: Path) -> Outboard:
+    """A device with two disks, one that nobody may write to, and a disk of nobody's."""
+    for name in "abc":
+        (folder / name).write_bytes(bytes(1 << 20))
+    return outboard(
+        "nvme", "a", "file=b", "id=two", "socket=s0", "serial=abc", "--", "nvme", "c", "ro=on", "id=one",
+        "socket=s1", "-blockdev", "driver=mem,size=64K,node-name=spare", *QMP,
+    )  # fmt: skip
+
+
+def test_all_disks_are_listed(disks: Outboard, folder: Path) -> None:
+    with Client(folder / "s0"):
+        text = ask(folder, "list")
+        info = ask_json(folder, "info", "two")
+    lines = [re.split(r"  +", line.strip()) for line in text.split("\n\n")[1].splitlines()]
+    client = f"pid {os.getpid()}"
+    assert lines[0] == ["DISK", "FILE", "SIZE", "ACCESS", "USED BY", "SERIAL", "CLIENT"]
+    assert lines[1][:5] == ["one-drive0", "c", "1 MiB", "read-only", "one"] and lines[1][-1] == "-"
+    assert lines[2] == ["two-drive0", "a", "1 MiB", "read-write", "two, 1 of 2", "abc", client]
+    assert lines[3] == ["two-drive1", "b", "1 MiB", "read-write", "two, 2 of 2", "abc", client]
+    assert lines[4] == ["spare", "mem", "64 KiB", "read-write", "-", "-", "-"]
+    assert [(disk["node-name"], disk["file"], disk["size"], disk["read-only"]) for disk in info["disks"]] == [
+        ("two-drive0", "a", 1 << 20, False), ("two-drive1", "b", 1 << 20, False),
+    ]  # fmt: skip
+    text = ask(folder, "info", "one")
+    assert re.search(r"^disk 1:\n  node-name +one-drive0\n  file +c\n", text, re.MULTILINE)
+    assert re.search(r"^  access +read-only$", text, re.MULTILINE)
+    assert "clients so far       0" in text
+
+
+def test_each_disk_is_counted(disks: Outboard, folder: Path) -> None:
+    good(folder, "nvme-io", "s0", "--count=100", "--namespace=2")
+    (stats,) = ask_json(folder, "stats", "two")
+    assert [disk["reads"] for disk in stats["disks"]] == [0, 100]
+    assert stats["reads"] == 100
+    lines = [line.split() for line in ask(folder, "stats", "two").splitlines()[1:]]
+    assert [line[:4] for line in lines] == [
+        ["two", "all", "2", "100"], ["two", "two-drive0", "0", "0"], ["two", "two-drive1", "100", "0"],
+    ]  # fmt: skip
+    sample = ask_json(folder, "top", "-n", "1", "-d", "0.1")["devices"]
+    assert {device["id"]: [disk["node-name"] for disk in device["disks"]] for device in sample} == {
+        "two": ["two-drive0", "two-drive1"], "one": ["one-drive0"],
+    }  # fmt: skip
+    assert "\n  two-drive1 " in ask(folder, "top", "-n", "1", "-d", "0.1")
+
+
+def test_resize(disks: Outboard, folder: Path) -> None:
+    assert ask(folder, "resize", "two-drive1", "2M") == "two-drive1: 2 MiB, was 1 MiB\n"
+    ask(folder, "resize", "spare", "+64K")
+    sizes = {node["node-name"]: node["image"]["virtual-size"] for node in ask_json(folder, "list")["block-nodes"]}
+    assert sizes == {"two-drive0": 1 << 20, "two-drive1": 2 << 20, "one-drive0": 1 << 20, "spare": 128 << 10}
+    assert (folder / "b").stat().st_size == 2 << 20
+    assert "1048576 would be lost: --destroy" in bad(folder, "-s", "q", "resize", "two-drive1", "1M")
+    assert (folder / "b").stat().st_size == 2 << 20
+    ask(folder, "resize", "two-drive1", "1M", "--destroy")
+    assert (folder / "b").stat().st_size == 1 << 20
+    for words, said in (
+        (("two", "2M"), "device 'two' has 2 disks: name one of them, two-drive0"),
+        (("three", "2M"), "there is no disk and no device 'three'"),
+        (("spare", "much"), "SIZE"),
+        (("spare", "+0"), "SIZE"),
+        (("spare", "+9223372036854775807"), "too large"),
+        (("one", "2M"), "read-only"),
+    ):
+        assert said in bad(folder, "-s", "q", "resize", *words)
 
 
 def test_add_and_del(process: Outboard, folder: Path) -> None:
@@ -395,6 +464,30 @@ def test_top_in_a_small_terminal(process: Outboard, folder: Path) -> None:
     terminal.resize(5, 20)
     wait_until(lambda: len(page := terminal.page()) == 5 and page[0] == b"outboard, pid " + (
         b"%d" % process.pid + b", running")[:6])  # fmt: skip
+    os.write(terminal.fd, b"q")
+    assert terminal.end() == 0
+    os.close(terminal.fd)
+
+
+def test_top_leaves_columns_out(process: Outboard, folder: Path) -> None:
+    """The least important first; no cell is cut, and the keys are always said."""
+    terminal = Terminal(folder, 24, 200, "-d", "0.2")
+    heads = terminal.page()[3].split()
+    assert heads[0] == b"DEVICE" and heads[-1] == b"SERVER"
+    for columns, without, keys in (
+        (90, {b"SERVER"}, b"sort by i(ops)"),
+        (60, {b"SERVER", b"EACH", b"MESSAGES/s"}, b"keys i b l m d q"),
+        (20, {b"SERVER", b"EACH", b"MESSAGES/s", b"MODEL", b"CLIENT", b"LATENCY"}, b"keys i b l m d q"),
+    ):
+        terminal.resize(24, columns)
+
+        def is_drawn() -> bool:
+            page = terminal.page()
+            shown = page[3].split()
+            whole = all(head in heads for head in shown)
+            return whole and not without & set(shown) and b"IOPS" in shown and keys in page[2]
+
+        wait_until(is_drawn)
     os.write(terminal.fd, b"q")
     assert terminal.end() == 0
     os.close(terminal.fd)

@@ -51,6 +51,39 @@ static void nothing_in_it(void **state)
 	free(text);
 }
 
+static void leaves_columns_out(void **state)
+{
+	static const char *const heads[] = {"NAME", ">COUNT", "REST", NULL};
+	static const uint8_t expendable[] = {1, 2, TABLE_COLUMNS};
+	static const struct {
+		unsigned room;
+		const char *expected;
+	} table[] = {
+		{0, "NAME  COUNT  REST\na         1  x\n"},
+		{17, "NAME  COUNT  REST\na         1  x\n"},
+		{16, "NAME  REST\na     x\n"},
+		{9, "NAME\na\n"},
+		{1, "NAME\na\n"},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		char *text = NULL;
+		size_t size;
+		FILE *out = open_memstream(&text, &size);
+		struct table t;
+
+		table_begin(&t, heads);
+		table_fit(&t, table[i].room, expendable);
+		table_cell(&t, "a");
+		table_cell(&t, "1");
+		table_cell(&t, "x");
+		assert_int_equal(table_end(&t, out), 0);
+		assert_int_equal(fclose(out), 0);
+		assert_string_equal(text, table[i].expected);
+		free(text);
+	}
+}
+
 static void numbers(void **state)
 {
 	char text[SIZE_TEXT];
@@ -79,6 +112,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(columns),
 		cmocka_unit_test(nothing_in_it),
+		cmocka_unit_test(leaves_columns_out),
 		cmocka_unit_test(numbers),
 	};
 
