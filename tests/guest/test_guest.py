@@ -215,6 +215,51 @@ def test_intx(serve: Serve, boot: Boot, work: Path) -> None:
     assert not kernel_complaints(guest)
 
 
+def toggle_bus_master(disk_address: str, rounds: int) -> str:
+    """What blktests block/011 does: Bus Master Enable off and on while something else does I/O."""
+    off, on = (f"setpci -s {disk_address} COMMAND={value}:4" for value in ("0", "4"))
+    return f"i=0; while [ $i -lt {rounds} ]; do {off}; {on}; i=$((i+1)); done"
+
+
+@pytest.mark.parametrize("append", ["", "pci=nomsi"])
+def test_bus_master_toggles(serve: Serve, boot: Boot, work: Path, append: str) -> None:
+    """No command waits for its time-out: what QEMU drops while the bit is off comes again."""
+    serve(["nvme", "size=1G", f"socket={work}/a.sock"])
+    guest = boot(work / "a.sock", append=append)
+    fio = guest.start_job(
+        f"fio --name=a --filename={DISK} --rw=randread --bs=4k --direct=1 --ioengine=libaio"
+        " --iodepth=8 --numjobs=2 --time_based --runtime=12 --eta=never"
+    )
+    rounds = 0
+    while fio.running():
+        guest.run(toggle_bus_master(address(guest), 20))
+        rounds += 20
+    fio.wait()
+    assert rounds > 40
+    run_fio(guest)
+    _, polled = guest.run_status("dmesg | grep -iE 'completion poll|I/O tag|timeout'")
+    assert not polled
+    assert not kernel_complaints(guest)
+
+
+def test_function_level_reset(serve: Serve, boot: Boot, work: Path) -> None:
+    serve(["nvme", "size=1G", f"socket={work}/a.sock"])
+    guest = boot(work / "a.sock")
+    device = f"/sys/bus/pci/devices/{address(guest)}"
+    assert "FLReset+" in lspci(guest)
+    assert "flr" in guest.run(f"cat {device}/reset_method")
+    guest.run(write_at("before", 0, MIB))
+    guest.run(f"echo flr >{device}/reset_method; echo 1 >{device}/reset")
+    check_at(guest, "before", 0, MIB)
+    run_fio(guest)
+    # Without a driver, under which the kernel would set the controller up again.
+    guest.run(f"echo {address(guest)} >/sys/bus/pci/drivers/nvme/unbind; echo 1 >{device}/reset")
+    guest.run(f"echo {device.rsplit('/', 1)[1]} >/sys/bus/pci/drivers/nvme/bind")
+    guest.run("i=0; while [ ! -e /dev/nvme0n1 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done")
+    check_at(guest, "before", 0, MIB)
+    assert not kernel_complaints(guest)
+
+
 @pytest.mark.parametrize("append", ["", "pci=nomsi"])
 def test_doorbells_in_a_mapped_page(serve: Serve, boot: Boot, work: Path, append: str) -> None:
     """QEMU maps what it may map: the guest writes doorbells, and nothing tells the device."""

@@ -169,6 +169,20 @@ static void queues_that_are_not_there_are_fatal(void **state)
 	nk_disable(nk);
 }
 
+/* Windows takes bits 13:4 of the BAR for zeroes, as the specification has them (2.1.10). */
+static void bar_0_is_aligned_to_16_kib(void **state)
+{
+	struct nk *nk = *state;
+
+	kit_write(nk->kit, DEVICE_REGION_CONFIG, 0x10, UINT32_MAX, 4);
+	assert_int_equal(kit_read(nk->kit, DEVICE_REGION_CONFIG, 0x10, 4) & 0x3ff0, 0);
+	nk_enable(nk);
+	/* Behind the doorbells there is nothing. */
+	assert_int_equal(kit_read(nk->kit, 0, 0x3ff8, 8), 0);
+	kit_write(nk->kit, 0, 0x3ffc, 1, 4);
+	assert_int_equal(nk_reg(nk, REG_CSTS), 1);
+}
+
 static void doorbells_of_a_controller_that_is_off_do_nothing(void **state)
 {
 	struct nk *nk = *state;
@@ -528,6 +542,7 @@ int main(void)
 		KIT_TEST(queue_entry_sizes_may_be_set_late),
 		KIT_TEST(what_is_fixed_while_enabled_stays),
 		KIT_TEST(queues_that_are_not_there_are_fatal),
+		KIT_TEST(bar_0_is_aligned_to_16_kib),
 		KIT_TEST(doorbells_of_a_controller_that_is_off_do_nothing),
 		KIT_TEST(properties_are_checked),
 	};

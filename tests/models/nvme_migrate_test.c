@@ -371,13 +371,19 @@ static void set_up_for_stream(struct nk *nk)
 }
 
 /* Its queues are where this driver has them as well: nk_setup() does the same each time. */
-static void load_version(enum kit_mode mode, const char *name, const uint8_t *stream, size_t size)
+static void load_version(enum kit_mode mode, unsigned version, const char *name,
+                         const uint8_t *stream, size_t size)
 {
-	struct nk *nk = nk_setup(mode);
+	struct nk *nk = nk_new(mode);
 	uint8_t bytes[BYTES];
 	uint32_t result;
 	const char *why;
 
+	/* The first version's BAR 0 was smaller. */
+	nk_start(nk, version == 1 ? "drive=d0,serial=kit,bar-size=8k" : "drive=d0,serial=kit");
+	kit_use_msix(nk->kit, 16);
+	nk_enable(nk);
+	nk_create_io(nk);
 	set_up_for_stream(nk);
 	kit_drive_release(nk->kit, nk->drive);
 	kit_settle(nk->kit);
@@ -409,9 +415,22 @@ static void streams_of_all_versions_load(void **state)
 		snprintf(name, sizeof(name), "v%u-nvme.bin", version);
 		if (!kit_read_stream(name, stream, sizeof(stream), &size))
 			break;
-		load_version(nk->kit->mode, name, stream, size);
+		load_version(nk->kit->mode, version, name, stream, size);
 	}
 	assert_true(version > 1);
+}
+
+static void a_stream_with_a_smaller_bar_is_refused(void **state)
+{
+	static uint8_t stream[1 << 20];
+	struct nk *nk = *state;
+	size_t size;
+	const char *why;
+
+	assert_true(kit_read_stream("v1-nvme.bin", stream, sizeof(stream), &size));
+	why = kit_load(nk->kit, stream, size);
+	assert_non_null(why);
+	assert_non_null(strstr(why, "bar-size=8k"));
 }
 
 /* States that nobody could have saved, made by the only one who can: us */
@@ -578,6 +597,7 @@ int main(void)
 		KIT_TEST(shadow_doorbells_move),
 		KIT_TEST(a_controller_that_is_off_moves),
 		KIT_TEST(streams_of_all_versions_load),
+		KIT_TEST(a_stream_with_a_smaller_bar_is_refused),
 		KIT_TEST(states_that_cannot_be),
 		KIT_TEST(skips_of_nothing_are_dropped),
 	};

@@ -97,6 +97,8 @@ static int nvme_configure(struct ob_dev *dev, struct ob_layout *layout, struct o
 	const struct nvme_props *props = ob_dev_props(dev);
 
 	choose_interrupts(props, &layout->irqs);
+	if (props->bar_size)
+		layout->bars[0].size = 0x2000;
 	if (props->mmap_doorbells)
 		layout->bars[0].shared = (struct ob_bar_area){NVME_DOORBELLS, NVME_PAGE};
 	if (props->ioeventfds)
@@ -258,6 +260,7 @@ static int nvme_resize(struct ob_dev *dev, struct ob_block *block, uint64_t size
 static const char *const polling[] = {"off", "on", "adaptive", NULL};
 static const char *const write_caches[] = {"auto", "on", "off", NULL};
 static const char *const block_sizes[] = {"512", "4096", NULL};
+static const char *const bar_sizes[] = {"16k", "8k", NULL};
 
 static const struct ob_prop nvme_prop_table[] = {
 	{"drive", OB_PROP_BLOCKS, offsetof(struct nvme_props, drives),
@@ -287,6 +290,11 @@ static const struct ob_prop nvme_prop_table[] = {
          .help = "the best kind that the guest may use; the pin is always there"},
 	{"block-size", OB_PROP_ENUM, offsetof(struct nvme_props, block_size), .preset = "512",
          .choices = block_sizes, .help = "logical block size in bytes"},
+	{"bar-size", OB_PROP_ENUM, offsetof(struct nvme_props, bar_size), .preset = "16k",
+         .choices = bar_sizes,
+         .help = "size of BAR 0; 8k, with which Windows fails, is for guests that come from "
+                 "versions "
+                 "that had that"},
 	{"mdts", OB_PROP_UINT32, offsetof(struct nvme_props, mdts), .min = 1, .max = 9,
          .preset = "7", .help = "largest transfer: 4 KiB times 2 to the power of this"},
 	{"ioeventfds", OB_PROP_BOOL, offsetof(struct nvme_props, ioeventfds), .preset = "off",
@@ -323,7 +331,7 @@ const struct ob_model nvme_model = {
                                   .device = 0x0010,
                                   .class_code = 0x010802,
                                   .revision = 2},
-			.bars = {[0] = {.size = 0x2000,
+			.bars = {[0] = {.size = 0x4000,
                                         .flags = OB_BAR_64,
                                         .min_access = 4,
                                         .max_access = 8,

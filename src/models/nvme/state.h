@@ -47,6 +47,7 @@ struct nvme_props {
 	uint32_t msix_vectors; /* 0: one for each queue, at most 64 */
 	uint32_t interrupts;   /* enum nvme_interrupts */
 	uint32_t block_size;   /* 0: 512, 1: 4096 */
+	uint32_t bar_size;     /* of BAR 0; 0: 16 KiB, 1: 8 KiB */
 	uint32_t mdts;
 	bool ioeventfds, mmap_doorbells;
 	uint32_t poll; /* enum nvme_polling */
