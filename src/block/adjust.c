@@ -24,6 +24,11 @@ const struct ob_prop block_node_props[] = {
 	{.name = NULL},
 };
 
+const char *block_detect_name(const struct block_options *options)
+{
+	return detect_choices[options->detect_zeroes];
+}
+
 int block_options_apply(struct ob_block *block, struct ob_error *err)
 {
 	struct block_options *options = &block->options;

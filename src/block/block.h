@@ -37,6 +37,7 @@ struct block_options {
 	uint32_t detect_zeroes; /* enum block_detect */
 };
 extern const struct ob_prop block_node_props[];
+const char *block_detect_name(const struct block_options *options); /* "off", "on", "unmap" */
 
 /* What each node begins with; a driver's own struct embeds it first. */
 struct ob_block {
@@ -44,6 +45,7 @@ struct ob_block {
 	struct ob_block *below, *above; /* a filter's node, and the filter over a node; or NULL */
 	bool adjusts;                   /* some option changes requests: block_adjust() */
 	bool keeps_space;               /* whatever is discarded */
+	bool direct;                    /* past the host's page cache */
 	struct block_options options;
 	struct ob_block_info info;
 	struct ob_loop *loop;

@@ -65,6 +65,7 @@ static void fill_info(struct file_node *node)
 	const struct file_props *props = node->block.props;
 	struct ob_block_info *info = &node->block.info;
 
+	node->block.direct = node->direct;
 	info->block_size = BLOCK_SECTOR;
 	info->optimal_io = node->io_align > 4096 ? node->io_align : 4096;
 	info->read_only = props->read_only;

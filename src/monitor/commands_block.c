@@ -71,6 +71,30 @@ int qmp_block_resize(struct monitor *monitor, struct json_object *args, struct j
 	return machine_resize_block(machine, node, (uint64_t)size, &err->text);
 }
 
+static struct json_object *children_of(const struct machine_block_info *info)
+{
+	struct json_object *list = json_object_new_array();
+	struct json_object *child;
+
+	if (!info->below)
+		return list;
+	child = json_object_new_object();
+	put_str(child, "child", "file");
+	put_str(child, "node-name", info->below);
+	json_object_array_add(list, child);
+	return list;
+}
+
+static struct json_object *cache_of(const struct machine_block_info *info)
+{
+	struct json_object *cache = json_object_new_object();
+
+	put_bool(cache, "writeback", info->options->writeback);
+	put_bool(cache, "direct", info->direct);
+	put_bool(cache, "no-flush", info->options->no_flush);
+	return cache;
+}
+
 static struct json_object *node_info(const struct machine_block_info *info)
 {
 	static const char *const limits[] = {"bps",  "bps_rd",  "bps_wr",
@@ -84,7 +108,10 @@ static struct json_object *node_info(const struct machine_block_info *info)
 	put_str(node, "drv", info->driver);
 	put_int(node, "backing_file_depth", 0);
 	put_bool(node, "encrypted", false);
-	put_str(node, "detect_zeroes", "off");
+	put_str(node, "detect_zeroes", block_detect_name(info->options));
+	put_bool(node, "active", info->active);
+	json_object_object_add(node, "children", children_of(info));
+	json_object_object_add(node, "cache", cache_of(info));
 	for (unsigned i = 0; i < ARRAY_SIZE(limits); i++)
 		put_int(node, limits[i], 0);
 	put_str(image, "filename", info->filename);
@@ -142,6 +169,12 @@ static const char *const uncounted[] = {
 	"invalid_wr_operations",
 	"invalid_flush_operations",
 	"invalid_unmap_operations",
+	"zone_append_bytes",
+	"zone_append_operations",
+	"zone_append_total_time_ns",
+	"zone_append_merged",
+	"failed_zone_append_operations",
+	"invalid_zone_append_operations",
 };
 
 static struct json_object *stats_of(const struct machine_block_info *info)
@@ -171,6 +204,7 @@ static struct json_object *stats_of(const struct machine_block_info *info)
 		put_int(to, uncounted[i], 0);
 	put_bool(to, "account_invalid", false);
 	put_bool(to, "account_failed", true);
+	json_object_object_add(to, "timed_stats", json_object_new_array());
 	put_int(to, "x-in-flight", info->in_flight);
 	return to;
 }

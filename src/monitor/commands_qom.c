@@ -153,7 +153,10 @@ int qmp_qom_list_properties(struct monitor *monitor, struct json_object *args,
 	if (!walk.list && (parent_of(walk.name) || !strcmp(walk.name, "object")))
 		walk.list = json_object_new_array();
 	*ret = walk.list;
-	return walk.list ? 0 : ob_error_set(&err->text, -ENOENT, "Class '%s' not found", walk.name);
+	if (walk.list)
+		return 0;
+	err->class = "DeviceNotFound";
+	return ob_error_set(&err->text, -ENOENT, "Class '%s' not found", walk.name);
 }
 
 int qmp_device_list_properties(struct monitor *monitor, struct json_object *args,

@@ -55,7 +55,8 @@ class Schema:
         number = self.number(name)
         if name in self.enums:
             values = self.enums[name]["values"]
-            self.add({"name": number, "meta-type": "enum", "values": values})
+            members = [{"name": value} for value in values]
+            self.add({"name": number, "meta-type": "enum", "members": members, "values": values})
         elif name in self.types:
             self.add_object(number, self.types[name]["members"])
         else:

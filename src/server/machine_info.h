@@ -100,7 +100,7 @@ struct machine_block_info {
 	const char *user, *user_path; /* the device that uses it; NULL: nobody does */
 	const char *below, *above;    /* a filter's node, the filter over a node; NULL: none */
 	const struct block_options *options;
-	bool active;
+	bool active, direct;
 	const struct ob_block_info *info;
 	const struct block_stats *stats;
 	unsigned in_flight;
