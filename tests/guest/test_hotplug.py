@@ -16,7 +16,7 @@ from server import Server
 # A hundred rounds take half a minute; under a sanitizer fewer say the same.
 ROUNDS = 100 if TIME_SCALE == 1 else 25
 
-# QEMU 11.1 ends with a failed assertion when a device that has MSI-X is unplugged.
+# QEMU 11.1 does not support unplugging a device that has MSI-X.
 INTERRUPTS = "msi"
 
 USE = """
