@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/suggest.h"
 #include "groups.h"
-#include "server/suggest.h"
 #include "short_form.h"
 
 enum { NAME_MAX_LENGTH = 63, FIRST_ROOM = 4096 };

@@ -26,6 +26,7 @@
 #include "move/move.h"
 #include "process.h"
 #include "server/machine.h"
+#include "short_form.h"
 
 struct daemon {
 	struct args *args;
@@ -179,6 +180,7 @@ static int begin_loop(struct daemon *daemon, struct ob_error *err)
 		.log = daemon->log,
 		.machine = daemon->machine,
 		.moves = daemon->moves,
+		.short_form = short_form_tell,
 		.name = daemon->args->name,
 	});
 	if (!daemon->monitors)

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/suggest.h"
 #include "groups.h"
-#include "server/suggest.h"
 
 static int no_memory(struct ob_error *err)
 {

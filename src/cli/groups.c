@@ -10,7 +10,7 @@
 #include "base/list.h"
 #include "base/opts_json.h"
 #include "base/props.h"
-#include "server/suggest.h"
+#include "base/suggest.h"
 
 static int plan(struct plan_list *list, struct opts *opts, struct ob_error *err)
 {

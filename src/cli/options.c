@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/list.h"
-#include "server/suggest.h"
+#include "base/suggest.h"
 
 static const struct option options[] = {
 	{OPTION_GROUP, "device", NULL, "MODEL[,key=value...]",

@@ -16,7 +16,7 @@
 
 #include "base/fd.h"
 #include "base/list.h"
-#include "server/suggest.h"
+#include "base/suggest.h"
 
 struct short_form {
 	const struct ob_model *model;
@@ -332,5 +332,34 @@ int short_form_add(struct plan *plan, const char *const *words, unsigned count, 
 	opts_free(&form.block);
 	opts_free(&form.device);
 	opts_free(&form.server);
+	return rc;
+}
+
+static int tell_list(const struct plan_list *list, const char *command,
+                     struct monitors_planned *planned)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < list->count && !rc; i++)
+		rc = planned->command(planned, command, &list->items[i].opts);
+	return rc;
+}
+
+int short_form_tell(const char *const *words, unsigned count, struct monitors_planned *planned,
+                    struct ob_error *err)
+{
+	struct plan plan = {0};
+	int rc = short_form_add(&plan, words, count, 0, err);
+
+	if (!rc) {
+		rc = tell_list(&plan.blocks, "blockdev-add", planned);
+		if (!rc)
+			rc = tell_list(&plan.devices, "device_add", planned);
+		if (!rc)
+			rc = tell_list(&plan.objects, "object-add", planned);
+		if (rc)
+			ob_error_set(err, rc, "out of memory");
+	}
+	plan_free(&plan);
 	return rc;
 }

@@ -6,6 +6,7 @@
 #ifndef CLI_SHORT_FORM_H
 #define CLI_SHORT_FORM_H
 
+#include "monitor/monitor.h"
 #include "outboard/error.h"
 #include "plan.h"
 
@@ -15,6 +16,10 @@
  */
 int short_form_add(struct plan *plan, const char *const *words, unsigned count, unsigned number,
                    struct ob_error *err);
+
+/* Tells a monitor what such words would make: see struct monitors_env. */
+int short_form_tell(const char *const *words, unsigned count, struct monitors_planned *planned,
+                    struct ob_error *err);
 
 /* The property that takes the model's block nodes; NULL: it has no disk. */
 const struct ob_prop *short_form_drive(const struct ob_model *model);

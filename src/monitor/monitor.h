@@ -19,12 +19,21 @@
 
 struct monitors;
 
+/* What the short form of the command line comes to. */
+struct monitors_planned {
+	/* One of the commands, in their order, with its arguments. 0 or -ENOMEM. */
+	int (*command)(struct monitors_planned *planned, const char *name, const struct opts *args);
+};
+
 /* What monitors need of the process around them. Copied, but for what it points to. */
 struct monitors_env {
 	struct ob_loop *loop;
 	const struct log *log;
 	struct machine *machine;
 	struct moves *moves; /* of its devices */
+	/* Tells what words would make. NULL: nobody can. -EINVAL with a message, -ENOMEM. */
+	int (*short_form)(const char *const *words, unsigned count,
+	                  struct monitors_planned *planned, struct ob_error *err);
 	const char *name; /* of the process, as query-name says it (-name); NULL: none was given */
 };
 

@@ -3,8 +3,8 @@
  * obctl add: a device with its disk and its server, in one step. The steps are those of the
  * monitor: blockdev-add, device_add, object-add.
  *
- * Whose property a key is, the monitor says (device-list-properties, qom-list-properties); what is
- * neither the device's nor the server's is the disk's.
+ * What the words mean, the monitor says (query-short-form): it is what they mean on outboard's
+ * command line, of the same version, and so is what it says where one of them is wrong.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,21 +12,15 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/opts.h"
 #include "obctl/inventory.h"
 #include "obctl/table.h"
-
-static const char server_type[] = "x-vfio-user-server";
 
 struct add {
 	struct qmp *qmp;
 	const char *model;
-	char *id;
-	struct json_object *device, *server; /* arguments, until the command takes them */
-	struct opts files, block;
-	const char *driver; /* of the block nodes; NULL: none are to be made */
-	unsigned nodes;     /* that were made */
-	bool device_made;
+	struct json_object *commands; /* of query-short-form */
+	struct json_object *server;   /* arguments of its object-add */
+	size_t made;                  /* how many of them were carried out */
 	struct ob_error *err;
 };
 
@@ -35,184 +29,83 @@ static int no_memory(struct ob_error *err)
 	return ob_error_set(err, -ENOMEM, "out of memory");
 }
 
-/* The server has a working folder of its own, so it gets whole paths. */
-static char *whole_path(const char *path)
+/* The first of MODEL0, MODEL1, ... that nothing has, as "id=MODEL0". */
+static char *choose_id(struct add *add)
 {
-	cleanup_free char *folder = NULL;
-	char *whole;
+	cleanup_inventory struct inventory inventory = {0};
+	char *word;
 
-	if (*path == '/')
-		return strdup(path);
-	folder = getcwd(NULL, 0);
-	if (!folder || asprintf(&whole, "%s/%s", folder, path) < 0)
+	if (inventory_fetch(&inventory, add->qmp, add->err))
 		return NULL;
-	return whole;
-}
-
-/* The first of MODEL0, MODEL1, ... that nothing has. */
-static int choose_id(struct add *add)
-{
-	struct inventory inventory = {0};
-	int rc = inventory_fetch(&inventory, add->qmp, add->err);
-
-	for (unsigned number = 0; !rc && !add->id; number++) {
-		if (asprintf(&add->id, "%s%u", add->model, number) < 0) {
-			add->id = NULL;
-			rc = no_memory(add->err);
-		} else if (inventory_find(&inventory, add->id)) {
-			free(take_ptr(&add->id));
+	for (unsigned number = 0;; number++) {
+		if (asprintf(&word, "id=%.40s%u", add->model, number) < 0) {
+			no_memory(add->err);
+			return NULL;
 		}
+		if (!inventory_find(&inventory, word + strlen("id=")))
+			return word;
+		free(word);
 	}
-	inventory_free(&inventory);
-	return rc;
 }
 
-/* Several values of one key become a list. */
-static void add_value(struct json_object *object, const char *key, const char *value)
+/* The words as they are, with an id if they have none. NULL with a message. */
+static struct json_object *list_words(struct add *add, const char *const *words)
 {
-	struct json_object *before = json_member(object, key);
-	struct json_object *list;
+	struct json_object *list = json_object_new_array();
+	cleanup_free char *id = NULL;
+	bool has_id = false;
 
-	if (!before) {
-		json_add_text(object, key, value);
-		return;
+	for (unsigned i = 0; i < COMMAND_MAX_WORDS && words[i]; i++) {
+		json_object_array_add(list, json_object_new_string(words[i]));
+		has_id |= i && !strncmp(words[i], "id=", strlen("id="));
 	}
-	if (json_object_is_type(before, json_type_array)) {
-		json_object_array_add(before, json_object_new_string(value));
-		return;
+	if (has_id)
+		return list;
+	id = choose_id(add);
+	if (!id) {
+		json_object_put(list);
+		return NULL;
 	}
-	list = json_object_new_array();
-	json_object_array_add(list, json_object_get(before));
-	json_object_array_add(list, json_object_new_string(value));
-	json_object_object_add(object, key, list);
+	json_object_array_add(list, json_object_new_string(id));
+	return list;
 }
 
-static int take_socket(struct add *add, const char *value)
+/* The server has a working folder of its own, so it is told ours. */
+static int ask_what_they_mean(struct add *add, const char *const *words)
 {
-	cleanup_free char *path = whole_path(value);
-
-	if (!path)
-		return no_memory(add->err);
-	json_add_text(add->server, "path", path);
-	return 0;
-}
-
-static int take_file(struct add *add, const char *value)
-{
-	cleanup_free char *path = whole_path(value);
-
-	add->driver = "file";
-	return path && !opts_add(&add->files, "filename", path) ? 0 : no_memory(add->err);
-}
-
-/* One "key=value" of the command line. device, server: lists of their properties. */
-static int take_word(struct add *add, const char *word, struct json_object *device,
-                     struct json_object *server)
-{
-	const char *value = strchr(word, '=');
-	char key[64];
-
-	if (!value)
-		return take_file(add, word);
-	snprintf(key, sizeof(key), "%.*s", (int)(value - word), word);
-	value++;
-	if (!strcmp(key, "id")) {
-		free(add->id);
-		add->id = strdup(value);
-		return add->id ? 0 : no_memory(add->err);
-	}
-	if (!strcmp(key, "socket") || !strcmp(key, "path"))
-		return take_socket(add, value);
-	if (!strcmp(key, "file") || !strcmp(key, "filename"))
-		return take_file(add, value);
-	if (find_in(device, "name", key))
-		add_value(add->device, key, value);
-	else if (find_in(server, "name", key))
-		add_value(add->server, key, value);
-	else if (opts_add(&add->block, strcmp(key, "ro") ? key : "read-only", value))
-		return no_memory(add->err);
-	return 0;
-}
-
-static int take_words(struct add *add, const char *const *words)
-{
-	cleanup_json struct json_object *device = NULL;
-	cleanup_json struct json_object *server = NULL;
-	int rc = qmp_call_with(add->qmp, "device-list-properties", "typename", add->model, &device,
-	                       add->err);
-
-	if (!rc)
-		rc = qmp_call_with(add->qmp, "qom-list-properties", "typename", server_type,
-		                   &server, add->err);
-	for (unsigned i = 0; i < COMMAND_MAX_WORDS - 1 && words[i] && !rc; i++)
-		rc = take_word(add, words[i], device, server);
-	/* A size alone is a disk in memory, as on outboard's command line. */
-	if (!rc && !add->driver && opts_get(&add->block, "size"))
-		add->driver = "mem";
-	if (!rc && !add->driver && add->block.count)
-		rc = ob_error_set(add->err, -EINVAL, "'%s' is a property of nothing that is made",
-		                  add->block.list[0].key);
-	return rc;
-}
-
-static int make_node(struct add *add, const char *file)
-{
-	struct json_object *arguments = json_object_new_object();
-	char name[128];
+	struct json_object *list = list_words(add, words), *arguments;
+	cleanup_free char *folder = getcwd(NULL, 0);
+	size_t count;
 	int rc;
 
-	snprintf(name, sizeof(name), "%s-drive%u", add->id, add->nodes);
-	json_add_text(arguments, "driver", add->driver);
-	json_add_text(arguments, "node-name", name);
-	if (file)
-		json_add_text(arguments, "filename", file);
-	for (size_t i = 0; i < add->block.count; i++)
-		json_add_text(arguments, add->block.list[i].key, add->block.list[i].value);
-	/* As `outboard nvme FILE` has it; blockdev-add itself keeps to QEMU's default. */
-	if (!strcmp(add->driver, "file") && !opts_get(&add->block, "discard"))
-		json_add_text(arguments, "discard", "unmap");
-	rc = qmp_call(add->qmp, "blockdev-add", arguments, NULL, add->err);
+	if (!list)
+		return -EINVAL;
+	arguments = json_object_new_object();
+	json_object_object_add(arguments, "words", list);
+	if (folder)
+		json_add_text(arguments, "folder", folder);
+	rc = qmp_call(add->qmp, "query-short-form", arguments, &add->commands, add->err);
 	if (rc)
 		return rc;
-	add->nodes++;
-	add_value(add->device, "drive", name);
+	count = json_length(add->commands);
+	add->server = json_member(json_at(add->commands, count ? count - 1 : 0), "arguments");
+	if (!json_object_is_type(add->server, json_type_object))
+		return ob_error_set(add->err, -EPROTO,
+		                    "query-short-form: a list of commands "
+		                    "expected");
 	return 0;
-}
-
-static int make_nodes(struct add *add)
-{
-	int rc = 0;
-
-	if (!add->driver)
-		return 0;
-	if (!add->files.count)
-		return make_node(add, NULL);
-	for (size_t i = 0; i < add->files.count && !rc; i++)
-		rc = make_node(add, add->files.list[i].value);
-	return rc;
-}
-
-static int make_device(struct add *add)
-{
-	int rc;
-
-	json_add_text(add->device, "driver", add->model);
-	json_add_text(add->device, "id", add->id);
-	rc = qmp_call(add->qmp, "device_add", take_ptr(&add->device), NULL, add->err);
-	add->device_made = !rc;
-	return rc;
 }
 
 /* Beside the monitor's socket, if none is named: there the server may make one. */
 static int choose_socket(struct add *add, const char *monitor)
 {
-	cleanup_free char *whole = whole_path(monitor);
+	cleanup_free char *whole = realpath(monitor, NULL);
 	cleanup_free char *path = NULL;
 
 	if (json_member(add->server, "path") || json_member(add->server, "fd"))
 		return 0;
 	if (!whole || asprintf(&path, "%.*s/%s.sock", (int)(strrchr(whole, '/') - whole), whole,
-	                       add->id) < 0) {
+	                       json_text(add->server, "device")) < 0) {
 		path = NULL;
 		return no_memory(add->err);
 	}
@@ -220,27 +113,37 @@ static int choose_socket(struct add *add, const char *monitor)
 	return 0;
 }
 
-static int make_server(struct add *add)
+static int carry_out(struct add *add)
 {
-	char id[128];
+	int rc = 0;
 
-	snprintf(id, sizeof(id), "%s-server", add->id);
-	json_add_text(add->server, "qom-type", server_type);
-	json_add_text(add->server, "id", id);
-	json_add_text(add->server, "device", add->id);
-	return qmp_call(add->qmp, "object-add", json_object_get(add->server), NULL, add->err);
+	while (add->made < json_length(add->commands)) {
+		struct json_object *command = json_at(add->commands, add->made);
+
+		rc = qmp_call(add->qmp, json_text(command, "execute"),
+		              json_object_get(json_member(command, "arguments")), NULL, add->err);
+		if (rc)
+			return rc;
+		add->made++;
+	}
+	return 0;
 }
 
 /* What was made before something failed. That it failed is what has to be said, not more. */
 static void undo(struct add *add)
 {
-	char name[128];
+	while (add->made) {
+		struct json_object *command = json_at(add->commands, --add->made);
+		struct json_object *arguments = json_member(command, "arguments");
+		const char *name = json_text(command, "execute");
+		const char *id = json_text(arguments, "id");
 
-	if (add->device_made && !qmp_call_with(add->qmp, "device_del", "id", add->id, NULL, NULL))
-		qmp_wait_deleted(add->qmp, add->id, NULL);
-	while (add->nodes) {
-		snprintf(name, sizeof(name), "%s-drive%u", add->id, --add->nodes);
-		qmp_call_with(add->qmp, "blockdev-del", "node-name", name, NULL, NULL);
+		if (!strcmp(name, "blockdev-add"))
+			qmp_call_with(add->qmp, "blockdev-del", "node-name",
+			              json_text(arguments, "node-name"), NULL, NULL);
+		else if (!strcmp(name, "device_add") &&
+		         !qmp_call_with(add->qmp, "device_del", "id", id, NULL, NULL))
+			qmp_wait_deleted(add->qmp, id, NULL);
 	}
 }
 
@@ -248,7 +151,7 @@ static void print_added_json(const struct add *add)
 {
 	cleanup_json struct json_object *added = json_object_new_object();
 
-	json_add_text(added, "id", add->id);
+	json_add_text(added, "id", json_text(add->server, "device"));
 	json_add_text(added, "server", json_text(add->server, "id"));
 	json_add_text(added, "socket", json_text(add->server, "path"));
 	print_json(added, false);
@@ -265,7 +168,8 @@ static void print_added(const struct add *add)
 	json_object_object_add(device, "socket", socket);
 	json_add_text(socket, "type", "unix");
 	json_add_text(socket, "path", path);
-	printf("%s (%s) is served at %s\n  QEMU: -device '", add->id, add->model, path);
+	printf("%s (%s) is served at %s\n  QEMU: -device '", json_text(add->server, "device"),
+	       add->model, path);
 	print_plain(json_object_to_json_string_ext(device, JSON_C_TO_STRING_PLAIN |
 	                                                           JSON_C_TO_STRING_NOSLASHESCAPE),
 	            stdout);
@@ -274,18 +178,12 @@ static void print_added(const struct add *add)
 
 static int make(struct add *add, const char *const *words, const struct monitor_options *options)
 {
-	int rc = take_words(add, words);
+	int rc = ask_what_they_mean(add, words);
 
-	if (!rc && !add->id)
-		rc = choose_id(add);
 	if (!rc)
 		rc = choose_socket(add, options->socket);
 	if (!rc)
-		rc = make_nodes(add);
-	if (!rc)
-		rc = make_device(add);
-	if (!rc)
-		rc = make_server(add);
+		rc = carry_out(add);
 	if (rc)
 		undo(add);
 	else if (options->json)
@@ -299,22 +197,13 @@ static int run_add(const char *const *words, const void *options, struct ob_erro
 {
 	const struct monitor_options *monitor = options;
 	cleanup_qmp struct qmp *qmp = NULL;
-	struct add add = {
-		.model = words[0],
-		.device = json_object_new_object(),
-		.server = json_object_new_object(),
-		.err = err,
-	};
+	struct add add = {.model = words[0], .err = err};
 	int rc = monitor_connect(monitor, &qmp, err);
 
 	add.qmp = qmp;
 	if (!rc)
-		rc = make(&add, words + 1, monitor);
-	json_object_put(add.device);
-	json_object_put(add.server);
-	opts_free(&add.files);
-	opts_free(&add.block);
-	free(add.id);
+		rc = make(&add, words, monitor);
+	json_object_put(add.commands);
 	return rc;
 }
 

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/opts.h"
 #include "base/props.h"
+#include "base/suggest.h"
 
 const struct command *const commands[] = {
 	&command_probe, &command_read,    &command_write,   &command_ping,
@@ -123,6 +124,25 @@ static bool is_option(const struct command *command, const char *word)
 	return command->monitor && word[0] == '-' && word[1];
 }
 
+/* whole: as it was given; word: without what stands in front of the name. */
+static int refuse_option(const struct command *command, const char *whole, const char *word,
+                         struct ob_error *err)
+{
+	size_t length = strcspn(word, "=");
+	char name[64];
+	struct nearest nearest;
+
+	snprintf(name, sizeof(name), "%.*s", (int)length, word);
+	nearest = nearest_to(name);
+	if (length > 1)
+		nearest_try_props(&nearest, command->options);
+	if (nearest.best)
+		return ob_error_set(err, -EINVAL, "%s has no option '%s': did you mean '--%s'?",
+		                    command->name, whole, nearest.best);
+	return ob_error_set(err, -EINVAL, "%s has no option '%s'; obctl %s --help shows them all",
+	                    command->name, whole, command->name);
+}
+
 /* The option at argv[*at]; *at moves to its last word. */
 static int parse_option(const struct command *command, int argc, char *const *argv, int *at,
                         struct opts *opts, struct ob_error *err)
@@ -135,9 +155,7 @@ static int parse_option(const struct command *command, int argc, char *const *ar
 	                                     : find_letter(command, *word);
 
 	if (!prop)
-		return ob_error_set(err, -EINVAL,
-		                    "%s has no option '%s'; obctl %s --help shows them all",
-		                    command->name, argv[*at], command->name);
+		return refuse_option(command, argv[*at], word, err);
 	if (!value && prop->type == OB_PROP_BOOL)
 		value = "on";
 	if (!value && *at + 1 == argc)
@@ -196,6 +214,21 @@ static int run(const struct command *command, const char *monitor, int argc, cha
 	return rc;
 }
 
+static int refuse_command(const char *name)
+{
+	struct nearest nearest = nearest_to(name);
+
+	for (const struct command *const *command = commands; *command; command++)
+		nearest_try(&nearest, (*command)->name);
+	if (nearest.best)
+		fprintf(stderr, "obctl: there is no command '%s': did you mean '%s'?\n", name,
+		        nearest.best);
+	else
+		fprintf(stderr, "obctl: there is no command '%s'; obctl --help shows them all\n",
+		        name);
+	return EXIT_FAILURE;
+}
+
 int command_main(int argc, char *const *argv)
 {
 	const struct command *command;
@@ -221,11 +254,8 @@ int command_main(int argc, char *const *argv)
 		return printed();
 	}
 	command = find_command(argv[1]);
-	if (!command) {
-		fprintf(stderr, "obctl: there is no command '%s'; obctl --help shows them all\n",
-		        argv[1]);
-		return EXIT_FAILURE;
-	}
+	if (!command)
+		return refuse_command(argv[1]);
 	for (int i = 2; i < argc; i++) {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			print_command_help(command, stdout);

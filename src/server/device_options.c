@@ -8,7 +8,7 @@
 
 #include "base/fd.h"
 #include "base/list.h"
-#include "suggest.h"
+#include "base/suggest.h"
 
 struct qemu_property {
 	const char *name;

@@ -4,13 +4,13 @@
 #define SERVER_OBJECTS_H
 
 #include "base/list.h"
+#include "base/suggest.h"
 #include "block/block.h"
 #include "dma/dma.h"
 #include "machine.h"
 #include "names.h"
 #include "root.h"
 #include "session/session.h"
-#include "suggest.h"
 
 struct machine {
 	struct ob_loop *loop;

@@ -15,11 +15,11 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/suggest.h"
 #include "device/bus.h"
 #include "device/device.h"
 #include "names.h"
 #include "outboard/error.h"
-#include "suggest.h"
 
 enum { ROOT_SLOTS = 32, ROOT_FUNCTIONS = 8 };
 

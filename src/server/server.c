@@ -17,10 +17,10 @@
 #include "base/fd.h"
 #include "base/list.h"
 #include "base/props.h"
+#include "base/suggest.h"
 #include "client.h"
 #include "config.h"
 #include "listener.h"
-#include "suggest.h"
 
 /* How long to wait when the process has no descriptor or memory for another client. */
 static const uint64_t ACCEPT_RETRY_NS = 100000000;

@@ -18,7 +18,7 @@ from outboard import BIN, REPO, is_sanitized, sockets_in, wait_until
 from vfio_user import REGION_BAR0, Client, Memory
 
 COMMANDS = ["probe", "read", "write", "ping", "trace", "nvme-io", "migrate"]
-COMMANDS += ["list", "info", "add", "del", "stats", "events", "top", "qmp"]
+COMMANDS += ["list", "info", "add", "del", "resize", "stats", "events", "top", "qmp"]
 
 
 @pytest.fixture
@@ -95,8 +95,10 @@ def test_read_and_write(edu: Path) -> None:
         (["read", "x" * 200, "bar0", "0"], "at most 107 bytes"),
         (["ping", "a", "--count"], "--count needs a value"),
         (["ping", "a", "--count=0"], "count=0"),
-        (["ping", "a", "--cuont=1"], "obctl ping --help"),
-        (["pong", "a"], "obctl --help"),
+        (["ping", "a", "--cuont=1"], "did you mean '--count'?"),
+        (["ping", "a", "--nothing"], "obctl ping --help"),
+        (["pong", "a"], "did you mean 'ping'?"),
+        (["dance", "a"], "obctl --help"),
         (["nvme-io", "a"], "does not look like an NVMe controller"),
         (["trace", "a", "a"], "is there already"),
     ],

@@ -185,6 +185,72 @@ def test_add_chooses_what_is_not_said(process: Outboard, folder: Path) -> None:
         ask(folder, "del", device)
 
 
+WORDS = [
+    ("nvme", "size=1M"),
+    ("nvme", "null=on", "size=1M", "serial=x"),
+    ("nvme", "./a=b.img", "ro=on", "id=other"),
+    ("nvme", "a.img", "file=c.img", "num-queues=3", "cache.direct=off"),
+    ("nvme", "backend=mem", "size=2M", "allow-uid=0", "socket-mode=0660"),
+    ("edu", "addr=3.0"),
+]
+
+
+def made(folder: Path, monitor: str) -> Any:
+    """What a process has, without what names it."""
+    listed = good_json(folder, "-s", monitor, "list")
+    for device in listed["devices"]:
+        info = good_json(folder, "-s", monitor, "info", device["id"])["properties"]
+        device["properties"] = {name: value for name, value in info.items() if name != "serial"}
+        device.pop("serial", None)
+    for server in listed["servers"]:
+        del server["socket"]
+    for node in listed["block-nodes"]:
+        node["file"] = os.path.normpath(folder / node["file"])
+        node["image"]["filename"] = ""
+    return listed
+
+
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+def test_add_means_what_the_command_line_means(
+    outboard: Start, folder: Path, words: tuple[str, ...]
+) -> None:
+    for name in ("a=b.img", "a.img", "c.img"):
+        (folder / name).write_bytes(bytes(1 << 20))
+    process = outboard(*words, "socket=s", "-qmp", "unix:one,server=on,wait=off")
+    expected = made(folder, "one")
+    assert process.stop() == 0
+    outboard("-machine", "x-remote,auto-shutdown=off", "-qmp", "unix:other,server=on,wait=off")
+    good(folder, "-s", "other", "add", *words, "socket=s")
+    assert made(folder, "other") == expected
+
+
+WRONG = [
+    ("nvmee", "size=1M"),
+    ("nvme",),
+    ("nvme", "size=1M", "seral=x"),
+    ("nvme", "sise=1M", "id=d9"),
+    ("nvme", "size=1M", "soket=x", "num-queue=3"),
+    ("nvme", "size=1M", "direct=on"),
+    ("nvme", "a.img", "null=on"),
+    ("nvme", "backend=fil"),
+    ("edu", "a.img"),
+    ("edu", "size=1M"),
+    ("edu", "id=1"),
+]
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_add_says_what_the_command_line_says(
+    process: Outboard, folder: Path, words: tuple[str, ...]
+) -> None:
+    before = ask_json(folder, "list")
+    result = subprocess.run([BIN, *words], cwd=folder, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert result.returncode == 1
+    said = bad(folder, "-s", "q", "add", *words)
+    assert said == result.stderr.replace("outboard: error: ", "obctl: ")
+    assert ask_json(folder, "list") == before
+
+
 def test_del_with_a_client(process: Outboard, folder: Path) -> None:
     client = Client(folder / "s0")
     before = ask_json(folder, "list")["devices"]
@@ -216,6 +282,11 @@ FAILS = [
     (("top", "--delay=0"), "--delay=0"),
     (("top", "-x"), "-x"),
     (("list", "more"), "more"),
+    (("lst",), "there is no command 'lst': did you mean 'list'?"),
+    (("list", "--jsno"), "did you mean '--json'?"),
+    (("del", "edu1", "--froce"), "did you mean '--force'?"),
+    (("top", "--ordre=iops"), "did you mean '--order'?"),
+    (("qmp", "query-short-form", '{"words": []}'), "the model first"),
 ]
 
 

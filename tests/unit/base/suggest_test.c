@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "server/suggest.h"
+#include "base/suggest.h"
 
 static const char *best(const char *word)
 {
