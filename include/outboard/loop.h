@@ -77,4 +77,13 @@ void ob_poller_remove(struct ob_loop *loop, struct ob_poller *poller);
 /* CLOCK_MONOTONIC now, in ns. */
 uint64_t ob_loop_now(void);
 
+/*
+ * Whether the callback that is running has used up its share of the loop's time, about 100 us. All
+ * VMs of a process wait for the same loop, so what a guest or client can make long asks this now
+ * and then, and leaves the rest to a task. "Now and then" is after a few microseconds of work: to
+ * ask takes some ten nanoseconds. Progress is the caller's to guarantee: do something first, then
+ * ask.
+ */
+bool ob_loop_spent(const struct ob_loop *loop);
+
 #endif

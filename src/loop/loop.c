@@ -9,16 +9,10 @@
 #include "internal.h"
 #include "loop.h"
 
-/*
- * Turns without a look at descriptors are counted in ticks of whatever takes a few nanoseconds to
- * read. How fast those run matters little: they only say when it is time for a look.
- */
 #ifdef __x86_64__
-enum { LOOK_TICKS = 40000 }; /* 10 to 20 us */
-#define ticks_now() __builtin_ia32_rdtsc()
+enum { LOOK_TICKS = 40000, SHARE_TICKS = 250000 }; /* 10 to 20, 60 to 125 us */
 #else
-enum { LOOK_TICKS = 15000 };
-#define ticks_now() ob_loop_now()
+enum { LOOK_TICKS = 15000, SHARE_TICKS = 100000 };
 #endif
 
 /* Tasks and pollers hang in rings whose head looks like one of them. */
@@ -38,6 +32,7 @@ struct ob_loop *loop_new(void)
 
 	if (!loop)
 		return NULL;
+	loop->share = SHARE_TICKS;
 	ring_init(&loop->tasks);
 	ring_init(&loop->pollers);
 	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -71,6 +66,16 @@ uint64_t ob_loop_now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+bool ob_loop_spent(const struct ob_loop *loop)
+{
+	return loop_ticks() - loop->began >= loop->share;
+}
+
+void loop_set_share(struct ob_loop *loop, uint64_t ticks)
+{
+	loop->share = ticks;
 }
 
 int loop_fd_add(struct ob_loop *loop, struct loop_fd *watch)
@@ -129,6 +134,7 @@ static void run_tasks(struct ob_loop *loop)
 	while (!ring_empty(&now)) {
 		task = now.next;
 		ring_remove(task);
+		loop_begin_share(loop);
 		task->run(task);
 	}
 }
@@ -180,6 +186,7 @@ static bool run_pollers(struct ob_loop *loop)
 
 	for (poller = loop->pollers.next; poller != &loop->pollers; poller = loop->next_poller) {
 		loop->next_poller = poller->next;
+		loop_begin_share(loop);
 		awake |= poller->poll(poller);
 	}
 	loop->next_poller = NULL;
@@ -228,14 +235,16 @@ static int look(struct ob_loop *loop, uint64_t ns)
 
 	if (n < 0 && errno != EINTR)
 		return -errno;
-	loop->looked = ticks_now();
+	loop->looked = loop_ticks();
 	loop->event_count = n < 0 ? 0 : n;
 	for (loop->next_event = 0; loop->next_event < loop->event_count;) {
 		struct epoll_event event = loop->events[loop->next_event++];
 		struct loop_fd *watch = event.data.ptr;
 
-		if (watch)
-			watch->ready(watch, event.events);
+		if (!watch)
+			continue;
+		loop_begin_share(loop);
+		watch->ready(watch, event.events);
 	}
 	loop->event_count = 0;
 	return 0;
@@ -246,7 +255,7 @@ int loop_turn(struct ob_loop *loop, int timeout_ms)
 	bool awake = run_pollers(loop) || !ring_empty(&loop->tasks);
 	int rc = 0;
 
-	if (!awake || ticks_now() - loop->looked >= LOOK_TICKS) {
+	if (!awake || loop_ticks() - loop->looked >= LOOK_TICKS) {
 		rc = look(loop, sleep_ns(loop, timeout_ms, awake));
 		if (!rc)
 			loop_timers_run(loop);

@@ -38,6 +38,12 @@ int loop_turn(struct ob_loop *loop, int timeout_ms);
 
 void loop_stop(struct ob_loop *loop);
 
+/*
+ * A callback's share of the time, in ticks of the loop (of a nanosecond or less): for tests, which
+ * must not depend on time. 0: ob_loop_spent() is always true; UINT64_MAX: never.
+ */
+void loop_set_share(struct ob_loop *loop, uint64_t ticks);
+
 /* 0 or -errno of epoll_ctl (-EEXIST: the descriptor is watched already; -EPERM: it can't be). */
 int loop_fd_add(struct ob_loop *loop, struct loop_fd *watch);
 int loop_fd_modify(struct ob_loop *loop, struct loop_fd *watch, uint32_t events);

@@ -95,6 +95,7 @@ void loop_timers_run(struct ob_loop *loop)
 		struct ob_timer *timer = loop->timers[0];
 
 		ob_timer_cancel(loop, timer);
+		loop_begin_share(loop);
 		timer->expired(timer);
 	}
 }

@@ -158,6 +158,7 @@ void stage_begin(struct stage *stage, const char *model, const char *options)
 	cleanup_opts struct opts opts = {0};
 	struct ob_error err = {""};
 
+	loop_set_share(stage->loop, UINT64_MAX); /* the same story every time */
 	stage->guard = (struct loop_fd){guard_event(), EPOLLIN, guard_ready};
 	stage->open_before = open_fds() - 1; /* but for the loop's */
 	/* Lines are made, and go nowhere. */

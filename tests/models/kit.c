@@ -226,6 +226,7 @@ struct kit *kit_new(enum kit_mode mode)
 	kit->log.fd = getenv("KIT_LOG") ? STDERR_FILENO : -1;
 	kit->log.level = LOG_DEBUG;
 	kit->loop = loop_new();
+	loop_set_share(kit->loop, UINT64_MAX);
 	kit->next = KIT_BASE + 4096;
 	kit->answer.run = answer;
 	kit->remote.start = remote_start;

@@ -479,6 +479,34 @@ static void each_command_ends_once_whatever_is_aborted(void **state)
 	free(c);
 }
 
+/* Who looks for a command in a long queue stops at some point: Abort is best effort. */
+static void an_abort_looks_only_so_far(void **state)
+{
+	enum { LONG = 2048 };
+	struct nk *nk = *state;
+	uint16_t cids[LONG - 1];
+	struct nq small;
+
+	if (nk->kit->mode == KIT_MESSAGES)
+		return;
+	nk_queue(nk, &small, 2, LONG);
+	small.entries = 2;
+	assert_int_equal(nk_create_cq(nk, &small, 2), 0);
+	small.entries = LONG;
+	assert_int_equal(nk_create_sq(nk, &small, 2), 0);
+	for (unsigned i = 0; i < 2; i++)
+		nk_submit(nk, &small, nk_sqe(0x00, 1));
+	kit_settle(nk->kit);
+	for (unsigned i = 2; i < LONG - 1; i++)
+		cids[i] = nk_put(nk, &small, nk_sqe(0x00, 1));
+	nk_ring(nk, &small);
+	kit_settle(nk->kit);
+	assert_int_equal(nk_run(nk, &nk->admin, abort_of(2, cids[1000])), 0);
+	assert_int_equal(nk->last.result, 0);
+	assert_int_equal(nk_run(nk, &nk->admin, abort_of(2, cids[1100])), 0);
+	assert_int_equal(nk->last.result, 1);
+}
+
 int main(void)
 {
 	static const struct kit_test tests[] = {
@@ -488,6 +516,7 @@ int main(void)
 		KIT_TEST(a_command_on_the_drive_is_not_aborted),
 		KIT_TEST(a_command_that_waits_for_the_client_is_aborted),
 		KIT_TEST(a_command_that_was_not_fetched_is_aborted),
+		KIT_TEST(an_abort_looks_only_so_far),
 		KIT_TEST(a_command_aborted_again_completes_once),
 		KIT_TEST(an_identifier_used_again_is_another_command),
 		KIT_TEST(aborts_move),

@@ -648,6 +648,66 @@ static void bit_buckets_swallow_what_is_read(void **state)
 	assert_memory_equal(kit_at(nk->kit, data + 1024), nk->drive->data + 100 * 512, 1024);
 }
 
+/* Turns of the loop until a command has completed. */
+static unsigned turns_until(struct nk *nk, struct nq *q, uint16_t cid)
+{
+	unsigned turns = 0;
+	struct cqe cqe;
+
+	while (!nk_take(nk, q, &cqe, true)) {
+		kit_turn(nk->kit);
+		turns++;
+	}
+	assert_int_equal(cqe.cid, cid);
+	assert_int_equal(cqe.status, 0);
+	return turns;
+}
+
+/* A chain of 16 pages of bit buckets of a byte, and 1040 bytes of data at the end: 10 blocks. */
+enum { CHAIN = 16, CHAIN_DATA = 10 * 512 - CHAIN * 255 };
+
+static struct sqe long_chain(struct nk *nk, uint64_t data)
+{
+	struct sqe sqe = nk_rw(READ, 1, 7, 10);
+	uint64_t at = 0, next;
+
+	for (unsigned page = CHAIN; page-- > 0; at = next) {
+		next = kit_alloc(nk->kit, PAGE, PAGE);
+		for (unsigned i = 0; i < 255; i++)
+			nk_descriptor(nk, next, i, 0x10, 0, 1);
+		if (page == CHAIN - 1)
+			nk_descriptor(nk, next, 255, 0x00, data, CHAIN_DATA);
+		else
+			nk_descriptor(nk, next, 255, page == CHAIN - 2 ? 0x30 : 0x20, at, PAGE);
+	}
+	nk_sgl1(&sqe, 0x20, at, PAGE);
+	return sqe;
+}
+
+/* What takes long does so in turns, in which other queues have theirs. */
+static void a_long_list_leaves_time_to_others(void **state)
+{
+	struct nk *nk = *state;
+	uint64_t data = kit_alloc(nk->kit, PAGE, PAGE);
+	struct sqe sqe = long_chain(nk, data), get_feature = nk_sqe(0x0a, 0);
+	uint8_t *there = nk->drive->data + 7 * 512;
+	uint16_t slow, fast;
+
+	get_feature.dw[10] = 0x07;
+	fill_random(nk->kit, there, 10 * 512);
+	loop_set_share(nk->kit->loop, 0);
+	slow = nk_submit(nk, &nk->io, sqe);
+	for (unsigned i = 0; i < 3; i++) {
+		fast = nk_submit(nk, &nk->admin, get_feature);
+		turns_until(nk, &nk->admin, fast);
+		assert_false(nk_has(nk, &nk->io));
+	}
+	assert_true(turns_until(nk, &nk->io, slow) >= 3);
+	assert_memory_equal(kit_at(nk->kit, data), there + CHAIN * 255, CHAIN_DATA);
+	loop_set_share(nk->kit->loop, UINT64_MAX);
+	assert_int_equal(nk_run(nk, &nk->io, sqe), 0);
+}
+
 static void pages_of_other_sizes(void **state)
 {
 	struct nk *nk = *state;
@@ -699,6 +759,7 @@ int main(void)
 		KIT_TEST(sgls_are_checked),
 		KIT_TEST(a_segment_that_leads_to_itself_ends),
 		KIT_TEST(bit_buckets_swallow_what_is_read),
+		KIT_TEST(a_long_list_leaves_time_to_others),
 		KIT_TEST(pages_of_other_sizes),
 	};
 	static const struct kit_test parts[] = {

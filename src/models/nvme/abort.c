@@ -10,6 +10,8 @@
 
 #include "internal.h"
 
+enum { LOOK_AHEAD = 1024 }; /* entries of a queue */
+
 /* The event requests that wait are commands as well. */
 static bool abort_event_request(struct nvme *n, uint16_t cid)
 {
@@ -105,15 +107,17 @@ void nvme_skips_rebuild(struct nvme_state *s)
 
 /*
  * Where in the guest's queue the command stands that was not fetched yet, or -1. One that was
- * aborted already has ended, and its identifier may be another command's by now.
+ * aborted already has ended, and its identifier may be another command's by now. Abort is best
+ * effort (5.1): a command that stands further back than LOOK_AHEAD is not looked for.
  */
 static int find_queued(struct nvme_sq *sq, uint16_t cid, uint32_t dw[])
 {
 	const struct nvme_sq_state *st = nvme_sq_state(sq);
 	const struct nvme_state *s = sq->nvme->state;
+	unsigned i = (st->head + sq->fetching) % st->entries, left = LOOK_AHEAD;
 
-	for (unsigned i = (st->head + sq->fetching) % st->entries; i != st->tail;
-	     i = (i + 1) % st->entries) {
+	sq->nvme->work += LOOK_AHEAD / NVME_WORK_ENTRIES;
+	for (; i != st->tail && left--; i = i + 1u == st->entries ? 0 : i + 1) {
 		const uint8_t *entry =
 			ob_dma_direct(sq->nvme->dev, st->base + (uint64_t)i * NVME_SQE_SIZE,
 		                      NVME_SQE_SIZE, OB_DMA_FROM_CLIENT);

@@ -67,7 +67,7 @@ int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint6
 		cmd->phase = NVME_BLOCK;
 		n->requests++;
 	} else {
-		n->moved += length;
+		n->work += length / NVME_WORK_BYTES;
 	}
 	return error;
 }
@@ -105,9 +105,11 @@ static void sweep(struct nvme_cmd *cmd, int error)
 void nvme_sweep(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint32_t chunk,
                 void (*swept)(struct nvme_cmd *cmd, int error))
 {
+	uint32_t most = nvme_chunk_of(cmd->ns, op);
+
 	cmd->sweep_op = op;
 	cmd->sweep_flags = flags;
-	cmd->sweep_chunk = chunk;
+	cmd->sweep_chunk = chunk < most ? chunk : most;
 	cmd->swept = swept;
 	sweep(cmd, 0);
 }

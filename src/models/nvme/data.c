@@ -123,12 +123,27 @@ static void xfer_ready(struct ob_xfer *xfer, int error)
 		ended(cmd, error);
 }
 
-/* Fetches the guest's list piece by piece for as long as the walk wants more. */
+static void walk_again(struct nvme_cmd *cmd)
+{
+	walk(cmd, NVME_FETCH);
+}
+
+/*
+ * Fetches the guest's list piece by piece for as long as the walk wants more. A list may have many
+ * entries without data: others have their turn in between.
+ */
 static void walk(struct nvme_cmd *cmd, int status)
 {
+	unsigned fetched = 0;
+
 	while (status == NVME_FETCH) {
 		int error;
 
+		if (fetched++ && ob_loop_spent(ob_dev_loop(cmd->nvme->dev))) {
+			nvme_cmd_yield(cmd, walk_again);
+			return;
+		}
+		cmd->nvme->work += cmd->walk.fetch / NVME_SGL_DESCRIPTOR / NVME_WORK_ENTRIES;
 		if (!nvme_cmd_page(cmd)) {
 			status = NVME_INTERNAL_ERROR;
 			break;
@@ -255,6 +270,7 @@ void nvme_data_copy(struct nvme_cmd *cmd, uint8_t *buffer, uint32_t length)
 	uint64_t offset = 0;
 	unsigned hole = 0;
 
+	cmd->nvme->work += cmd->data_length / NVME_WORK_BYTES + cmd->nholes / NVME_WORK_ENTRIES;
 	for (unsigned i = 0; cmd->has_xfer && i < cmd->xfer.iovcnt; i++) {
 		uint8_t *memory = cmd->xfer.iov[i].iov_base;
 		size_t left = cmd->xfer.iov[i].iov_len;

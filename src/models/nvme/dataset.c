@@ -46,17 +46,19 @@ static void discard_again(struct nvme_cmd *cmd);
  */
 static void discard_next(struct nvme_cmd *cmd, int error)
 {
-	uint64_t budget = NVME_WORK_CHUNK;
+	uint64_t chunk = nvme_chunk_of(cmd->ns, OB_BLOCK_DISCARD), budget = chunk;
+	bool begun = false;
 
 	while (!error && next_range(cmd)) {
 		uint64_t offset = cmd->offset, length = cmd->length;
 
-		if (length > NVME_WORK_CHUNK)
-			length = NVME_WORK_CHUNK;
-		if (length > budget) {
+		if (length > chunk)
+			length = chunk;
+		if (length > budget || (begun && ob_loop_spent(ob_dev_loop(cmd->nvme->dev)))) {
 			nvme_cmd_yield(cmd, discard_again);
 			return;
 		}
+		begun = true;
 		budget -= length;
 		cmd->offset += length;
 		cmd->length -= length;

@@ -26,7 +26,9 @@ enum {
 	NVME_COMMAND_CHUNK = 16,   /* allocated at a time */
 	NVME_FETCH_BATCH = 32,     /* entries fetched from a queue before others have their turn */
 	NVME_TURN_BUDGET = 256,    /* entries fetched before the event loop has its turn, */
-	NVME_TURN_BYTES = 4 << 20, /* and bytes that drives moved on the spot */
+	NVME_WORK_UNITS = 16,      /* or work between two questions whether time is up: commands, */
+	NVME_WORK_BYTES = 8 << 10, /* so many bytes moved on the spot, */
+	NVME_WORK_ENTRIES = 64,    /* or entries and descriptors looked at */
 	NVME_POST_BATCH = 16,      /* completions written at a time, */
 	NVME_POST_EARLY = 4,       /* and written before a turn's other commands are begun */
 	NVME_INLINE_RANGES = OB_XFER_INLINE_IOV,
@@ -36,7 +38,8 @@ enum {
 	NVME_TEMPERATURE = 310, /* K; nothing here gets warm */
 	NVME_TEMPERATURE_WARNING = 343,
 	NVME_TEMPERATURE_CRITICAL = 353,
-	NVME_WORK_CHUNK = 1 << 26, /* bytes of a Format between two looks at everything else */
+	NVME_WORK_CHUNK = 1 << 26, /* bytes of a Format between two looks at everything else, */
+	NVME_FREE_CHUNK = 1 << 19, /* also where the drive is memory, which is freed on the spot */
 };
 
 /* What a step returns instead of a status, when the command will be completed by somebody later. */
@@ -215,7 +218,8 @@ struct nvme {
 	struct nvme_poll poll;
 	struct ob_task turn;
 	bool in_turn;
-	uint64_t moved;  /* bytes, on the spot, in this turn */
+	uint64_t work;   /* since it was last asked whether the turn's time is up: see below, */
+	bool spent;      /* and the answer */
 	bool quiescing;  /* between quiesce and resume */
 	bool disabling;  /* CC.EN went to 0, requests are still in flight */
 	bool irq_raised; /* INTA# */
@@ -359,6 +363,24 @@ static inline bool nvme_running(const struct nvme *n)
 {
 	return (n->state->csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) == NVME_CSTS_RDY &&
 	       !n->quiescing && !n->disabling;
+}
+/*
+ * Work is counted in units of about a microsecond, and the clock is read once for several of them.
+ * Whatever a command can ask for adds to it, so that a turn is a share of time and not a number of
+ * commands.
+ */
+static inline void nvme_turn_begin(struct nvme *n)
+{
+	n->work = 0;
+	n->spent = false;
+}
+static inline bool nvme_turn_spent(struct nvme *n)
+{
+	if (n->work >= NVME_WORK_UNITS) {
+		n->work = 0;
+		n->spent = ob_loop_spent(ob_dev_loop(n->dev));
+	}
+	return n->spent;
 }
 void nvme_schedule(struct nvme *n);
 /* A turn for what the last one left. */
@@ -542,6 +564,12 @@ int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint6
  */
 void nvme_sweep(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint32_t chunk,
                 void (*swept)(struct nvme_cmd *cmd, int error));
+/* How much of a discard, or of zeroes, a drive is asked for at a time. */
+static inline uint32_t nvme_chunk_of(const struct nvme_namespace *ns, enum ob_block_op op)
+{
+	return op != OB_BLOCK_READ && ob_block_info(ns->block)->copies ? NVME_FREE_CHUNK
+	                                                               : NVME_WORK_CHUNK;
+}
 int nvme_block_error(struct nvme_cmd *cmd, int error, bool write);
 static inline int nvme_block_status(struct nvme_cmd *cmd, int error, bool write)
 {

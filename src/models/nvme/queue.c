@@ -234,12 +234,6 @@ static unsigned share(const struct nvme *n)
 	return queues ? NVME_MAX_COMMANDS / queues : NVME_MAX_COMMANDS;
 }
 
-/* Whether drives that do things on the spot have done enough of them for this turn. */
-static bool is_spent(const struct nvme *n)
-{
-	return n->moved >= NVME_TURN_BYTES;
-}
-
 /*
  * Begins the commands whose entries stand in bytes. They were counted before, but in the meantime
  * somebody else may have taken the last command: the rest is fetched again later.
@@ -257,8 +251,10 @@ static unsigned begin(struct nvme_sq *sq, const uint8_t *bytes, unsigned count)
 		struct nvme_cmd *cmd;
 		bool skip;
 
-		if (!nvme_running(n) || !nvme_cmd_available(n, sq->id) || (done && is_spent(n)))
+		if (!nvme_running(n) || !nvme_cmd_available(n, sq->id) ||
+		    (done && nvme_turn_spent(n)))
 			break;
+		n->work++;
 		skip = n->state->skip_count && nvme_skip_take(sq, st->head);
 		st->head = (uint16_t)(st->head + 1u == st->entries ? 0 : st->head + 1);
 		if (skip)
@@ -298,6 +294,8 @@ static void fetched(struct ob_dma_op *op, int error)
 
 	sq->fetching = 0;
 	sq->page = NULL;
+	if (!n->in_turn)
+		nvme_turn_begin(n);
 	if (error)
 		fetch_failed(sq, error);
 	else
@@ -359,30 +357,31 @@ static void run_yielded(struct nvme *n)
 	struct nvme_link *last = n->yielded.prev;
 
 	/* What yields again comes after last. */
-	n->moved = 0;
 	while (!nvme_link_empty(&n->yielded)) {
 		struct nvme_link *link = n->yielded.next;
 		struct nvme_cmd *cmd = ob_container_of(link, struct nvme_cmd, turn_link);
 
 		nvme_link_del(link);
 		cmd->phase = NVME_WORKING;
+		n->work++;
 		cmd->again(cmd);
-		if (link == last || is_spent(n))
+		if (link == last || nvme_turn_spent(n))
 			break;
 	}
 }
 
-/* Whether there was any. */
+/* Whether there was any. One command at least, even if those that yielded took all the time. */
 static bool fetch_round(struct nvme *n)
 {
 	unsigned budget = NVME_TURN_BUDGET;
 
-	n->moved = 0;
-	while (budget && any(n->ready) && !is_spent(n)) {
+	while (budget && any(n->ready)) {
 		unsigned id = take_next(n->ready, n->next_sq);
 
 		n->next_sq = id < NVME_MAX_PAIRS ? id + 1 : 0;
 		budget -= fetch(&n->sqs[id], budget < NVME_FETCH_BATCH ? budget : NVME_FETCH_BATCH);
+		if (budget < NVME_TURN_BUDGET && nvme_turn_spent(n))
+			break;
 	}
 	return budget < NVME_TURN_BUDGET;
 }
@@ -422,6 +421,7 @@ static bool work(struct nvme *n)
 	bool found;
 
 	n->in_turn = true;
+	nvme_turn_begin(n);
 	run_yielded(n);
 	found = fetch_round(n);
 	post_round(n);

@@ -15,17 +15,34 @@
 /* A walk over segments without data would never end by itself. */
 enum { MAX_DESCRIPTORS = 16384 };
 
-int nvme_add_hole(struct nvme_cmd *cmd, uint64_t length)
+/* Room for one more: as many as the next power of 2. */
+static bool grow_holes(struct nvme_cmd *cmd)
 {
 	struct ob_dma_range *holes;
 
+	if (cmd->nholes & (cmd->nholes - 1))
+		return true;
+	holes = reallocarray(cmd->holes, cmd->nholes ? 2 * (size_t)cmd->nholes : 1, sizeof(*holes));
+	if (!holes)
+		return false;
+	cmd->holes = holes;
+	return true;
+}
+
+int nvme_add_hole(struct nvme_cmd *cmd, uint64_t length)
+{
+	uint64_t offset = cmd->data_length - cmd->walk.left;
+	struct ob_dma_range *last = cmd->holes + cmd->nholes - 1;
+
 	if (!length)
 		return 0;
-	holes = reallocarray(cmd->holes, cmd->nholes + 1, sizeof(*holes));
-	if (!holes)
+	if (cmd->nholes && last->address + last->length == offset) {
+		last->length += length;
+		return 0;
+	}
+	if (!grow_holes(cmd))
 		return NVME_INTERNAL_ERROR;
-	cmd->holes = holes;
-	holes[cmd->nholes++] = (struct ob_dma_range){cmd->data_length - cmd->walk.left, length};
+	cmd->holes[cmd->nholes++] = (struct ob_dma_range){offset, length};
 	return 0;
 }
 

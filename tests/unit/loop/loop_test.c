@@ -351,6 +351,44 @@ static void shared(void **state)
 	assert_null(loop_shared_find(loop, &kinds[1]));
 }
 
+struct spender {
+	struct ob_task task;
+	struct ob_loop *loop;
+	bool at_once, later;
+};
+
+static void spend(struct ob_task *task)
+{
+	struct spender *spender = container_of(task, struct spender, task);
+	uint64_t begin = ob_loop_now();
+
+	spender->at_once = ob_loop_spent(spender->loop);
+	while (ob_loop_now() - begin < 5000000)
+		;
+	spender->later = ob_loop_spent(spender->loop);
+}
+
+/* Each callback has a share of its own. */
+static void a_callback_has_a_share_of_the_time(void **state)
+{
+	struct spender one = {{.run = spend}, *state, true, false}, other = one;
+
+	loop_set_share(*state, UINT64_MAX);
+	ob_task_schedule(*state, &one.task);
+	assert_int_equal(loop_turn(*state, 0), 0);
+	assert_true(!one.at_once && !one.later);
+	loop_set_share(*state, 0);
+	ob_task_schedule(*state, &one.task);
+	assert_int_equal(loop_turn(*state, 0), 0);
+	assert_true(one.at_once && one.later);
+	/* So much that no machine is too slow to begin within it, and too little for 5 ms. */
+	loop_set_share(*state, 4000000);
+	ob_task_schedule(*state, &one.task);
+	ob_task_schedule(*state, &other.task);
+	assert_int_equal(loop_turn(*state, 0), 0);
+	assert_true(one.later && other.later);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +400,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(runs_until_stopped, new_loop, free_loop),
 		cmocka_unit_test_setup_teardown(pollers, new_loop, free_loop),
 		cmocka_unit_test_setup_teardown(nothing_starves, new_loop, free_loop),
+		cmocka_unit_test_setup_teardown(a_callback_has_a_share_of_the_time, new_loop,
+	                                        free_loop),
 		cmocka_unit_test_setup_teardown(shared, new_loop, free_loop),
 	};
 
