@@ -337,8 +337,8 @@ const char *ob_client_state_name(enum ob_client_state state);
 
 /*
  * Sections VFIO_DEVICE_FEATURE_DMA_LOGGING_*. Has the device note which pages it writes in these
- * ranges of DMA addresses (count 0: in all). *page_size is the wish, and becomes what the device
- * chose.
+ * ranges of DMA addresses (count 0: in all; outboard takes 256 at most). *page_size is the wish,
+ * and becomes what the device chose.
  */
 struct ob_client_range {
 	uint64_t address, length;

@@ -197,10 +197,11 @@ int dma_pin(struct dma_space *space, uint64_t address, uint64_t length, enum ob_
 /*
  * The log of what the device writes. page_size is a hint, and becomes what is used: a power of 2
  * from 4096 on. ranges are sorted by this, in place; none of them means all that is mapped, now or
- * later. 0, -EBUSY (logging already), -EINVAL (not in whole pages, or overlapping), -EOVERFLOW,
- * -E2BIG (more than DMA_LOG_RANGES), -ENOSPC (more than DMA_LOG_BYTES of bitmaps), -ENOMEM.
+ * later. 0, -EBUSY (logging already, or the last log was not reaped), -EINVAL (not in whole pages,
+ * or overlapping), -EOVERFLOW, -E2BIG (more than DMA_LOG_RANGES, which is what Linux takes),
+ * -ENOSPC (more than DMA_LOG_BYTES of bitmaps), -ENOMEM.
  */
-enum { DMA_LOG_RANGES = 65536, DMA_LOG_BYTES = 64 << 20 };
+enum { DMA_LOG_RANGES = 256, DMA_LOG_BYTES = 64 << 20 };
 
 struct dma_log_range {
 	uint64_t address, length;
@@ -211,12 +212,23 @@ void dma_log_stop(struct dma_space *space); /* also if it is not on */
 bool dma_log_active(const struct dma_space *space);
 
 /*
+ * Gives back some of the memory of a log that was stopped. Whether that was all: if not, the caller
+ * goes on when others had their turn.
+ */
+bool dma_log_reap(struct dma_space *space);
+
+/*
  * Sets the bits of pages (of page_size, a power of 2, counted from address) that were written since
  * they were last reported, and forgets them. length is not 0, and address + length at most 2^64.
- * bits is as long as they need, in whole words, and zeroed. 0, or -EINVAL: not logging.
+ * bits is as long as they need, in whole words, and zeroed. 0; -EAGAIN: there is more, for another
+ * call with the same struct when others had their turn; or -EINVAL: not logging.
  */
-int dma_log_report(struct dma_space *space, uint64_t address, uint64_t length, uint64_t page_size,
-                   uint64_t *bits);
+struct dma_log_report {
+	uint64_t address, length, page_size;
+	uint64_t *bits;
+	uint64_t done; /* bytes; 0 at first */
+};
+int dma_log_report(struct dma_space *space, struct dma_log_report *report);
 
 /* Undoes one dma_pin() of exactly this range. May call waiters: see struct dma_waiter. */
 void dma_unpin(struct dma_space *space, uint64_t address, uint64_t length, enum ob_dma_dir dir);

@@ -60,7 +60,8 @@ struct dma_space {
 	unsigned fds, max_fds;          /* of maps that keep theirs */
 	uint64_t held_first, held_last; /* held maps begin here; first > last: there are none */
 
-	struct dma_log *log; /* NULL: not logging */
+	struct dma_log *log;     /* NULL: not logging */
+	struct dma_log *old_log; /* see dma_log_reap() */
 
 	struct ob_dma_op under_way, ending;     /* heads of rings */
 	struct dma_waiter *all_waiters, *woken; /* woken: done is about to be called */
@@ -72,9 +73,8 @@ struct dma_space {
 	struct dma_space *guard_next, **guard_link;
 };
 
-/* log.c: notes a write, and a map that is new. */
+/* log.c: notes a write. */
 void dma_log_wrote(struct dma_log *log, uint64_t address, uint64_t length);
-void dma_log_mapped(struct dma_log *log, uint64_t address, uint64_t size);
 
 /* The place of the last map that begins at or before address; count if there is none. */
 unsigned dma_search(const struct dma_space *space, uint64_t address);

@@ -15,15 +15,26 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/checked.h"
 #include "internal.h"
 
-enum { WORD = 64, MIN_SHIFT = 12, MAX_SHIFT = 30, FIRST_ROOM = 16 };
+enum {
+	WORD = 64,
+	MIN_SHIFT = 12,
+	MAX_SHIFT = 30,
+	FIRST_ROOM = 16,
+	BLOCK_SHIFT = 19,     /* pages of a block, where everything is logged: 64 KiB of bits */
+	GRANULE_WORDS = 8192, /* 64 KiB are whole pages on every machine */
+	REAP_WORDS = 65536,   /* given back at a time */
+	REPORT_WORDS = 8192,  /* reported at a time; or pages, where words don't match */
+};
 
 struct range {
 	uint64_t first, last; /* bytes */
-	uint64_t *bits;       /* of pages from first on */
+	uint64_t *bits;       /* of pages from first on, */
+	uint64_t words;       /* and how many words these are */
 };
 
 struct dma_log {
@@ -33,8 +44,8 @@ struct dma_log {
 	unsigned count, room;
 	unsigned shift;
 	uint64_t bytes;  /* of bitmaps */
-	bool everything; /* maps that come are added */
-	bool overflow;   /* one of these could not be: it counts as written */
+	bool everything; /* ranges are added where something is written */
+	bool overflow;   /* one could not be: what no range has counts as written */
 };
 
 static uint64_t pages_of(const struct dma_log *log, const struct range *range)
@@ -81,8 +92,83 @@ static void mark(const struct dma_log *log, struct range *range, uint64_t first,
 	         (last - range->first) >> log->shift);
 }
 
+/* Bits are mapped, not allocated: so they can be given back in pieces, see dma_log_reap(). */
+static uint64_t *map_bits(uint64_t words)
+{
+	void *bits =
+		mmap(NULL, words * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return bits == MAP_FAILED ? NULL : bits;
+}
+
+/* How many words a range's bits take, in whole granules. */
+static uint64_t words_of(const struct dma_log *log, const struct range *range)
+{
+	uint64_t words = (pages_of(log, range) + WORD - 1) / WORD;
+
+	return (words + GRANULE_WORDS - 1) & ~(uint64_t)(GRANULE_WORDS - 1);
+}
+
+/*
+ * Adds a range at a place of the list: 0, -ENOMEM, -ENOSPC. bits as words_of() says; NULL: not
+ * mapped yet.
+ */
+static int insert(struct dma_log *log, unsigned place, uint64_t first, uint64_t last,
+                  uint64_t *bits)
+{
+	struct range range = {.first = first, .last = last, .bits = bits};
+
+	range.words = words_of(log, &range);
+	if (range.words > (DMA_LOG_BYTES - log->bytes) / 8)
+		return -ENOSPC;
+	if (log->count == log->room) {
+		unsigned room = log->room ? 2 * log->room : FIRST_ROOM;
+		struct range *ranges = reallocarray(log->ranges, room, sizeof(*ranges));
+
+		if (!ranges)
+			return -ENOMEM;
+		log->ranges = ranges;
+		log->room = room;
+	}
+	if (!bits)
+		range.bits = map_bits(range.words);
+	if (!range.bits)
+		return -ENOMEM;
+	memmove(&log->ranges[place + 1], &log->ranges[place],
+	        (log->count - place) * sizeof(*log->ranges));
+	log->ranges[place] = range;
+	log->count++;
+	log->bytes += range.words * 8;
+	log->last = log->ranges;
+	return 0;
+}
+
+/*
+ * Where everything is logged: adds the blocks of memory that [first, last] lies in and that are not
+ * there yet. All ranges are such blocks then. How many maps there are does not matter so.
+ */
+static int add_blocks(struct dma_log *log, uint64_t first, uint64_t last)
+{
+	uint64_t mask = (UINT64_C(1) << (log->shift + BLOCK_SHIFT)) - 1;
+
+	for (first &= ~mask; first <= last; first = (first | mask) + 1) {
+		unsigned place = search(log, first);
+		int rc = 0;
+
+		if (place == log->count || log->ranges[place].first != first)
+			rc = insert(log, place, first, first | mask, NULL);
+		if (rc)
+			return rc;
+		if ((first | mask) == UINT64_MAX)
+			break;
+	}
+	return 0;
+}
+
 static void mark_ranges(struct dma_log *log, uint64_t first, uint64_t last)
 {
+	if (log->everything && add_blocks(log, first, last))
+		log->overflow = true;
 	for (unsigned i = search(log, first); i < log->count; i++) {
 		if (log->ranges[i].first > last)
 			return;
@@ -108,72 +194,36 @@ void dma_log_wrote(struct dma_log *log, uint64_t address, uint64_t length)
 		set_bits(range->bits, from, to);
 }
 
-/* Adds a range at a place of the list: 0, -ENOMEM, -ENOSPC. */
-static int insert(struct dma_log *log, unsigned place, uint64_t first, uint64_t last)
+/* Gives back some of the bits. Whether that was all. */
+static bool unmap_some(struct dma_log *log)
 {
-	struct range range = {.first = first, .last = last};
-	uint64_t words = (pages_of(log, &range) + WORD - 1) / WORD;
+	for (uint64_t left = REAP_WORDS; log->count; log->count--) {
+		struct range *range = &log->ranges[log->count - 1];
+		uint64_t words = range->words < left ? range->words : left;
 
-	if (log->count == DMA_LOG_RANGES || words > (DMA_LOG_BYTES - log->bytes) / 8)
-		return -ENOSPC;
-	if (log->count == log->room) {
-		unsigned room = log->room ? 2 * log->room : FIRST_ROOM;
-		struct range *ranges = reallocarray(log->ranges, room, sizeof(*ranges));
-
-		if (!ranges)
-			return -ENOMEM;
-		log->ranges = ranges;
-		log->room = room;
+		if (!words)
+			return false;
+		range->words -= words;
+		munmap(range->bits + range->words, words * 8);
+		left -= words;
+		if (range->words)
+			return false;
 	}
-	range.bits = calloc(words, sizeof(uint64_t));
-	if (!range.bits)
-		return -ENOMEM;
-	memmove(&log->ranges[place + 1], &log->ranges[place],
-	        (log->count - place) * sizeof(*log->ranges));
-	log->ranges[place] = range;
-	log->count++;
-	log->bytes += words * 8;
-	log->last = log->ranges;
-	return 0;
+	return true;
 }
 
-/* Adds what of [first, last] no range has, in whole pages. */
-static int add_gaps(struct dma_log *log, uint64_t first, uint64_t last)
+bool dma_log_reap(struct dma_space *space)
 {
-	uint64_t page = UINT64_C(1) << log->shift;
+	struct dma_log *log = space->old_log;
 
-	first &= ~(page - 1);
-	last |= page - 1;
-	for (;;) {
-		unsigned place = search(log, first);
-		const struct range *next = place < log->count ? &log->ranges[place] : NULL;
-		uint64_t end = next && next->first <= last ? next->first - 1 : last;
-		int rc;
-
-		if (!next || next->first > first) {
-			rc = insert(log, place, first, end);
-			if (rc)
-				return rc;
-			next = &log->ranges[place];
-		}
-		if (next->last >= last)
-			return 0;
-		first = next->last + 1;
-	}
-}
-
-void dma_log_mapped(struct dma_log *log, uint64_t address, uint64_t size)
-{
-	if (log->everything && add_gaps(log, address, address + (size - 1)))
-		log->overflow = true;
-}
-
-static void log_free(struct dma_log *log)
-{
-	for (unsigned i = 0; i < log->count; i++)
-		free(log->ranges[i].bits);
+	if (!log)
+		return true;
+	if (!unmap_some(log))
+		return false;
 	free(log->ranges);
 	free(log);
+	space->old_log = NULL;
+	return true;
 }
 
 /* The page size that is used where this one is asked for. */
@@ -214,18 +264,38 @@ static int check_ranges(const struct dma_log *log, struct dma_log_range *ranges,
 	return 0;
 }
 
-static int add_all(struct dma_space *space, struct dma_log *log, const struct dma_log_range *ranges,
-                   unsigned count)
+static struct range to_range(const struct dma_log_range *range)
 {
+	return (struct range){.first = range->address,
+	                      .last = range->address + (range->length - 1)};
+}
+
+/* All bits are mapped together: many calls would take long. */
+static int add_all(struct dma_log *log, const struct dma_log_range *ranges, unsigned count)
+{
+	uint64_t words = 0, *bits;
 	int rc = 0;
 
-	for (unsigned i = 0; !rc && i < count; i++)
-		rc = insert(log, i, ranges[i].address, ranges[i].address + (ranges[i].length - 1));
 	log->everything = !count;
-	for (unsigned i = 0; !rc && !count && i < space->count; i++) {
-		const struct dma_map *map = space->maps[i];
+	for (unsigned i = 0; i < count; i++) {
+		struct range range = to_range(&ranges[i]);
 
-		rc = add_gaps(log, map->address, map->address + (map->size - 1));
+		words += words_of(log, &range);
+		if (words > DMA_LOG_BYTES / 8)
+			return -ENOSPC;
+	}
+	bits = words ? map_bits(words) : NULL;
+	if (words && !bits)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count && !rc; i++) {
+		struct range range = to_range(&ranges[i]);
+
+		rc = insert(log, i, range.first, range.last, bits);
+		if (!rc)
+			bits += words_of(log, &range);
+		else
+			munmap(bits, words * 8);
+		words -= words_of(log, &range);
 	}
 	return rc;
 }
@@ -236,7 +306,7 @@ int dma_log_start(struct dma_space *space, uint64_t *page_size, struct dma_log_r
 	struct dma_log *log;
 	int rc;
 
-	if (space->log)
+	if (space->log || space->old_log)
 		return -EBUSY;
 	log = calloc(1, sizeof(*log));
 	if (!log)
@@ -246,9 +316,11 @@ int dma_log_start(struct dma_space *space, uint64_t *page_size, struct dma_log_r
 	log->shift = choose_shift(*page_size);
 	rc = check_ranges(log, ranges, count);
 	if (!rc)
-		rc = add_all(space, log, ranges, count);
+		rc = add_all(log, ranges, count);
 	if (rc) {
-		log_free(log);
+		space->old_log = log;
+		while (!dma_log_reap(space)) /* nothing was touched: fast */
+			;
 		return rc;
 	}
 	*page_size = UINT64_C(1) << log->shift;
@@ -258,8 +330,9 @@ int dma_log_start(struct dma_space *space, uint64_t *page_size, struct dma_log_r
 
 void dma_log_stop(struct dma_space *space)
 {
-	if (space->log)
-		log_free(space->log);
+	if (!space->log)
+		return;
+	space->old_log = space->log;
 	space->log = NULL;
 }
 
@@ -268,11 +341,13 @@ bool dma_log_active(const struct dma_space *space)
 	return space->log;
 }
 
-/* What a report asks for. */
+/* A report under way. */
 struct report {
 	uint64_t first, last;
 	unsigned shift; /* of its pages, */
 	uint64_t *bits; /* from first on */
+	uint64_t next;  /* what comes before was reported */
+	uint64_t left;  /* of REPORT_WORDS */
 };
 
 /* The pages of the report that share a byte with [first, last]. */
@@ -332,22 +407,33 @@ static void report_pages(const struct dma_log *log, struct range *range,
 	}
 }
 
-/* Reports and clears the written pages of a range that shares a byte with the report. */
-static void report_range(const struct dma_log *log, struct range *range,
-                         const struct report *report)
+/*
+ * Reports and clears the written pages of a range that shares a byte with what is left of the
+ * report, or as many as there is time for. Whether that was all.
+ */
+static bool report_range(const struct dma_log *log, struct range *range, struct report *report)
 {
-	uint64_t first = report->first > range->first ? report->first : range->first;
+	uint64_t first = report->next > range->first ? report->next : range->first;
 	uint64_t last = report->last < range->last ? report->last : range->last;
 	uint64_t page = (UINT64_C(1) << log->shift) - 1;
 	uint64_t from = (first - range->first) >> log->shift;
-	uint64_t to = (last - range->first) >> log->shift;
+	uint64_t to = (last - range->first) >> log->shift, end = to;
 	uint64_t at = (first - report->first) >> log->shift;
+	bool words = report->shift == log->shift && at % WORD == from % WORD &&
+	             !(report->first & page) && !((report->last + 1) & page);
+	uint64_t most = (words ? report->left : report->left / WORD + 1) * WORD - from % WORD, done;
 
-	if (report->shift == log->shift && at % WORD == from % WORD && !(report->first & page) &&
-	    !((report->last + 1) & page))
-		report_words(range, report, from, to, at);
+	/* Up to the end of a word, so that words that match go on matching. */
+	if (to - from >= most)
+		end = from + most - 1;
+	if (words)
+		report_words(range, report, from, end, at);
 	else
-		report_pages(log, range, report, from, to);
+		report_pages(log, range, report, from, end);
+	done = words ? (end - from) / WORD + 1 : end - from + 1;
+	report->left -= done < report->left ? done : report->left;
+	report->next = range->first + (end << log->shift) + (page + 1);
+	return end == to;
 }
 
 /* What no range covers counts as written if some range that belongs there could not be made. */
@@ -369,23 +455,27 @@ static void report_unknown(const struct dma_log *log, const struct report *repor
 	report_run(report, at, report->last);
 }
 
-int dma_log_report(struct dma_space *space, uint64_t address, uint64_t length, uint64_t page_size,
-                   uint64_t *bits)
+int dma_log_report(struct dma_space *space, struct dma_log_report *asked)
 {
-	const struct report report = {
-		.first = address,
-		.last = address + (length - 1),
-		.shift = page_size ? (unsigned)__builtin_ctzll(page_size) : 0,
-		.bits = bits,
+	struct report report = {
+		.first = asked->address,
+		.last = asked->address + (asked->length - 1),
+		.shift = asked->page_size ? (unsigned)__builtin_ctzll(asked->page_size) : 0,
+		.bits = asked->bits,
+		.next = asked->address + asked->done,
+		.left = REPORT_WORDS,
 	};
 	struct dma_log *log = space->log;
 
 	if (!log)
 		return -EINVAL;
-	for (unsigned i = search(log, report.first); i < log->count; i++) {
+	for (unsigned i = search(log, report.next); i < log->count; i++) {
 		if (log->ranges[i].first > report.last)
 			break;
-		report_range(log, &log->ranges[i], &report);
+		if (!report.left || !report_range(log, &log->ranges[i], &report)) {
+			asked->done = report.next - report.first;
+			return -EAGAIN;
+		}
 	}
 	if (log->overflow)
 		report_unknown(log, &report);

@@ -46,6 +46,8 @@ void dma_space_free(struct dma_space *space)
 	assert(space->under_way.next == &space->under_way);
 	dma_guard_drop(space);
 	dma_log_stop(space);
+	while (!dma_log_reap(space))
+		;
 	free(space->starts);
 	free(space->maps);
 	free(space);
@@ -183,8 +185,6 @@ int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned p
 	}
 	space->fds += map->fd >= 0;
 	insert(space, place, map);
-	if (space->log)
-		dma_log_mapped(space->log, address, size);
 	if (space->listener && map->mapping)
 		space->listener->mapped(space->listener, map->mapping, map->mapping_length);
 	return 0;

@@ -4,7 +4,7 @@
  *
  * A megabyte of registers is a quarter of a million calls of the model, and others wait for the
  * same loop. So what is long is done in slices, a slice in each turn, while the link is paused. A
- * slice ends where no register is cut: at a multiple of SLICE in the region.
+ * slice ends where no register is cut: at a multiple of SLICE in the region; or after a write.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,11 +15,18 @@
 
 enum {
 	SLICE = 8192,       /* bytes of a read or write */
-	SLICE_WRITES = 512, /* of REGION_WRITE_MULTI */
+	SLICE_WRITES = 512, /* of REGION_WRITE_MULTI, at most, */
+	CLOCK_WRITES = 16,  /* and so many between two looks at the clock */
 };
 
-/* Keeps the request's payload, with room for more bytes behind it, and goes on from the loop. */
-static int begin_long(struct session *session, const struct request *request, size_t more)
+static bool access_step(struct session *session);
+
+/*
+ * Keeps the request's payload, with room for more bytes behind it, and goes on from the loop. done
+ * is what was done already.
+ */
+static int begin_long(struct session *session, const struct request *request, size_t more,
+                      uint64_t done)
 {
 	struct session_access *long_one = &session->access;
 
@@ -27,11 +34,8 @@ static int begin_long(struct session *session, const struct request *request, si
 	if (!long_one->payload)
 		return -ENOMEM;
 	memcpy(long_one->payload, request->payload, request->length);
-	long_one->done = 0;
-	session->waiting = request->header;
-	session_move(session, SESSION_ACCESSING);
-	ob_task_schedule(ob_dev_loop(session->dev), &session->step);
-	return -EINPROGRESS;
+	long_one->done = done;
+	return session_slices(session, &request->header, access_step);
 }
 
 static int read_at_once(struct session *session, struct request *request,
@@ -78,7 +82,7 @@ int session_region_read(struct session *session, struct request *request)
 	if (rc)
 		return refuse(request, rc, "region, offset, count: not within a readable region");
 	if (access.count > SLICE)
-		return begin_long(session, request, access.count);
+		return begin_long(session, request, access.count, 0);
 	return read_at_once(session, request, &access);
 }
 
@@ -96,23 +100,26 @@ int session_region_write(struct session *session, struct request *request)
 	if (rc)
 		return refuse(request, rc, "region, offset, count: not within a writeable region");
 	if (access.count > SLICE)
-		return begin_long(session, request, 0);
+		return begin_long(session, request, 0, 0);
 	write_region(session, access.region, access.offset, data, access.count);
 	return session_reply(session, &request->header, &access, sizeof(access));
 }
 
 /*
- * Does writes from number *done on, SLICE_WRITES at most. Stops at the first one that fails. 0: all
- * are done; -EAGAIN; or why the next one can't be done.
+ * Does writes from number *done on, SLICE_WRITES at most, as long as there is time. Stops at the
+ * first one that fails. 0: all are done; -EAGAIN; or why the next one can't be done.
  */
 static int write_some(struct session *session, const void *payload, uint64_t *done)
 {
 	struct wire_small_write write;
-	uint64_t count, end = *done + SLICE_WRITES;
+	uint64_t count, begun = *done, end = begun + SLICE_WRITES;
 	int rc = 0;
 
 	memcpy(&count, payload, sizeof(count));
 	for (; !rc && *done < count && *done < end; *done += !rc) {
+		if (*done != begun && *done % CLOCK_WRITES == 0 &&
+		    ob_loop_spent(ob_dev_loop(session->dev)))
+			return -EAGAIN;
 		wire_small_write_at(payload, *done, &write);
 		rc = write_region(session, write.region, write.offset, write.data, write.count);
 	}
@@ -140,9 +147,9 @@ int session_region_write_multi(struct session *session, struct request *request)
 	                                    &request->why);
 	if (rc)
 		return rc;
-	if (count > SLICE_WRITES)
-		return begin_long(session, request, 0);
 	rc = write_some(session, request->payload, &done);
+	if (rc == -EAGAIN)
+		return begin_long(session, request, 0, done);
 	if (rc && !done)
 		return refuse(request, rc, "region, offset, count: not within a writeable region");
 	return reply_written(session, &request->header, done, rc);
@@ -175,7 +182,7 @@ static bool access_some(struct session *session, bool write)
 	return true;
 }
 
-bool session_access_step(struct session *session)
+static bool access_step(struct session *session)
 {
 	struct session_access *long_one = &session->access;
 	int rc;
@@ -190,9 +197,4 @@ bool session_access_step(struct session *session)
 	else
 		reply_written(session, &session->waiting, long_one->done, rc);
 	return true;
-}
-
-void session_access_end(struct session *session)
-{
-	free(take_ptr(&session->access.payload));
 }

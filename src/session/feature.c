@@ -31,14 +31,37 @@ static int check_methods(const struct feature *feature, uint32_t flags, struct r
 	return 0;
 }
 
-uint8_t *feature_reply(struct session *session, struct feature_call *call, size_t length)
+bool feature_has_room(struct feature_call *call, size_t length)
 {
 	call->reply_length = length;
-	if (call->request->header.flags & WIRE_NO_REPLY ||
-	    call->header.argsz < sizeof(call->header) + length)
+	return !(call->request->header.flags & WIRE_NO_REPLY) &&
+	       call->header.argsz >= sizeof(call->header) + length;
+}
+
+uint8_t *feature_reply(struct session *session, struct feature_call *call, size_t length)
+{
+	if (!feature_has_room(call, length))
 		return NULL;
 	call->message = session->link->reserve(session->link, FRONT + length);
 	return call->message ? call->message + FRONT : NULL;
+}
+
+void feature_reply_later(struct session *session, const struct wire_device_feature *header,
+                         const struct iovec parts[2])
+{
+	struct wire_device_feature front = *header;
+	size_t length = parts[0].iov_len + parts[1].iov_len;
+	uint8_t *message = session->link->reserve(session->link, FRONT + length);
+
+	if (!message)
+		return;
+	front.argsz = (uint32_t)(sizeof(front) + length);
+	wire_encode_reply(message, &session->waiting, (uint32_t)(FRONT + length));
+	memcpy(message + sizeof(struct wire_header), &front, sizeof(front));
+	memcpy(message + FRONT, parts[0].iov_base, parts[0].iov_len);
+	memcpy(message + FRONT + parts[0].iov_len, parts[1].iov_base, parts[1].iov_len);
+	session_stats_of(session, WIRE_DEVICE_FEATURE)->bytes += FRONT + length;
+	session->link->commit(session->link, FRONT + length, NULL, 0);
 }
 
 /* The data that the method made, or just how much room it needs. */

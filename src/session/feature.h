@@ -3,6 +3,8 @@
 #ifndef SESSION_FEATURE_H
 #define SESSION_FEATURE_H
 
+#include <sys/uio.h>
+
 #include "internal.h"
 
 /* What a method gets, and what it answers. */
@@ -41,6 +43,13 @@ struct feature {
  * more): then the method must change nothing, and return 0.
  */
 uint8_t *feature_reply(struct session *session, struct feature_call *call, size_t length);
+
+/* Whether the client has room for so much data; also says so in the reply. */
+bool feature_has_room(struct feature_call *call, size_t length);
+
+/* The same later: header as it was in the request, and two parts of the data. */
+void feature_reply_later(struct session *session, const struct wire_device_feature *header,
+                         const struct iovec parts[2]);
 
 /* What devices have that migrate; others have none. */
 extern const struct feature session_features[];

@@ -16,12 +16,12 @@
 enum session_state {
 	SESSION_NEGOTIATING, /* nothing but VERSION is taken */
 	SESSION_RUNNING,
-	SESSION_UNMAPPING,    /* a DMA_UNMAP waits for pins; the link is paused */
-	SESSION_RESETTING,    /* a RESET waits for the device to be quiet; the link is paused */
-	SESSION_ACCESSING,    /* a long access to a region goes on in slices; the link is paused */
-	SESSION_MIGRATING,    /* a change of the migration's state waits; the link is paused */
-	SESSION_CLOSED,       /* given up; the owner will end it */
-	SESSION_ENDING_UNMAP, /* ended while UNMAPPING: waits for the same pins */
+	SESSION_UNMAPPING,        /* a DMA_UNMAP waits for pins; the link is paused */
+	SESSION_RESETTING,        /* a RESET waits for the device to be quiet; the link is paused */
+	SESSION_SLICING,          /* a long command goes on in slices; the link is paused */
+	SESSION_MIGRATING,        /* a change of the migration's state waits; the link is paused */
+	SESSION_CLOSED,           /* given up; the owner will end it */
+	SESSION_ENDING_UNMAP,     /* ended while UNMAPPING: waits for the same pins */
 	SESSION_ENDING_MIGRATION, /* ended while MIGRATING: waits for the same */
 	SESSION_QUIESCING,        /* ended: waits for the device to be quiet */
 	SESSION_CLEARING,         /* ended: waits for all maps to be gone */
@@ -71,6 +71,14 @@ struct session_access {
 	uint64_t done; /* bytes, or writes */
 };
 
+/* A DMA_LOGGING_REPORT that goes on in slices: its request, and what was found so far. */
+struct session_report {
+	struct wire_device_feature header;
+	struct wire_dma_report asked;
+	struct dma_log_report log;
+	uint64_t size; /* of the bitmap, in bytes */
+};
+
 struct session {
 	struct ob_dev *dev;
 	struct pci *pci;
@@ -91,7 +99,9 @@ struct session {
 	struct device_waiter quiesce_waiter;
 	struct ob_task step;
 	bool unmap_again; /* not all maps are gone yet: see dma_unmap_rest() */
+	bool (*slice)(struct session *session); /* of SESSION_SLICING */
 	struct session_access access;
+	struct session_report report;
 	struct migrate_waiter migrate_waiter;
 	struct {
 		struct wire_device_feature header;
@@ -158,9 +168,16 @@ void session_quiesce(struct session *session);
 /* memory.c: resets the device, which is quiet, and lets it run. */
 void session_reset_now(struct session *session);
 
-/* access.c: the next slice, and when it was the last, the reply. Whether it was. */
-bool session_access_step(struct session *session);
-void session_access_end(struct session *session);
+/*
+ * Goes on with a long command in slices, one in each turn of the loop; slice() returns whether it
+ * was the last one, and has replied then. Returns -EINPROGRESS.
+ */
+int session_slices(struct session *session, const struct wire_header *request,
+                   bool (*slice)(struct session *session));
+void session_slices_drop(struct session *session);
+
+/* migration.c: gives back the memory of a log that was stopped. False: there is more of it. */
+bool session_reap_log(struct session *session);
 
 /* stats.c: the command at hand has been dealt with. */
 void session_stats_end(struct session *session);

@@ -102,10 +102,31 @@ static int start_logging(struct session *session, struct feature_call *call)
 	return rc;
 }
 
+bool session_reap_log(struct session *session)
+{
+	while (!dma_log_reap(session->dma)) {
+		if (ob_loop_spent(ob_dev_loop(session->dev)))
+			return false;
+	}
+	return true;
+}
+
+static bool stop_slice(struct session *session)
+{
+	if (!session_reap_log(session))
+		return false;
+	session_reply(session, &session->waiting, &session->report.header,
+	              sizeof(session->report.header));
+	return true;
+}
+
 static int stop_logging(struct session *session, struct feature_call *call)
 {
 	dma_log_stop(session->dma);
-	return 0;
+	if (session_reap_log(session))
+		return 0;
+	session->report.header = call->header;
+	return session_slices(session, &call->request->header, stop_slice);
 }
 
 uint32_t session_max_bitmap(const struct session_limits *limits)
@@ -139,28 +160,49 @@ static int check_report(const struct session *session, const struct wire_dma_rep
 	return *bitmap > session_max_bitmap(&session->limits) ? -E2BIG : 0;
 }
 
+/* A part of the bitmap, and at the end the reply. Nothing but the last part can fail. */
+static bool report_slice(struct session *session)
+{
+	struct session_report *report = &session->report;
+	const struct iovec parts[] = {{&report->asked, sizeof(report->asked)},
+	                              {report->log.bits, report->size}};
+
+	while (dma_log_report(session->dma, &report->log) == -EAGAIN) {
+		if (ob_loop_spent(ob_dev_loop(session->dev)))
+			return false;
+	}
+	feature_reply_later(session, &report->header, parts);
+	return true;
+}
+
 static int report_logging(struct session *session, struct feature_call *call)
 {
-	cleanup_free uint64_t *bits = NULL;
-	struct wire_dma_report report;
+	struct session_report *report = &session->report;
 	uint64_t bitmap;
-	uint8_t *reply;
 	int rc;
 
-	memcpy(&report, call->data, sizeof(report));
-	rc = check_report(session, &report, &bitmap, call);
+	memcpy(&report->asked, call->data, sizeof(report->asked));
+	rc = check_report(session, &report->asked, &bitmap, call);
 	if (rc)
 		return rc;
-	bits = calloc(1, bitmap);
-	if (!bits)
-		return -ENOMEM;
-	reply = feature_reply(session, call, sizeof(report) + bitmap);
-	if (!reply)
+	/* Without room for it, it is not made: pages that it has are forgotten. */
+	if (!feature_has_room(call, sizeof(report->asked) + bitmap))
 		return 0;
-	rc = dma_log_report(session->dma, report.iova, report.length, report.page_size, bits);
-	memcpy(reply, &report, sizeof(report));
-	memcpy(reply + sizeof(report), bits, bitmap);
-	return rc;
+	report->log = (struct dma_log_report){
+		.address = report->asked.iova,
+		.length = report->asked.length,
+		.page_size = report->asked.page_size,
+		.bits = calloc(1, bitmap),
+	};
+	if (!report->log.bits)
+		return -ENOMEM;
+	report->header = call->header;
+	report->size = bitmap;
+	session->waiting = call->request->header;
+	if (!report_slice(session))
+		return session_slices(session, &call->request->header, report_slice);
+	session_slices_drop(session);
+	return -EINPROGRESS; /* replied already */
 }
 
 /* Not in vfio-user's list, but the same as VFIO's: how much would come in STOP_COPY. */

@@ -114,7 +114,7 @@ static bool may_send(const struct session_remote *remote)
 static bool serving(const struct session *session)
 {
 	return session->state == SESSION_RUNNING || session->state == SESSION_UNMAPPING ||
-	       session->state == SESSION_RESETTING || session->state == SESSION_ACCESSING;
+	       session->state == SESSION_RESETTING || session->state == SESSION_SLICING;
 }
 
 void session_remote_send(struct session *session)

@@ -51,9 +51,9 @@ size_t session_max_message(const struct session_limits *limits)
 #define TO(state) (1u << SESSION_##state)
 __attribute__((unused)) static const uint16_t moves[SESSION_STATES] = {
 	[SESSION_NEGOTIATING] = TO(RUNNING) | TO(CLOSED) | TO(QUIESCING),
-	[SESSION_RUNNING] = TO(UNMAPPING) | TO(RESETTING) | TO(ACCESSING) | TO(MIGRATING) |
+	[SESSION_RUNNING] = TO(UNMAPPING) | TO(RESETTING) | TO(SLICING) | TO(MIGRATING) |
                             TO(CLOSED) | TO(QUIESCING),
-	[SESSION_ACCESSING] = TO(RUNNING) | TO(QUIESCING),
+	[SESSION_SLICING] = TO(RUNNING) | TO(QUIESCING),
 	[SESSION_UNMAPPING] = TO(RUNNING) | TO(ENDING_UNMAP),
 	[SESSION_MIGRATING] = TO(RUNNING) | TO(ENDING_MIGRATION),
 	[SESSION_RESETTING] = TO(RUNNING) | TO(QUIESCING),
@@ -67,7 +67,7 @@ __attribute__((unused)) static const uint16_t moves[SESSION_STATES] = {
 static bool is_waiting(enum session_state state)
 {
 	return state == SESSION_UNMAPPING || state == SESSION_RESETTING ||
-	       state == SESSION_ACCESSING || state == SESSION_MIGRATING;
+	       state == SESSION_SLICING || state == SESSION_MIGRATING;
 }
 
 void session_move(struct session *session, enum session_state to)
@@ -333,9 +333,13 @@ void session_twin_message(struct session *session, uint8_t *message, size_t leng
 
 static void finish(struct session *session)
 {
+	dma_log_stop(session->dma);
+	if (!session_reap_log(session)) {
+		ob_task_schedule(ob_dev_loop(session->dev), &session->step);
+		return;
+	}
 	session_irqs_end(session);
 	device_revoke(session->dev);
-	dma_log_stop(session->dma);
 	if (session->moves)
 		migrate_abandon(session->migration);
 	session_move(session, SESSION_ENDED);
@@ -366,14 +370,30 @@ void session_quiesce(struct session *session)
 		clear(session);
 }
 
-static void access_some(struct session *session)
+static void next_slice(struct session *session)
 {
-	if (!session_access_step(session)) {
+	if (!session->slice(session)) {
 		ob_task_schedule(ob_dev_loop(session->dev), &session->step);
 		return;
 	}
-	session_access_end(session);
+	session_slices_drop(session);
 	session_move(session, SESSION_RUNNING);
+}
+
+int session_slices(struct session *session, const struct wire_header *request,
+                   bool (*slice)(struct session *session))
+{
+	session->waiting = *request;
+	session->slice = slice;
+	session_move(session, SESSION_SLICING);
+	ob_task_schedule(ob_dev_loop(session->dev), &session->step);
+	return -EINPROGRESS;
+}
+
+void session_slices_drop(struct session *session)
+{
+	free(take_ptr(&session->access.payload));
+	free(take_ptr(&session->report.log.bits));
 }
 
 /* A wait for maps is over, or it is time for the next slice of something long. */
@@ -388,8 +408,8 @@ static void run_step(struct ob_task *task)
 			return;
 	}
 	switch (session->state) {
-	case SESSION_ACCESSING:
-		access_some(session);
+	case SESSION_SLICING:
+		next_slice(session);
 		break;
 	case SESSION_UNMAPPING:
 		session_reply(session, &session->waiting, &session->unmap, sizeof(session->unmap));
@@ -443,9 +463,9 @@ void session_end(struct session *session, void (*ended)(void *context), void *co
 	case SESSION_RESETTING: /* the same wait goes on; the reset is dropped */
 		session_move(session, SESSION_QUIESCING);
 		break;
-	case SESSION_ACCESSING:
+	case SESSION_SLICING:
 		ob_task_cancel(&session->step);
-		session_access_end(session);
+		session_slices_drop(session);
 		session_quiesce(session);
 		break;
 	default:

@@ -341,6 +341,7 @@ def test_page_size_of_the_log(edu: Peer, asked: int, chosen: int) -> None:
         (start_logging(PAGE, (0, PAGE), count=2), errno.EINVAL),
         (start_logging(PAGE, (0, PAGE), count=0), errno.EINVAL),
         (start_logging(PAGE, (0, PAGE), count=2**32 - 1), errno.EINVAL),
+        (start_logging(PAGE, *((i * PAGE, PAGE) for i in range(257))), errno.E2BIG),
         (start_logging(PAGE)[:20], errno.EINVAL),
     ],
 )

@@ -45,6 +45,34 @@ static void start(struct fixture *f, uint64_t page_size)
 	assert_int_equal(dma_log_start(f->space, &page_size, &range, 1), 0);
 }
 
+/* All of a report, in as many parts as it takes. Returns how many. */
+static unsigned report(struct fixture *f, uint64_t address, uint64_t length, uint64_t page_size,
+                       uint64_t *bits)
+{
+	struct dma_log_report asked = {address, length, page_size, bits, 0};
+	unsigned parts = 1;
+	int rc;
+
+	while ((rc = dma_log_report(f->space, &asked)) == -EAGAIN)
+		parts++;
+	assert_int_equal(rc, 0);
+	return parts;
+}
+
+static int report_error(struct fixture *f)
+{
+	uint64_t bit;
+
+	return dma_log_report(f->space, &(struct dma_log_report){BASE, PAGE, PAGE, &bit, 0});
+}
+
+static void stop(struct fixture *f)
+{
+	dma_log_stop(f->space);
+	while (!dma_log_reap(f->space))
+		;
+}
+
 /* The pages that are reported, as a list of numbers, ended by -1. */
 static void expect_report(struct fixture *f, uint64_t address, uint64_t length, uint64_t page_size,
                           const int *pages)
@@ -52,7 +80,7 @@ static void expect_report(struct fixture *f, uint64_t address, uint64_t length, 
 	uint64_t bits[64] = {0}, expected[64] = {0};
 
 	assert_true(length / page_size <= 64 * 64);
-	assert_int_equal(dma_log_report(f->space, address, length, page_size, bits), 0);
+	report(f, address, length, page_size, bits);
 	for (; *pages >= 0; pages++)
 		expected[*pages / 64] |= UINT64_C(1) << (*pages % 64);
 	assert_memory_equal(bits, expected, sizeof(bits));
@@ -254,16 +282,83 @@ static void nothing_mapped_at_all(void **state)
 	dma_space_free(space);
 }
 
+static int make_sparse(uint64_t size)
+{
+	int fd = memfd_create("sparse", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	return fd;
+}
+
+enum { LOG_BLOCK = 65536 * 8 }; /* pages that are logged together, where everything is */
+
 /* What cannot be logged counts as written, always. */
 static void too_much_to_log_counts_as_written(void **state)
 {
+	const uint64_t block = LOG_BLOCK * (uint64_t)PAGE, blocks = DMA_LOG_BYTES / 65536;
+	const uint64_t at = UINT64_C(1) << 50;
 	struct fixture *f = *state;
 	uint64_t page_size = PAGE;
+	unsigned parts = 1;
 
 	assert_int_equal(dma_log_start(f->space, &page_size, NULL, 0), 0);
-	assert_int_equal(dma_map(f->space, UINT64_C(1) << 50, UINT64_C(1) << 50, RW, -1, 0), 0);
-	expect(f, UINT64_C(1) << 50, 4 * PAGE, PAGE, 0, 1, 2, 3, -1);
-	expect(f, BASE, SIZE, PAGE, -1);
+	assert_int_equal(dma_map(f->space, at, (blocks + 1) * block, RW,
+	                         make_sparse((blocks + 1) * block), 0),
+	                 0);
+	for (uint64_t i = 0; i < blocks; i++)
+		assert_non_null(dma_direct(f->space, at + i * block, 1, OB_DMA_TO_CLIENT));
+	expect(f, at + PAGE, 4 * PAGE, PAGE, -1);
+	expect(f, at + blocks * block, 4 * PAGE, PAGE, -1);
+	assert_non_null(dma_direct(f->space, at + blocks * block, 1, OB_DMA_TO_CLIENT));
+	expect(f, at + blocks * block, 4 * PAGE, PAGE, 0, 1, 2, 3, -1);
+	expect(f, at + blocks * block, 4 * PAGE, PAGE, 0, 1, 2, 3, -1);
+	expect(f, at, 4 * PAGE, PAGE, 0, -1);
+	/* So much is given back in parts, and nothing is begun before. */
+	dma_log_stop(f->space);
+	assert_int_equal(dma_log_start(f->space, &page_size, NULL, 0), -EBUSY);
+	while (!dma_log_reap(f->space))
+		parts++;
+	assert_int_equal(parts, DMA_LOG_BYTES / (512 << 10));
+	start(f, PAGE);
+}
+
+/* Pages of any size, places of any kind: the parts of a report are a report. */
+static void a_long_report_comes_in_parts(void **state)
+{
+	enum { MANY = 1 << 20 };
+	const uint64_t at = UINT64_C(1) << 40, pages[] = {PAGE, 512, 4 * PAGE};
+	const uint64_t offsets[] = {0, 3 * PAGE, 100};
+	struct fixture *f = *state;
+	struct dma_log_range range = {at, MANY * (uint64_t)PAGE};
+	uint64_t page_size = PAGE, *bits = calloc(MANY, 8);
+
+	assert_int_equal(dma_map(f->space, at, MANY * (uint64_t)PAGE, RW,
+	                         make_sparse(MANY * (uint64_t)PAGE), 0),
+	                 0);
+	assert_int_equal(dma_log_start(f->space, &page_size, &range, 1), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(pages) * ARRAY_SIZE(offsets); i++) {
+		uint64_t page = pages[i / 3], first = at + offsets[i % 3];
+		uint64_t length = MANY * (uint64_t)PAGE - offsets[i % 3];
+
+		memset(bits, 0, MANY * (size_t)8);
+		for (uint64_t n = 1; n < MANY; n += 1000)
+			dma_direct(f->space, at + n * PAGE + 77, 1, OB_DMA_TO_CLIENT);
+		assert_true(report(f, first, length, page, bits) > 1);
+		for (uint64_t n = 1; n < MANY; n += 1000) {
+			uint64_t from = at + n * PAGE, to = from + PAGE - 1;
+
+			for (uint64_t p = from < first ? 0 : (from - first) / page;
+			     to >= first && p <= (to - first) / page; p++) {
+				assert_int_equal(bits[p / 64] >> p % 64 & 1, 1);
+				bits[p / 64] &= ~(UINT64_C(1) << p % 64);
+			}
+		}
+		for (uint64_t n = 0; n < MANY; n++)
+			assert_int_equal(bits[n], 0);
+		memset(bits, 0, MANY * (size_t)8);
+		report(f, at, MANY * (uint64_t)PAGE, PAGE, bits); /* what stuck out */
+	}
+	free(bits);
 }
 
 static void what_is_refused(void **state)
@@ -283,7 +378,7 @@ static void what_is_refused(void **state)
 		{{{0, 0}}, DMA_LOG_RANGES + 1, -E2BIG},
 	};
 	struct fixture *f = *state;
-	uint64_t bit = 0, page_size = PAGE;
+	uint64_t page_size = PAGE;
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct dma_log_range ranges[2];
@@ -293,12 +388,12 @@ static void what_is_refused(void **state)
 		                 cases[i].error);
 		assert_false(dma_log_active(f->space));
 	}
-	assert_int_equal(dma_log_report(f->space, BASE, PAGE, PAGE, &bit), -EINVAL);
+	assert_int_equal(report_error(f), -EINVAL);
 	start(f, PAGE);
 	assert_int_equal(dma_log_start(f->space, &page_size, NULL, 0), -EBUSY);
-	dma_log_stop(f->space);
-	dma_log_stop(f->space);
-	assert_int_equal(dma_log_report(f->space, BASE, PAGE, PAGE, &bit), -EINVAL);
+	stop(f);
+	stop(f);
+	assert_int_equal(report_error(f), -EINVAL);
 	start(f, PAGE);
 }
 
@@ -314,7 +409,7 @@ static void page_sizes_that_are_chosen(void **state)
 		assert_int_equal(dma_log_start(f->space, &page_size, NULL, 0), 0);
 		assert_int_equal(page_size, chosen[i]);
 		write_at(f, BASE, 1);
-		dma_log_stop(f->space);
+		stop(f);
 	}
 }
 
@@ -338,9 +433,7 @@ static void random_writes_and_reports(void **state)
 			memset(dirty + first, true, count);
 			continue;
 		}
-		assert_int_equal(dma_log_report(f->space, BASE + first * (uint64_t)PAGE,
-		                                count * (uint64_t)PAGE, PAGE, bits),
-		                 0);
+		report(f, BASE + first * (uint64_t)PAGE, count * (uint64_t)PAGE, PAGE, bits);
 		for (unsigned i = 0; i < count; i++) {
 			assert_int_equal(bits[i / 64] >> (i % 64) & 1, dirty[first + i]);
 			dirty[first + i] = false;
@@ -365,6 +458,7 @@ int main(void)
 		test(without_ranges_all_maps_are_logged),
 		test(nothing_mapped_at_all),
 		test(too_much_to_log_counts_as_written),
+		test(a_long_report_comes_in_parts),
 		test(what_is_refused),
 		test(page_sizes_that_are_chosen),
 		test(random_writes_and_reports),

@@ -386,6 +386,7 @@ static inline int rig_set_up_with(void **state, const struct ob_model *model)
 	rig->open_before = rig_open_fds();
 	rig->log = (struct log){.fd = -1, .level = LOG_ERROR};
 	rig->loop = loop_new();
+	loop_set_share(rig->loop, UINT64_MAX);
 	env.loop = rig->loop;
 	env.log = &rig->log;
 	rig->dev = device_new(model, "r0", &env, &opts, &err);
