@@ -150,17 +150,17 @@ static void guard_ready(struct loop_fd *watch, uint32_t events)
 
 void stage_begin(struct stage *stage, const char *model, const char *options)
 {
-	const struct device_env env = {.loop = stage->loop = loop_new(),
-	                               .log = &stage->log,
-	                               .claim_block = claim,
-	                               .release_block = release,
-	                               .context = stage};
+	struct device_env env = {.log = &stage->log,
+	                         .claim_block = claim,
+	                         .release_block = release,
+	                         .context = stage};
 	cleanup_opts struct opts opts = {0};
 	struct ob_error err = {""};
 
 	loop_set_share(stage->loop, UINT64_MAX); /* the same story every time */
 	stage->guard = (struct loop_fd){guard_event(), EPOLLIN, guard_ready};
-	stage->open_before = open_fds() - 1; /* but for the loop's */
+	stage->open_before = open_fds();
+	stage->loop = env.loop = loop_new();
 	/* Lines are made, and go nowhere. */
 	stage->log =
 		(struct log){.fd = getenv("FUZZ_LOG") ? STDERR_FILENO : -1, .level = LOG_DEBUG};
