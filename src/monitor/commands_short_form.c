@@ -20,9 +20,13 @@ struct planned {
 	struct json_object *list;
 };
 
-static bool is_path(const char *key)
+/* What is no path stays as it is, to be refused as that. */
+static bool is_relative(const struct opt *opt)
 {
-	return !strcmp(key, "filename") || !strcmp(key, "path");
+	if (opt->value[0] == '/')
+		return false;
+	return !strcmp(opt->key, "filename") ||
+	       (!strcmp(opt->key, "path") && !listener_check_form(opt->value, NULL));
 }
 
 /* Several values of one key become a list. */
@@ -55,7 +59,7 @@ static int add_command(struct monitors_planned *base, const char *name, const st
 		const struct opt *opt = &opts->list[i];
 		cleanup_free char *whole = NULL;
 
-		if (planned->folder && is_path(opt->key) && opt->value[0] != '/' &&
+		if (planned->folder && is_relative(opt) &&
 		    asprintf(&whole, "%s/%s", planned->folder, opt->value) < 0) {
 			whole = NULL;
 			return -ENOMEM;
@@ -63,6 +67,17 @@ static int add_command(struct monitors_planned *base, const char *name, const st
 		put_value(args, opt->key, json_object_new_string(whole ? whole : opt->value));
 	}
 	return 0;
+}
+
+/* It is made last. So that all that can be known to fail does so before anything is made: */
+static int check_socket(struct json_object *commands, struct ob_error *err)
+{
+	size_t last = json_object_array_length(commands) - 1;
+	struct json_object *args =
+		json_object_object_get(json_object_array_get_idx(commands, last), "arguments");
+	const char *path = get_str(args, "path");
+
+	return path ? listener_check(path, err) : 0;
 }
 
 int qmp_query_short_form(struct monitor *monitor, struct json_object *args,
@@ -76,6 +91,7 @@ int qmp_query_short_form(struct monitor *monitor, struct json_object *args,
 	};
 	const char *words[MAX_WORDS];
 	size_t count = json_object_array_length(list);
+	int rc;
 
 	*ret = planned.list;
 	if (!monitor->set->env.short_form)
@@ -86,5 +102,6 @@ int qmp_query_short_form(struct monitor *monitor, struct json_object *args,
 		                    MAX_WORDS);
 	for (size_t i = 0; i < count; i++)
 		words[i] = json_object_get_string(json_object_array_get_idx(list, i));
-	return monitor->set->env.short_form(words, (unsigned)count, &planned.planned, &err->text);
+	rc = monitor->set->env.short_form(words, (unsigned)count, &planned.planned, &err->text);
+	return rc ? rc : check_socket(planned.list, &err->text);
 }

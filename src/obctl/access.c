@@ -63,22 +63,51 @@ static int start(const char *const *words, const struct access_options *options,
 	return rc ? rc : connect_to(words[0], &options->connect, false, client, err);
 }
 
+/* 0: there is no such region. */
+static uint64_t region_size(struct ob_client *client, uint32_t region)
+{
+	struct ob_client_region info;
+	uint64_t size;
+
+	if (ob_client_region_info(client, region, &info))
+		return 0;
+	size = info.size;
+	ob_client_region_release(&info);
+	return size;
+}
+
+/* "bar0, bar4, config". False: there are none that have a name. */
+static bool list_regions(struct ob_client *client, char *text, size_t room)
+{
+	size_t used = 0;
+
+	for (uint32_t i = 0; region_name(i) && used < room; i++) {
+		if (region_size(client, i))
+			used += (size_t)snprintf(text + used, room - used, "%s%s", used ? ", " : "",
+			                         region_name(i));
+	}
+	return used;
+}
+
 static int access_failed(struct ob_client *client, const char *what, uint32_t region,
                          uint64_t offset, int rc, struct ob_error *err)
 {
-	struct ob_client_region info;
-	char said[256];
+	uint64_t size = region_size(client, region);
+	char said[256], name[16], there[128];
 
 	snprintf(said, sizeof(said), "%s", ob_client_message(client));
-	if (!ob_client_region_info(client, region, &info)) {
-		ob_error_set(err, rc,
-		             "%s of region %u at 0x%" PRIx64 ": %s (its size is 0x%" PRIx64 ")",
-		             what, region, offset, said, info.size);
-		ob_client_region_release(&info);
-		return rc;
-	}
-	return ob_error_set(err, rc, "%s of region %u at 0x%" PRIx64 ": %s", what, region, offset,
-	                    said);
+	if (region_name(region))
+		snprintf(name, sizeof(name), "%s", region_name(region));
+	else
+		snprintf(name, sizeof(name), "region %" PRIu32, region);
+	if (rc == -EINVAL && !size && list_regions(client, there, sizeof(there)))
+		return ob_error_set(err, -ENXIO, "%s: the device has no %s, but %s", what, name,
+		                    there);
+	if (!size)
+		return ob_error_set(err, rc, "%s of %s at 0x%" PRIx64 ": %s", what, name, offset,
+		                    said);
+	return ob_error_set(err, rc, "%s of %s at 0x%" PRIx64 ": %s (its size is 0x%" PRIx64 ")",
+	                    what, name, offset, said, size);
 }
 
 static void print_values(const uint8_t *data, uint64_t offset, const struct access_options *options)

@@ -17,7 +17,7 @@
 
 struct add {
 	struct qmp *qmp;
-	const char *model;
+	const char *model, *monitor;  /* monitor: the path of its socket */
 	struct json_object *commands; /* of query-short-form */
 	struct json_object *server;   /* arguments of its object-add */
 	size_t made;                  /* how many of them were carried out */
@@ -48,26 +48,57 @@ static char *choose_id(struct add *add)
 	}
 }
 
-/* The words as they are, with an id if they have none. NULL with a message. */
+static const char *value_of(const char *word, const char *key)
+{
+	size_t length = strlen(key);
+
+	return !strncmp(word, key, length) ? word + length : NULL;
+}
+
+/* Beside the monitor's socket: there the server may make one. */
+static char *choose_socket(const char *monitor, const char *id)
+{
+	cleanup_free char *whole = realpath(monitor, NULL);
+	char *word;
+
+	if (!whole || asprintf(&word, "socket=%.*s/%s.sock", (int)(strrchr(whole, '/') - whole),
+	                       whole, id) < 0)
+		return NULL;
+	return word;
+}
+
+/* The words as they are, with an id and a socket if they have none. NULL with a message. */
 static struct json_object *list_words(struct add *add, const char *const *words)
 {
-	struct json_object *list = json_object_new_array();
-	cleanup_free char *id = NULL;
-	bool has_id = false;
+	cleanup_json struct json_object *list = json_object_new_array();
+	cleanup_free char *chosen = NULL;
+	cleanup_free char *socket = NULL;
+	const char *id = NULL;
+	bool has_socket = false;
 
 	for (unsigned i = 0; i < COMMAND_MAX_WORDS && words[i]; i++) {
 		json_object_array_add(list, json_object_new_string(words[i]));
-		has_id |= i && !strncmp(words[i], "id=", strlen("id="));
+		if (!id && i)
+			id = value_of(words[i], "id=");
+		has_socket |= value_of(words[i], "socket=") || value_of(words[i], "path=") ||
+		              value_of(words[i], "fd=");
 	}
-	if (has_id)
-		return list;
-	id = choose_id(add);
 	if (!id) {
-		json_object_put(list);
-		return NULL;
+		chosen = choose_id(add);
+		if (!chosen)
+			return NULL;
+		json_object_array_add(list, json_object_new_string(chosen));
+		id = value_of(chosen, "id=");
 	}
-	json_object_array_add(list, json_object_new_string(id));
-	return list;
+	if (!has_socket) {
+		socket = choose_socket(add->monitor, id);
+		if (!socket) {
+			no_memory(add->err);
+			return NULL;
+		}
+		json_object_array_add(list, json_object_new_string(socket));
+	}
+	return json_object_get(list);
 }
 
 /* The server has a working folder of its own, so it is told ours. */
@@ -93,23 +124,6 @@ static int ask_what_they_mean(struct add *add, const char *const *words)
 		return ob_error_set(add->err, -EPROTO,
 		                    "query-short-form: a list of commands "
 		                    "expected");
-	return 0;
-}
-
-/* Beside the monitor's socket, if none is named: there the server may make one. */
-static int choose_socket(struct add *add, const char *monitor)
-{
-	cleanup_free char *whole = realpath(monitor, NULL);
-	cleanup_free char *path = NULL;
-
-	if (json_member(add->server, "path") || json_member(add->server, "fd"))
-		return 0;
-	if (!whole || asprintf(&path, "%.*s/%s.sock", (int)(strrchr(whole, '/') - whole), whole,
-	                       json_text(add->server, "device")) < 0) {
-		path = NULL;
-		return no_memory(add->err);
-	}
-	json_add_text(add->server, "path", path);
 	return 0;
 }
 
@@ -181,8 +195,6 @@ static int make(struct add *add, const char *const *words, const struct monitor_
 	int rc = ask_what_they_mean(add, words);
 
 	if (!rc)
-		rc = choose_socket(add, options->socket);
-	if (!rc)
 		rc = carry_out(add);
 	if (rc)
 		undo(add);
@@ -197,7 +209,7 @@ static int run_add(const char *const *words, const void *options, struct ob_erro
 {
 	const struct monitor_options *monitor = options;
 	cleanup_qmp struct qmp *qmp = NULL;
-	struct add add = {.model = words[0], .err = err};
+	struct add add = {.model = words[0], .monitor = monitor->socket, .err = err};
 	int rc = monitor_connect(monitor, &qmp, err);
 
 	add.qmp = qmp;

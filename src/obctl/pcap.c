@@ -24,7 +24,7 @@ struct pseudo_header {
 	uint32_t zero;
 };
 
-FILE *pcap_create(const char *path)
+FILE *pcap_create(const char *path, int fd)
 {
 	const struct file_header header = {
 		.magic = 0xa1b23c4d,
@@ -33,7 +33,7 @@ FILE *pcap_create(const char *path)
 		.snap_length = SNAP_LENGTH,
 		.link_type = LINKTYPE_USER0,
 	};
-	FILE *file = fopen(path, "wbe");
+	FILE *file = path ? fopen(path, "wbe") : fdopen(fd, "wb");
 
 	if (file && fwrite(&header, sizeof(header), 1, file) != 1) {
 		fclose(file);

@@ -12,8 +12,8 @@
 
 #include "client/stream.h"
 
-/* NULL with errno set. fclose() it. */
-FILE *pcap_create(const char *path);
+/* At path, or if that is NULL on fd. NULL with errno set. fclose() it. */
+FILE *pcap_create(const char *path, int fd);
 
 /* 0 or -errno. */
 int pcap_write(FILE *file, const struct ob_client_message *message, bool from_server, bool twin);

@@ -8,6 +8,7 @@
  * ours instead, and what passes there is traced too.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -42,7 +43,8 @@ static const struct ob_prop trace_options[] = {
 	{.name = "pcap",
          .type = OB_PROP_STRING,
          .offset = offsetof(struct trace_options, pcap),
-         .help = "write all of every message to a capture file too"},
+         .help = "write all of every message to a capture file too; -: to standard output, and "
+                 "the lines go to standard error"},
 	{.name = "quiet",
          .type = OB_PROP_BOOL,
          .offset = offsetof(struct trace_options, quiet),
@@ -69,6 +71,7 @@ struct trace {
 	const char *server;
 	int listener, signals;
 	FILE *pcap;
+	bool live; /* pcap is standard output */
 	uint64_t begin;
 	struct pump pumps[PUMPS];
 	unsigned pump_count;
@@ -96,6 +99,9 @@ static int show(struct trace *trace, const struct pump *pump)
 	snprintf(text, sizeof(text), "%.6f", seconds);
 	if (trace->pcap)
 		rc = pcap_write(trace->pcap, &pump->message, pump->from_server, pump->twin);
+	/* Whoever reads a pipe does so while it comes. */
+	if (trace->pcap && !rc && trace->live && fflush(trace->pcap))
+		rc = -errno;
 	if (trace->options->quiet)
 		return rc;
 	report_begin(&report, trace->options->json);
@@ -318,6 +324,30 @@ static int watch_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/*
+ * Standard output becomes the capture's alone: what would print there prints to standard error from
+ * now on. Whoever reads it does so while it comes.
+ */
+static int open_capture(struct trace *trace, const char *path, struct ob_error *err)
+{
+	int fd = -1;
+
+	if (!strcmp(path, "-")) {
+		if (isatty(STDOUT_FILENO))
+			return ob_error_set(err, -EINVAL,
+			                    "--pcap -: standard output is a terminal: send it to a "
+			                    "file or a program");
+		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+		if (fd < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+			return ob_error_set(err, -errno, "--pcap -: %s", strerror(errno));
+	}
+	trace->pcap = pcap_create(fd >= 0 ? NULL : path, fd);
+	if (!trace->pcap)
+		return ob_error_set(err, -errno, "%s: %s", path, strerror(errno));
+	trace->live = fd >= 0;
+	return 0;
+}
+
 static int run_trace(const char *const *words, const void *opaque, struct ob_error *err)
 {
 	const struct trace_options *options = opaque;
@@ -330,11 +360,8 @@ static int run_trace(const char *const *words, const void *opaque, struct ob_err
 	trace.listener = listen_at(words[1], err);
 	if (trace.listener < 0)
 		return trace.listener;
-	if (options->pcap) {
-		trace.pcap = pcap_create(options->pcap);
-		if (!trace.pcap)
-			rc = ob_error_set(err, -errno, "%s: %s", options->pcap, strerror(errno));
-	}
+	if (options->pcap)
+		rc = open_capture(&trace, options->pcap, err);
 	while (!rc && !trace.stop) {
 		struct pollfd watch[2] = {{.fd = trace.listener, .events = POLLIN},
 		                          {.fd = trace.signals, .events = POLLIN}};

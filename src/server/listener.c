@@ -232,20 +232,59 @@ static int make_socket(struct listener *listener, const struct listener_config *
 	return rc ? refuse(config->path, rc, err) : 0;
 }
 
-static int open_path(struct listener *listener, const struct listener_config *config,
-                     struct ob_error *err)
+/* What other programs take in place of a path, and nobody means as the name of a file. */
+int listener_check_form(const char *path, struct ob_error *err)
 {
-	size_t length = strlen(config->path);
-	struct placing placing = {.path = config->path};
-	char at[LISTENER_PATH_MAX + 1];
-	int rc;
+	static const char *const networks[] = {"tcp:", "tcp4:", "tcp6:", "udp:", "vsock:"};
+	size_t length = strlen(path);
 
 	if (!length)
 		return ob_error_set(err, -EINVAL, "the path of the socket is empty");
 	if (length > LISTENER_PATH_MAX)
 		return ob_error_set(err, -ENAMETOOLONG,
-		                    "socket path %.40s... has %zu characters: at most %d fit",
-		                    config->path, length, LISTENER_PATH_MAX);
+		                    "socket path %.40s... has %zu characters: at most %d fit", path,
+		                    length, LISTENER_PATH_MAX);
+	for (size_t i = 0; i < sizeof(networks) / sizeof(networks[0]); i++) {
+		if (!strncmp(path, networks[i], strlen(networks[i])))
+			return ob_error_set(err, -EINVAL,
+			                    "socket %s: only UNIX sockets pass descriptors, so a "
+			                    "path is expected (./%s for a file of that name)",
+			                    path, path);
+	}
+	if (!strncmp(path, "unix:", 5))
+		return ob_error_set(err, -EINVAL, "socket %s: the path alone expected: %s", path,
+		                    path + 5);
+	return 0;
+}
+
+int listener_check(const char *path, struct ob_error *err)
+{
+	cleanup_free char *folder = strdup(path);
+	char *slash = folder ? strrchr(folder, '/') : NULL;
+	int rc = folder ? listener_check_form(path, err)
+	                : ob_error_set(err, -ENOMEM, "out of memory");
+
+	if (rc)
+		return rc;
+	rc = probe(path);
+	if (rc && rc != -ENOENT && rc != -ECONNREFUSED)
+		return refuse(path, rc, err);
+	if (slash)
+		slash[slash == folder] = '\0';
+	if (access(slash ? folder : ".", W_OK | X_OK))
+		return refuse(path, -errno, err);
+	return 0;
+}
+
+static int open_path(struct listener *listener, const struct listener_config *config,
+                     struct ob_error *err)
+{
+	struct placing placing = {.path = config->path};
+	char at[LISTENER_PATH_MAX + 1];
+	int rc = listener_check_form(config->path, err);
+
+	if (rc)
+		return rc;
 	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (listener->fd < 0)
 		return ob_error_set(err, -errno, "cannot create a socket: %s", strerror(errno));

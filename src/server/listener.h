@@ -31,6 +31,14 @@ struct listener_config {
  */
 struct listener *listener_new(const struct listener_config *config, struct ob_error *err);
 
+/*
+ * Whether a socket could be made at path, without making it: what can be known before. 0 or -errno
+ * with the message that listener_new() would have.
+ */
+int listener_check(const char *path, struct ob_error *err);
+/* Whether it is a path at all, as far as its text tells. */
+int listener_check_form(const char *path, struct ob_error *err);
+
 /* Closes the socket and removes its file. May be NULL. */
 void listener_free(struct listener *listener);
 

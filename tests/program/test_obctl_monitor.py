@@ -251,6 +251,19 @@ def test_add_says_what_the_command_line_says(
     assert ask_json(folder, "list") == before
 
 
+@pytest.mark.parametrize("where", ["nowhere/x", "s1", "tcp:127.0.0.1:4420", "unix:x", "a" * 108])
+def test_add_knows_before_that_a_socket_cannot_be(process: Outboard, folder: Path, where: str) -> None:
+    """So that nobody hears that a device was removed which was never there."""
+    events = Events(folder, "--json")
+    wait_until(lambda: "VFU" in line_of(events, folder))
+    said = bad(folder, "-s", "q", "add", "nvme", "size=1M", "id=d9", f"socket={where}")
+    assert "socket" in said
+    assert [node["node-name"] for node in ask_json(folder, "list")["block-nodes"]] == ["nvme0-drive0"]
+    assert process.stop() == 0
+    assert "DEVICE_DELETED" not in events.end()[0]
+    assert not (folder / where).exists() or where == "s1"
+
+
 def test_del_with_a_client(process: Outboard, folder: Path) -> None:
     client = Client(folder / "s0")
     before = ask_json(folder, "list")["devices"]

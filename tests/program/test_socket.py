@@ -115,6 +115,21 @@ def test_socket_in_use_is_refused(outboard: Start, run: Run, folder: Path) -> No
     Client(folder / "a").close()
 
 
+NO_PATHS = [
+    ("tcp:127.0.0.1:4420", "only UNIX sockets pass descriptors"),
+    ("vsock:3:1", "only UNIX sockets pass descriptors"),
+    ("unix:a", "the path alone expected: a"),
+]
+
+
+@pytest.mark.parametrize("where, said", NO_PATHS)
+def test_socket_that_is_no_path(run: Run, folder: Path, where: str, said: str) -> None:
+    result = run("edu", f"socket={where}")
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert not any(folder.glob("*:*"))
+
+
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
 def test_socket_that_is_bound_is_in_use(run: Run, folder: Path, kind: int) -> None:
     with socket.socket(socket.AF_UNIX, kind) as other:
