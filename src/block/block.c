@@ -16,6 +16,7 @@
 
 #include "base/checked.h"
 #include "base/fd.h"
+#include "base/list.h"
 #include "base/props.h"
 #include "drivers.h"
 
@@ -374,14 +375,63 @@ void block_inactivate(struct ob_block *block)
 	block->inactive = true;
 }
 
-int block_activate(struct ob_block *block, struct ob_error *err)
+int block_try_activate(struct ob_block *block, const atomic_bool *stop, struct ob_error *err)
 {
 	int rc = 0;
 
 	if (block->inactive && block->driver->activate)
-		rc = block->driver->activate(block, err);
-	if (rc)
-		return ob_error_prefix(err, rc, "block node '%s'", block->name);
-	block->inactive = false;
-	return 0;
+		rc = block->driver->activate(block, stop, err);
+	return rc ? ob_error_prefix(err, rc, "block node '%s'", block->name) : 0;
+}
+
+/* With those below it. */
+static void now_active(struct ob_block *block)
+{
+	for (; block; block = block->below)
+		block->inactive = false;
+}
+
+int block_activate(struct ob_block *block, struct ob_error *err)
+{
+	int rc = block_try_activate(block, NULL, err);
+
+	if (!rc)
+		now_active(block);
+	return rc;
+}
+
+/* The node is inactive, and nobody else touches it meanwhile. */
+static void run_activation(struct loop_job *job)
+{
+	struct block_activation *activation = container_of(job, struct block_activation, job);
+
+	activation->status =
+		block_try_activate(activation->block, &activation->stop, &activation->why);
+}
+
+static void activation_done(struct loop_job *job)
+{
+	struct block_activation *activation = container_of(job, struct block_activation, job);
+	struct ob_block *block = activation->block;
+
+	/* It is kept from being closed like one that has requests. */
+	block->in_flight--;
+	if (!activation->status)
+		now_active(block);
+	activation->done(activation);
+}
+
+void block_activate_later(struct ob_block *block, struct block_activation *activation)
+{
+	block->in_flight++;
+	activation->block = block;
+	activation->job = (struct loop_job){
+		.work = run_activation, .done = activation_done, .lane = LOOP_LANE_STORAGE};
+	atomic_store(&activation->stop, false);
+	loop_offload(block->loop, &activation->job);
+}
+
+void block_activate_stop(struct block_activation *activation)
+{
+	atomic_store(&activation->stop, true);
 }

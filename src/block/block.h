@@ -6,11 +6,13 @@
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/log.h"
 #include "base/opts.h"
 #include "loop/loop.h"
+#include "loop/offload.h"
 #include "outboard/block.h"
 #include "outboard/error.h"
 #include "outboard/prop.h"
@@ -102,10 +104,11 @@ struct block_driver {
 	/*
 	 * Optional, for storage that other processes can reach: gives it up, and takes it back (0,
 	 * or -errno with a message). open and activate are called with block->inactive set as it is
-	 * to be, or as it was.
+	 * to be, or as it was. With stop, activate may be on a helper thread, and waits for a claim
+	 * that is about to end until *stop; without, it tries once, and a claim is -EBUSY.
 	 */
 	void (*inactivate)(struct ob_block *block);
-	int (*activate)(struct ob_block *block, struct ob_error *err);
+	int (*activate)(struct ob_block *block, const atomic_bool *stop, struct ob_error *err);
 
 	const struct block_migration *migration; /* optional */
 };
@@ -169,6 +172,24 @@ void block_memory_remove(struct ob_loop *loop, void *base);
  */
 void block_inactivate(struct ob_block *block);
 int block_activate(struct ob_block *block, struct ob_error *err);
+
+/*
+ * The same for storage that somebody seems to have: on a helper thread, for as long as a process
+ * that was killed may take to let go of it. Set done first. Embedded in its owner, which lives
+ * until done was called, as the node does.
+ */
+struct block_activation {
+	void (*done)(struct block_activation *activation);
+	int status;
+	struct ob_error why;
+
+	struct ob_block *block;
+	struct loop_job job;
+	atomic_bool stop;
+};
+void block_activate_later(struct ob_block *block, struct block_activation *activation);
+/* It is not wanted any more: done is called soon, as a rule. */
+void block_activate_stop(struct block_activation *activation);
 static inline bool block_is_active(const struct ob_block *block)
 {
 	return !block->inactive;

@@ -21,4 +21,7 @@ int block_options_apply(struct ob_block *block, struct ob_error *err);
 /* Makes of a request what the options say, for a node with adjusts set. True: it is done. */
 bool block_adjust(struct ob_block *block, struct ob_block_request *request);
 
+/* As a driver's activate, for the node below: it stays inactive for its own part. */
+int block_try_activate(struct ob_block *block, const atomic_bool *stop, struct ob_error *err);
+
 #endif

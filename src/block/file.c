@@ -157,10 +157,10 @@ static void file_inactivate(struct ob_block *block)
 	file_give_up(container_of(block, struct file_node, block));
 }
 
-static int file_activate(struct ob_block *block, struct ob_error *err)
+static int file_activate(struct ob_block *block, const atomic_bool *stop, struct ob_error *err)
 {
 	const struct file_props *props = block->props;
-	int rc = file_take_back(container_of(block, struct file_node, block), NULL, err);
+	int rc = file_take_back(container_of(block, struct file_node, block), stop, err);
 
 	return rc ? ob_error_prefix(err, rc, "file '%s'", props->filename) : 0;
 }

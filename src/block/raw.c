@@ -58,9 +58,9 @@ static void raw_inactivate(struct ob_block *block)
 	block_inactivate(block->below);
 }
 
-static int raw_activate(struct ob_block *block, struct ob_error *err)
+static int raw_activate(struct ob_block *block, const atomic_bool *stop, struct ob_error *err)
 {
-	return block_activate(block->below, err);
+	return block_try_activate(block->below, stop, err);
 }
 
 static const char *const discard_choices[] = {

@@ -40,6 +40,9 @@ struct migration {
 	struct ob_task step;
 	int flush_error; /* what the last flush ended with */
 	bool flushing;
+	struct block_activation activation;
+	int activate_error; /* what the last one ended with */
+	bool activating;
 
 	/* Runs only when it is told to; see migrate_hold(). */
 	bool waits;
@@ -124,6 +127,13 @@ static void drop_streams(struct migration *m)
 	m->loader = NULL;
 }
 
+/* What is under way frees it when it ends. */
+static void free_unless_busy(struct migration *m)
+{
+	if (!m->flushing && !m->activating)
+		free(m);
+}
+
 static void flushed(struct ob_block_request *request, int status)
 {
 	struct migration *m = container_of(request, struct migration, flush);
@@ -131,7 +141,7 @@ static void flushed(struct ob_block_request *request, int status)
 	m->flushing = false;
 	m->flush_error = status;
 	if (!m->dev)
-		free(m);
+		free_unless_busy(m);
 	else if (m->waiter)
 		go_on(m);
 }
@@ -171,20 +181,39 @@ static void give_up_drives(struct migration *m)
 		block_inactivate(block);
 }
 
-/* All of them, or none. */
+static void activated(struct block_activation *activation)
+{
+	struct migration *m = container_of(activation, struct migration, activation);
+
+	m->activating = false;
+	m->activate_error = activation->status;
+	if (activation->status)
+		m->why = activation->why;
+	if (!m->dev)
+		free_unless_busy(m);
+	else if (m->waiter || !m->waits)
+		go_on(m);
+}
+
+/* All of them, or none. One that somebody seems to have is waited for. */
 static int take_drives(struct migration *m)
 {
 	struct ob_block *block;
+	int rc = m->activate_error;
 
-	for (unsigned i = 0; (block = device_drive(m->dev, i)); i++) {
-		int rc = block_activate(block, &m->why);
-
-		if (rc) {
-			give_up_drives(m);
-			return rc;
-		}
+	m->activate_error = 0;
+	for (unsigned i = 0; !rc && (block = device_drive(m->dev, i)); i++) {
+		rc = block_activate(block, &m->why);
+		if (rc != -EBUSY)
+			continue;
+		m->activating = true;
+		m->activation.done = activated;
+		block_activate_later(block, &m->activation);
+		return -EINPROGRESS;
 	}
-	return 0;
+	if (rc)
+		give_up_drives(m);
+	return rc;
 }
 
 static int out_of_memory(struct migration *m)
@@ -344,6 +373,9 @@ static void log_failure(struct migration *m, int rc)
 /* As far as it gets: 0 (there), -EINPROGRESS or -errno. */
 static int walk(struct migration *m)
 {
+	/* A drive that is being taken can't be given up. */
+	if (m->activating)
+		return -EINPROGRESS;
 	while (m->state != m->target) {
 		int next = migrate_next(m->state, m->target);
 		int rc = next < 0 ? next : take_arc(m, (unsigned)next);
@@ -522,9 +554,8 @@ static void migration_free(void *object)
 	drop_streams(m);
 	m->dev = NULL;
 	tell_waiter(m, -ENODEV);
-	/* A flush that is under way frees it when it ends. */
-	if (!m->flushing)
-		free(m);
+	block_activate_stop(&m->activation);
+	free_unless_busy(m);
 }
 
 static bool has_inactive_drive(struct ob_dev *dev)

@@ -127,11 +127,7 @@ int qmp_stop(struct monitor *monitor, struct json_object *args, struct json_obje
 int qmp_cont(struct monitor *monitor, struct json_object *args, struct json_object **ret,
              struct qmp_error *err)
 {
-	int rc = moves_go_on(monitor->set->env.moves, &err->text);
-
-	if (!rc)
-		machine_resume(monitor->set->env.machine);
-	return rc;
+	return moves_go_on(monitor->set->env.moves, &monitor->waiter, &err->text);
 }
 
 int qmp_system_reset(struct monitor *monitor, struct json_object *args, struct json_object **ret,

@@ -256,9 +256,16 @@ struct json_object *qmp_dispatch(struct monitor *monitor, struct json_object *re
 
 struct json_object *qmp_finish(struct monitor *monitor)
 {
-	struct json_object *reply = json_object_new_object();
+	struct ob_error *failure = &monitor->waiter.failure;
+	struct json_object *reply;
 
 	monitor->busy = false;
-	json_object_object_add(reply, "return", json_object_new_object());
+	if (failure->message[0]) {
+		reply = qmp_error_reply(NULL, failure->message);
+		failure->message[0] = '\0';
+	} else {
+		reply = json_object_new_object();
+		json_object_object_add(reply, "return", json_object_new_object());
+	}
 	return monitor->has_busy_id ? with_id(reply, take_ptr(&monitor->busy_id)) : reply;
 }

@@ -133,8 +133,10 @@ struct moves {
 	struct machine *machine;
 	struct list listeners;
 	struct move_parameters parameters;
-	struct out *out; /* what goes; NULL: nothing does */
-	struct in *in;   /* what comes, or is waited for */
+	struct out *out;       /* what goes; NULL: nothing does */
+	struct in *in;         /* what comes, or is waited for */
+	struct move_set going; /* what moves_go_on() waits for; count 0: nothing */
+	struct list go_on_waiters;
 
 	enum move_status status;
 	bool incoming;

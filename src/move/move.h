@@ -94,9 +94,11 @@ bool moves_held(const struct moves *moves);
 
 /*
  * Has devices run here that are held, as they are: after the move failed elsewhere, or never came.
- * -errno with a message if one of them can't: perhaps the other process has its disk.
+ * The machine is resumed then. -errno with a message if one of them can't: perhaps the other
+ * process has its disk. -EINPROGRESS: a disk is waited for that somebody seems to have; waiter (or
+ * nobody, if NULL) is told how that ends.
  */
-int moves_go_on(struct moves *moves, struct ob_error *err);
+int moves_go_on(struct moves *moves, struct machine_waiter *waiter, struct ob_error *err);
 
 /* Ends what goes out; devices go on here. -EINVAL if nothing goes, -EBUSY if it is too late. */
 int moves_cancel(struct moves *moves, struct ob_error *err);

@@ -24,6 +24,7 @@ struct moves *moves_new(struct ob_loop *loop, const struct log *log, struct mach
 	moves->machine = machine;
 	moves->parameters = defaults;
 	list_init(&moves->listeners);
+	list_init(&moves->go_on_waiters);
 	log_init(&moves->log, log, LOG_LINES_A_SECOND, "migration");
 	return moves;
 }
@@ -34,6 +35,7 @@ void moves_free(struct moves *moves)
 		return;
 	out_free(moves->out);
 	in_free(moves->in);
+	set_free(&moves->going);
 	free(moves);
 }
 
@@ -175,27 +177,77 @@ bool moves_held(const struct moves *moves)
 	return machine_each_device(moves->machine, find_held, (void *)moves);
 }
 
-int moves_go_on(struct moves *moves, struct ob_error *err)
+/* They all run, or one of them can't. */
+static int end_go_on(struct moves *moves, int rc)
 {
-	struct move_set set = {.settled = nothing};
-	int rc;
-
-	if (!moves_held(moves))
-		return 0;
-	if (moves->out || (moves->in && moves->status != MOVE_SETUP))
-		return ob_error_set(err, -EBUSY, "a migration is under way");
-	rc = set_make(&set, moves, err);
-	if (rc)
-		return rc;
-	rc = set_change(&set, MIGRATE_RUNNING, is_held);
-	if (rc)
-		*err = set.failure;
-	set_free(&set);
+	set_free(&moves->going);
 	if (rc)
 		return rc;
 	in_free(moves->in);
 	moves->in = NULL;
+	machine_resume(moves->machine);
 	return 0;
+}
+
+static void gone_on(struct move_set *set)
+{
+	struct moves *moves = set->moves;
+	struct ob_error failure = {""};
+	struct list waiters;
+
+	if (set->failed)
+		failure = set->failure;
+	end_go_on(moves, set->failed);
+	list_init(&waiters);
+	while (!list_empty(&moves->go_on_waiters)) {
+		struct list *first = moves->go_on_waiters.next;
+
+		list_remove(first);
+		list_append(&waiters, first);
+	}
+	while (!list_empty(&waiters)) {
+		struct machine_waiter *waiter =
+			container_of(waiters.next, struct machine_waiter, link);
+
+		list_remove(&waiter->link);
+		waiter->failure = failure;
+		waiter->done(waiter);
+	}
+}
+
+static int begin_go_on(struct moves *moves, struct ob_error *err)
+{
+	struct move_set *set = &moves->going;
+	int rc;
+
+	if (moves->out || (moves->in && moves->status != MOVE_SETUP))
+		return ob_error_set(err, -EBUSY, "a migration is under way");
+	*set = (struct move_set){.settled = gone_on};
+	rc = set_make(set, moves, err);
+	if (rc)
+		return rc;
+	rc = set_change(set, MIGRATE_RUNNING, is_held);
+	if (rc == -EINPROGRESS)
+		return rc;
+	if (rc)
+		*err = set->failure;
+	return end_go_on(moves, rc);
+}
+
+int moves_go_on(struct moves *moves, struct machine_waiter *waiter, struct ob_error *err)
+{
+	int rc = -EINPROGRESS;
+
+	if (!moves->going.count) {
+		if (!moves_held(moves)) {
+			machine_resume(moves->machine);
+			return 0;
+		}
+		rc = begin_go_on(moves, err);
+	}
+	if (rc == -EINPROGRESS && waiter)
+		list_append(&moves->go_on_waiters, &waiter->link);
+	return rc;
 }
 
 /* What there is to know */

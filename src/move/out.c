@@ -28,10 +28,11 @@ enum {
 	CHUNKS_A_TURN = 4,
 	MAX_UNSENT = 1 << 20,
 	TICKS_A_SECOND = 100,
-	BACK_TRIES = 250, /* while the other side, which ends, may still hold a disk */
 };
 
-static const uint64_t TICK_NS = 1000000000 / TICKS_A_SECOND, BACK_NS = 20000000;
+static const uint64_t TICK_NS = 1000000000 / TICKS_A_SECOND, BACK_NS = 100000000;
+/* The other side, which ends, may still hold a disk. */
+static const uint64_t BACK_MAX_NS = UINT64_C(5000000000);
 
 struct out {
 	struct moves *moves;
@@ -43,9 +44,10 @@ struct out {
 	enum phase phase;
 	enum move_status end; /* failed or cancelled */
 	struct ob_error why;
-	unsigned current; /* device */
-	uint64_t budget;  /* bytes until the next tick */
-	unsigned tries;
+	unsigned current;    /* device */
+	uint64_t budget;     /* bytes until the next tick */
+	uint64_t back_until; /* ns of the clock; 0: nothing failed yet */
+	bool going_back;
 	uint8_t chunk[CHUNK];
 };
 
@@ -87,30 +89,40 @@ static void gave_up(struct out *out)
 	over(out);
 }
 
+/* Devices can't go on yet, or at all. */
+static void go_back_later(struct out *out, int error)
+{
+	uint64_t now = ob_loop_now();
+
+	if (!out->back_until)
+		out->back_until = now + BACK_MAX_NS;
+	if (now < out->back_until && !ob_timer_arm(out->moves->loop, &out->timer, BACK_NS))
+		return;
+	set_hold(&out->set, true);
+	ob_error_set(&out->why, error, "%s; and devices do not go on here: %s",
+	             strdupa(out->why.message), out->set.failure.message);
+	gave_up(out);
+}
+
 static void go_back(struct out *out)
 {
 	struct moves *moves = out->moves;
 	int rc;
 
 	out->phase = OUT_BACK;
+	out->going_back = true;
 	rc = set_change(&out->set, MIGRATE_RUNNING, ran_and_is_there);
 	if (!rc)
 		rc = set_change(&out->set, MIGRATE_STOP, stood_and_is_there);
 	if (rc == -EINPROGRESS)
 		return;
-	if (!rc) {
-		set_hold(&out->set, false);
-		moves->resumed = moves->stopped ? ob_loop_now() : 0;
-		gave_up(out);
-	} else if (++out->tries > BACK_TRIES) {
-		set_hold(&out->set, true);
-		ob_error_set(&out->why, rc, "%s; and devices do not go on here: %s",
-		             strdupa(out->why.message), out->set.failure.message);
-		gave_up(out);
-	} else if (ob_timer_arm(moves->loop, &out->timer, BACK_NS)) {
-		set_hold(&out->set, true);
-		gave_up(out);
+	if (rc) {
+		go_back_later(out, rc);
+		return;
 	}
+	set_hold(&out->set, false);
+	moves->resumed = moves->stopped ? ob_loop_now() : 0;
+	gave_up(out);
 }
 
 static void fail(struct out *out, const struct ob_error *why)
@@ -351,9 +363,10 @@ static void welcome(struct out *out)
 static void on_settled(struct move_set *set)
 {
 	struct out *out = container_of(set, struct out, set);
-	bool back = out->phase == OUT_BACK;
 
-	if (back)
+	if (out->phase == OUT_BACK && set->failed && out->going_back)
+		go_back_later(out, set->failed);
+	else if (out->phase == OUT_BACK)
 		go_back(out);
 	else if (out->phase == OUT_GONE)
 		gone(out);

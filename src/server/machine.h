@@ -68,6 +68,7 @@ int machine_remove_object(struct machine *machine, const char *id, struct ob_err
 struct machine_waiter {
 	void (*done)(struct machine_waiter *waiter);
 	struct list link;
+	struct ob_error failure; /* of what was waited for; an empty message: it went well */
 };
 
 /*

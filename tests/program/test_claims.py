@@ -12,6 +12,7 @@ import pytest
 from conftest import MakeDevice, OpenDisk, Run, Start
 from faulty_disk import FaultyDisk
 from outboard import wait_until
+from qmp import Qmp, QmpError
 
 MIB = 1 << 20
 
@@ -64,6 +65,65 @@ def test_restart_waits_for_the_last_write(
     assert disk.read(1, 0, 512) == b"old" + bytes(509)
     disk.write(1, 0, b"new" + bytes(509))
     assert disk.read(1, 0, 512) == b"new" + bytes(509)
+
+
+def test_cont_waits_and_holds_nobody_up(
+    outboard: Start,
+    folder: Path,
+    open_disk: OpenDisk,
+    loop_device: MakeDevice,
+    faulty_disk: FaultyDisk,
+) -> None:
+    path = loop_device(faulty_disk.path, direct=True).path
+    first = outboard("nvme", path, "socket=a")
+    monitors = [f"unix:{name},server=on,wait=off" for name in ("q1", "q2")]
+    second = outboard(
+        *("nvme", path, "socket=b", "-incoming", "unix:move.sock"),
+        *("-qmp", monitors[0], "-qmp", monitors[1]),
+    )
+    disk = open_disk(folder / "a")
+    faulty_disk.hold("write")
+    disk.start_write(1, 0, b"old" + bytes(509))
+    wait_until(faulty_disk.held)
+    with Qmp(folder / "q1") as qmp, Qmp(folder / "q2") as other:
+        with pytest.raises(QmpError, match=f"Held by process {first.pid}"):
+            qmp.execute("cont")
+        first.stop(signal.SIGKILL)
+        qmp.send(b'{"execute": "cont", "id": 1}')
+        second.wait_log("waiting for up to")
+        assert other.execute("query-status")["status"] == "inmigrate"
+        with pytest.raises(QmpError):
+            other.execute("blockdev-del", node__name="nvme0-drive0")
+        faulty_disk.release()
+        assert qmp.receive_reply() == {"return": {}, "id": 1}
+        assert other.execute("query-status")["status"] == "running"
+    assert open_disk(folder / "b").read(1, 0, 3 * 512)[:3] == b"old"
+    (folder / "a").unlink()
+
+
+def test_an_end_does_not_wait_for_a_claim(
+    outboard: Start,
+    folder: Path,
+    open_disk: OpenDisk,
+    loop_device: MakeDevice,
+    faulty_disk: FaultyDisk,
+) -> None:
+    """What is being taken when the process is to end is not taken any more."""
+    path = loop_device(faulty_disk.path, direct=True).path
+    first = outboard("nvme", path, "socket=a")
+    words = ("-incoming", "unix:move.sock", "-qmp", "unix:q1,server=on,wait=off")
+    second = outboard("nvme", path, "socket=b", *words)
+    disk = open_disk(folder / "a")
+    faulty_disk.hold("write")
+    disk.start_write(1, 0, bytes(512))
+    wait_until(faulty_disk.held)
+    first.stop(signal.SIGKILL)
+    with Qmp(folder / "q1") as qmp:
+        qmp.send(b'{"execute": "cont", "id": 1}')
+        second.wait_log("waiting for up to")
+        assert second.stop() == 0
+    faulty_disk.release()
+    (folder / "a").unlink()
 
 
 def test_the_holder_is_named(outboard: Start, run: Run, folder: Path) -> None:

@@ -144,6 +144,51 @@ static void a_device_that_is_free_soon(void **state)
 	close(file);
 }
 
+static void is_activated(struct block_activation *activation)
+{
+	activation->block = NULL;
+}
+
+static void wait_activation(struct ob_loop *loop, struct block_activation *activation)
+{
+	while (activation->block)
+		assert_int_equal(loop_turn(loop, -1), 0);
+}
+
+/* In a process whose loop runs, a helper thread waits. */
+static void taken_back_later(void **state)
+{
+	struct block_activation activation = {.done = is_activated};
+	struct ob_loop *loop = new_loop();
+	int fd = new_file(SIZE), holder = open_again(fd, O_RDWR), sockets[2];
+	struct ob_error err = {""};
+	struct ob_block *block;
+
+	block = open_block(loop, "file,node-name=b0,filename=/proc/self/fd/%d,active=off", fd);
+	lock_all(holder, F_WRLCK);
+	hide(holder, sockets);
+	assert_int_equal(block_activate(block, &err), -EBUSY);
+	block_activate_later(block, &activation);
+	block_activate_stop(&activation);
+	assert_int_equal(block->in_flight, 1);
+	wait_activation(loop, &activation);
+	assert_int_equal(activation.status, -EBUSY);
+	assert_false(block_is_active(block));
+	assert_int_equal(block->in_flight, 0);
+
+	block_activate_later(block, &activation);
+	assert_int_equal(loop_turn(loop, 0), 0);
+	close(sockets[0]);
+	close(sockets[1]);
+	wait_activation(loop, &activation);
+	assert_int_equal(activation.status, 0);
+	assert_true(block_is_active(block));
+	assert_int_equal(do_range(block, OB_BLOCK_FLUSH, 0, 0, 0), 0);
+	block_close(block);
+	close(fd);
+	loop_free(loop);
+}
+
 /* Not for ever, and not against somebody's will: then nothing is kept. */
 static void given_up(void **state)
 {
@@ -211,9 +256,8 @@ static void who_has_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_lock_that_ends),
-		cmocka_unit_test(a_device_that_is_free_soon),
-		cmocka_unit_test(given_up),
+		cmocka_unit_test(a_lock_that_ends), cmocka_unit_test(a_device_that_is_free_soon),
+		cmocka_unit_test(taken_back_later), cmocka_unit_test(given_up),
 		cmocka_unit_test(who_has_it),
 	};
 

@@ -296,7 +296,7 @@ static void test_what_has_gone_can_go_on(void **state)
 	/* A client's reset does not have it run twice; who is asked does. */
 	migrate_reset(migrate_of(device(world, 0, "d0")));
 	assert_int_equal(state_of(world, 0), MIGRATE_STOP);
-	assert_int_equal(moves_go_on(world->sides[0].moves, &world->err), 0);
+	assert_int_equal(moves_go_on(world->sides[0].moves, NULL, &world->err), 0);
 	assert_int_equal(state_of(world, 0), MIGRATE_RUNNING);
 	assert_false(moves_held(world->sides[0].moves));
 }
@@ -306,7 +306,7 @@ static void test_nobody_comes(void **state)
 	struct world *world = *state;
 
 	make_both(world);
-	assert_int_equal(moves_go_on(world->sides[1].moves, &world->err), 0);
+	assert_int_equal(moves_go_on(world->sides[1].moves, NULL, &world->err), 0);
 	assert_int_equal(state_of(world, 1), MIGRATE_RUNNING);
 }
 
@@ -519,7 +519,7 @@ static void test_destination_that_is_ready_keeps_what_came(void **state)
 	hang_up(world);
 	assert_failed(world, 1, "'cont'");
 	assert_int_equal(state_of(world, 1), MIGRATE_STOP);
-	assert_int_equal(moves_go_on(world->sides[1].moves, &world->err), 0);
+	assert_int_equal(moves_go_on(world->sides[1].moves, NULL, &world->err), 0);
 	assert_int_equal(state_of(world, 1), MIGRATE_RUNNING);
 	assert_int_equal(get(world, 1, FACTORIAL), 720);
 }
