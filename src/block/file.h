@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/list.h"
 #include "block/block.h"
@@ -148,6 +149,11 @@ struct file_shared *file_shared_find(const struct ob_loop *loop);
 int file_open_node(struct file_node *node, struct ob_error *err);
 /* Its size now: 0, or -errno with a message, also for one that no disk can have. */
 int file_size(const struct file_node *node, uint64_t *size, struct ob_error *err);
+
+/* file_device.c. Takes what a block device says of itself; refuses what no disk can be made of. */
+int file_device_look(struct file_node *node, dev_t number, struct ob_error *err);
+/* folder: /sys/dev/block. 0, or -errno with a message: it has zones that are written in order. */
+int file_device_check_zones(const char *folder, dev_t number, struct ob_error *err);
 
 /*
  * file_claim.c. Keeps others out (unless locking=off): 0, or -errno with a message, and nothing is

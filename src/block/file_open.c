@@ -110,13 +110,13 @@ int file_size(const struct file_node *node, uint64_t *size, struct ob_error *err
 
 static int look_at(struct file_node *node, const struct stat *st, struct ob_error *err)
 {
-	int sector = BLOCK_SECTOR;
+	int rc = 0;
 
-	if (node->is_device && ioctl(node->fd, BLKSSZGET, &sector))
-		return ob_error_set(err, -errno, "its sectors are not known: %s", strerror(errno));
 	node->block.info.identity = identity_of(st);
-	node->sector = (uint32_t)sector;
-	return file_size(node, &node->block.info.size, err);
+	node->sector = BLOCK_SECTOR;
+	if (node->is_device)
+		rc = file_device_look(node, st->st_rdev, err);
+	return rc ? rc : file_size(node, &node->block.info.size, err);
 }
 
 /*

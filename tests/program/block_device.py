@@ -16,6 +16,7 @@ import pytest
 LOOP_CLR_FD = 0x4C01
 LOOP_CONFIGURE = 0x4C0A
 LOOP_CTL_GET_FREE = 0x4C82
+BLKROSET = 0x125D  # linux/fs.h
 READ_ONLY, AUTOCLEAR, DIRECT_IO = 1, 4, 16
 
 CONTROL = Path("/dev/loop-control")
@@ -50,9 +51,9 @@ class LoopDevice:
             # struct loop_config: fd, block_size, struct loop_info64 (lo_flags at 52), reserved.
             config = struct.pack("<II52xI184x64x", backing.fileno(), block_size, flags)
             while self.fd < 0:
-                self._try(config)
+                self._try(config, read_only)
 
-    def _try(self, config: bytes) -> None:
+    def _try(self, config: bytes, read_only: bool) -> None:
         """Another process may be faster."""
         with open(CONTROL, "rb") as control:
             number = fcntl.ioctl(control, LOOP_CTL_GET_FREE)
@@ -60,6 +61,8 @@ class LoopDevice:
         fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.ioctl(fd, LOOP_CONFIGURE, config)
+            if not read_only:  # what a test before did to the number stays with it
+                fcntl.ioctl(fd, BLKROSET, struct.pack("i", 0))
             self.fd = fd
         except OSError as error:
             os.close(fd)

@@ -4,6 +4,7 @@
 #define TESTS_BLOCK_LOOP_DEVICE_H
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,6 +28,11 @@ static inline int new_device(int file, uint32_t sector, bool read_only, char *na
 		snprintf(name, room, "/dev/loop%d", number);
 		device = number < 0 ? -1 : open(name, O_RDWR | O_CLOEXEC);
 		if (device >= 0 && !ioctl(device, LOOP_CONFIGURE, &config)) {
+			int off = 0;
+
+			/* What a test before did to the number stays with it. */
+			if (!read_only)
+				ioctl(device, BLKROSET, &off);
 			close(control);
 			return device;
 		}
