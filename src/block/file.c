@@ -4,7 +4,8 @@
  * threads, with direct I/O where the file system has it. Only block_resize() changes its size.
  *
  * Semantics are those of a disk with a volatile write cache: a write is done when the kernel has
- * taken it, a flush is fdatasync, FUA is a write with RWF_DSYNC.
+ * taken it, a flush is fdatasync, FUA is a write with RWF_DSYNC, or a write and fdatasync.
+ * docs/data.md has what is promised.
  */
 #include <errno.h>
 #include <inttypes.h>

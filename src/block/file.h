@@ -73,6 +73,7 @@ struct file_node {
 	struct engine *knows_file; /* the engine that fd was registered with, */
 	int file;                  /* and as what */
 	bool is_device;            /* a block device */
+	bool dsync;                /* RWF_DSYNC does what it says */
 	bool in_memory;            /* tmpfs: nothing waits for a disk */
 	bool locked, direct;
 	bool iopoll;                /* until the device says otherwise */

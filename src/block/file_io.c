@@ -168,12 +168,13 @@ static void start_job(struct file_io *io, enum engine_op op)
 static void start_whole(struct file_io *io)
 {
 	const struct ob_block_request *request = io->request;
+	struct file_node *node = file_node_of(request);
 	bool write = request->op == OB_BLOCK_WRITE;
 
 	io->step = FILE_WHOLE;
-	io->job.flags = write && request->flags & OB_BLOCK_FUA ? RWF_DSYNC : 0;
+	io->job.flags = write && request->flags & OB_BLOCK_FUA && node->dsync ? RWF_DSYNC : 0;
 	if (io->job.flags)
-		file_sync_begin(file_node_of(request), io);
+		file_sync_begin(node, io);
 	io->job.offset = request->offset + request->progress;
 	io->job.iov = request->iov;
 	io->job.iovcnt = request->iovcnt;
@@ -325,8 +326,10 @@ static void finish_whole(struct file_io *io, ssize_t result)
 {
 	if (io->job.flags & RWF_DSYNC)
 		file_sync_end(file_node_of(io->request), io, (int)result);
-	else
+	else if (result)
 		file_io_finish(io, result);
+	else
+		data_done(io);
 }
 
 static void whole_done(struct file_io *io, ssize_t result)

@@ -145,6 +145,7 @@ static void set_up(struct setup *setup, const char *options)
 	setup->node->shared->uring[0] = &faulty->engine;
 	/* Everything is the engine's. */
 	setup->node->in_memory = false;
+	setup->node->dsync = true;
 	setup->node->asked[0].never = setup->node->asked[1].never = true;
 }
 
@@ -261,6 +262,34 @@ static int write_fua(struct setup *setup)
 	static uint8_t bytes[4096] __attribute__((aligned(4096)));
 
 	return do_rw(setup->block, OB_BLOCK_WRITE, OB_BLOCK_FUA, 0, bytes, 4096);
+}
+
+/* Where RWF_DSYNC can't be relied upon, FUA is a write and a sync. */
+static void fua_without_dsync(void **state)
+{
+	static const char *const options[] = {",direct=off", ""};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(options); i++) {
+		struct setup setup;
+
+		set_up(&setup, options[i]);
+		setup.node->dsync = false;
+		setup.faulty.most = 512;
+		assert_int_equal(write_fua(&setup), 0);
+		assert_false(setup.faulty.dsync);
+		assert_int_equal(setup.faulty.jobs[ENGINE_SYNC], 1);
+		setup.faulty.fail[ENGINE_SYNC] = -EIO;
+		assert_int_equal(write_fua(&setup), -EIO);
+		setup.faulty.fail[ENGINE_SYNC] = 0;
+		assert_int_equal(flush(&setup), -EIO);
+		assert_int_equal(flush(&setup), setup.node->direct ? 0 : -EIO);
+		/* Before the sync there is nothing to be told of others. */
+		setup.faulty.fail[ENGINE_WRITE] = -EIO;
+		assert_int_equal(write_fua(&setup), -EIO);
+		setup.faulty.fail[ENGINE_WRITE] = 0;
+		assert_int_equal(flush(&setup), setup.node->direct ? 0 : -EIO);
+		tear_down(&setup);
+	}
 }
 
 /* With the page cache, a write with FUA takes what there is to say of all writes before. */
@@ -545,19 +574,13 @@ static void too_large(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(short_transfers),
-		cmocka_unit_test(errors_arrive),
-		cmocka_unit_test(late_error),
-		cmocka_unit_test(failed_flush_direct),
-		cmocka_unit_test(force_unit_access),
-		cmocka_unit_test(failed_fua),
-		cmocka_unit_test(failed_fua_direct),
-		cmocka_unit_test(syncs_at_a_time),
-		cmocka_unit_test(syncs_in_a_stream),
-		cmocka_unit_test(zeroes_the_hard_way),
-		cmocka_unit_test(zeroes_refused_once),
-		cmocka_unit_test(aligned_after_all),
-		cmocka_unit_test(full),
+		cmocka_unit_test(short_transfers),     cmocka_unit_test(errors_arrive),
+		cmocka_unit_test(late_error),          cmocka_unit_test(failed_flush_direct),
+		cmocka_unit_test(force_unit_access),   cmocka_unit_test(fua_without_dsync),
+		cmocka_unit_test(failed_fua),          cmocka_unit_test(failed_fua_direct),
+		cmocka_unit_test(syncs_at_a_time),     cmocka_unit_test(syncs_in_a_stream),
+		cmocka_unit_test(zeroes_the_hard_way), cmocka_unit_test(zeroes_refused_once),
+		cmocka_unit_test(aligned_after_all),   cmocka_unit_test(full),
 		cmocka_unit_test(too_large),
 	};
 
