@@ -8,6 +8,8 @@
 #include <linux/loop.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -42,6 +44,10 @@ static inline int new_device(int file, uint32_t sector, bool read_only, char *na
 	if (control >= 0)
 		close(control);
 	fprintf(stderr, "# SKIPPED: no loop device can be had here\n");
+	/* Where CI has them, that is no reason to skip. */
+	if (!geteuid() && !access("/dev/loop-control", F_OK) && getenv("CI") &&
+	    !strcmp(getenv("CI"), "true"))
+		_exit(1);
 	return -1;
 }
 
