@@ -59,8 +59,10 @@ static int alloc_parts(struct ob_dev *dev, struct ob_error *err)
 	dev->state = calloc(1, dev->model->state_size + 1);
 	dev->runtime = calloc(1, dev->model->runtime_size + 1);
 	dev->dma = dma_space_new(UINT_MAX);
-	if (!dev->props || !dev->state || !dev->runtime || !dev->dma)
+	if (!dev->props || !dev->state || !dev->runtime || !dev->dma ||
+	    dma_set_budget(dev->dma, dev->env.dma_budget))
 		return ob_error_set(err, -ENOMEM, "out of memory");
+	dma_set_loop(dev->dma, dev->env.loop);
 	return 0;
 }
 

@@ -38,6 +38,7 @@ struct device_env {
 	/* The model said that it failed: see ob_dev_failed(). May be NULL. */
 	void (*failed)(void *context, struct ob_dev *dev, const char *message);
 	void *context;
+	struct dma_budget *dma_budget; /* see dma_set_budget(); NULL: no bound */
 };
 
 /*

@@ -22,7 +22,7 @@
 static inline int check_lost(const struct dma_map *map)
 {
 	atomic_signal_fence(memory_order_seq_cst);
-	return __builtin_expect(map->lost, 0) ? -EFAULT : 0;
+	return __builtin_expect(map->memory->lost, 0) ? -EFAULT : 0;
 }
 
 static inline int copy_from_map(const struct dma_map *map, uint64_t address, void *to, size_t n)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The memory behind a map: a descriptor that the client gave, mapped here where that is possible
- * and otherwise read and written at its offset.
+ * (memory.c) and otherwise read and written at its offset.
  *
  * What is mapped must be there: touching a page past a file's end is SIGBUS. So a range that the
  * file does not cover is refused. (A file that is cut later: guard.c.)
@@ -11,7 +11,6 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -19,35 +18,33 @@
 #include "base/checked.h"
 #include "internal.h"
 
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+/*
+ * The kernel looks at which functions the file's pages have, and at nothing that a file system
+ * does: mm/memfd.c, memfd_file_seals_ptr(). Files of all tmpfs have seals, not only those of
+ * memfd_create().
+ */
+bool dma_fd_is_memory(int fd)
+{
+	return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
 /* Said now rather than by every access later. */
-static int check_access_mode(int fd, unsigned prot)
+static int check_access_mode(int fd, unsigned prot, int *mode)
 {
 	int flags = fcntl(fd, F_GETFL);
 
 	if (flags < 0)
 		return -errno;
-	flags &= O_ACCMODE;
-	if ((prot & DMA_READABLE) && flags == O_WRONLY)
+	*mode = flags & O_ACCMODE;
+	if ((prot & DMA_READABLE) && *mode == O_WRONLY)
 		return -EACCES;
-	if ((prot & DMA_WRITEABLE) && flags == O_RDONLY)
+	if ((prot & DMA_WRITEABLE) && *mode == O_RDONLY)
 		return -EACCES;
 	return 0;
-}
-
-static int check_size(int fd, uint64_t offset, uint64_t size)
-{
-	struct stat st;
-	uint64_t there;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (S_ISREG(st.st_mode))
-		there = (uint64_t)st.st_size;
-	else if (!S_ISBLK(st.st_mode))
-		return 0; /* a character device knows what it maps */
-	else if (ioctl(fd, BLKGETSIZE64, &there) < 0)
-		return -errno;
-	return range_within(offset, size, there) ? 0 : -EINVAL;
 }
 
 /* What a mapping's ends must be multiples of: huge pages for hugetlbfs. */
@@ -62,32 +59,30 @@ static uint64_t granule_of(int fd)
 	return page;
 }
 
-/* Maps the pages around [offset, offset + size). 0 or -errno. */
-static int map_pages(struct dma_map *map, int fd)
+/* A file that is not known may have these calls wait for whoever serves it: see dma_map(). */
+static int look_at_file(int fd, int mode, struct dma_file *file)
 {
-	uint64_t granule = granule_of(fd);
-	uint64_t begin = map->offset & ~(granule - 1);
-	uint64_t end;
-	int prot = 0;
-	void *mapping;
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
 
-	if (!checked_add(map->offset + map->size, granule - 1, &end))
-		return -EINVAL;
-	end &= ~(granule - 1);
-	if (end > INT64_MAX)
-		return -EINVAL;
-	if (map->prot & DMA_READABLE)
-		prot |= PROT_READ;
-	if (map->prot & DMA_WRITEABLE)
-		prot |= PROT_WRITE;
-	mapping = mmap(NULL, end - begin, prot, MAP_SHARED, fd, (off_t)begin);
-	if (mapping == MAP_FAILED)
+	if (fstat(fd, &st) < 0)
 		return -errno;
-	/* The guest's memory is not for our core dumps. Best effort. */
-	(void)madvise(mapping, end - begin, MADV_DONTDUMP);
-	map->mapping = mapping;
-	map->mapping_length = end - begin;
-	map->bytes = (uint8_t *)mapping + (map->offset - begin);
+	*file = (struct dma_file){
+		.device = st.st_dev,
+		.inode = st.st_ino,
+		.size = (uint64_t)st.st_size,
+		.granule = granule_of(fd),
+		.known = seals >= 0,
+		.writeable = mode == O_RDWR &&
+	                     (seals < 0 || !(seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))),
+	};
+	if (S_ISREG(st.st_mode))
+		return 0;
+	/* A character device knows by itself what it maps, and not all of it is one thing. */
+	file->alone = true;
+	file->size = UINT64_MAX;
+	if (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, &file->size) < 0)
+		return -errno;
 	return 0;
 }
 
@@ -104,43 +99,61 @@ static int probe_file(const struct dma_map *map, int fd)
 	return rc < 0 ? -errno : 0;
 }
 
-int dma_backing_open(struct dma_map *map, int fd, bool may_keep)
+/* 0, or -errno: it cannot be mapped as the map needs it. */
+static int map_memory(struct dma_space *space, struct dma_map *map, const struct dma_file *file,
+                      int mode, int fd)
 {
-	int rc = check_access_mode(fd, map->prot);
+	int rc;
 
-	if (rc == 0)
-		rc = check_size(fd, map->offset, map->size);
-	if (rc < 0)
+	if (mode == O_WRONLY || ((map->prot & DMA_WRITEABLE) && !file->writeable))
+		return -EACCES;
+	rc = dma_memory_get(space, file, fd, map->offset, map->size, &map->memory);
+	if (rc)
+		return rc;
+	map->kind = DMA_DIRECT;
+	map->direct = map->prot;
+	map->bytes = map->memory->bytes + (map->offset - map->memory->offset);
+	return 0;
+}
+
+int dma_backing_open(struct dma_space *space, struct dma_map *map, int fd)
+{
+	struct dma_file file;
+	int mode = O_RDONLY;
+	int rc = check_access_mode(fd, map->prot, &mode);
+
+	if (!rc)
+		rc = look_at_file(fd, mode, &file);
+	if (!rc && !range_within(map->offset, map->size, file.size))
+		rc = -EINVAL;
+	if (rc)
 		return rc;
 	map->kind = DMA_FILE;
-	map->fd = -1;
+	map->known = file.known;
 	if (map->prot == 0) { /* never touched */
-		close(fd);
+		dma_close(space, fd, file.known);
 		return 0;
 	}
-	rc = map_pages(map, fd);
-	if (rc == 0) {
-		/* The mapping holds the file: no need to hold a descriptor for each map. */
-		map->kind = DMA_DIRECT;
-		map->direct = map->prot;
-		close(fd);
-		return 0;
-	}
+	rc = map_memory(space, map, &file, mode, fd);
+	if (!rc && file.known)
+		close(fd); /* the mapping holds the file: nothing ends with this */
+	else if (!rc)
+		dma_close(space, fd, false);
 	if (rc == -ENODEV || rc == -EACCES || rc == -EPERM) {
-		rc = may_keep ? probe_file(map, fd) : -EMFILE;
-		if (rc == 0)
+		rc = space->fds < space->max_fds ? probe_file(map, fd) : -EMFILE;
+		if (!rc)
 			map->fd = fd;
 	}
 	return rc;
 }
 
-void dma_backing_close(struct dma_map *map)
+void dma_backing_close(struct dma_space *space, struct dma_map *map)
 {
-	if (map->mapping)
-		munmap(map->mapping, map->mapping_length);
+	if (map->memory)
+		dma_memory_put(space, map->memory);
 	if (map->fd >= 0)
-		close(map->fd);
-	map->mapping = NULL;
+		dma_close(space, map->fd, map->known);
+	map->memory = NULL;
 	map->bytes = NULL;
 	map->fd = -1;
 }

@@ -15,7 +15,9 @@
 
 #include "outboard/dma.h"
 
+struct dma_budget;
 struct dma_space;
+struct ob_loop;
 
 enum dma_prot { DMA_READABLE = 1u << 0, DMA_WRITEABLE = 1u << 1 };
 
@@ -77,8 +79,9 @@ struct dma_watcher {
 };
 
 /*
- * Is told what memory of the client is mapped here: length bytes at base, whole pages; and before
- * they go, when nothing pins them any more. Must not call anything of this header.
+ * Is told what memory of the client is mapped here: length bytes at base, whole pages, for one map
+ * or many; and before they go, when nothing pins them any more. Must not call anything of this
+ * header.
  */
 struct dma_listener {
 	void (*mapped)(struct dma_listener *listener, void *base, size_t length);
@@ -106,6 +109,33 @@ void dma_set_limits(struct dma_space *space, unsigned max_maps, unsigned max_fds
 /* All maps must be gone. */
 void dma_space_free(struct dma_space *space);
 
+/*
+ * What takes long is done by the loop's helpers from now on: unmapping and closing. Maps are gone
+ * when dma_unmap() and the others say so; the process may have the memory for a moment longer.
+ * NULL, as at first: it is done at once.
+ */
+void dma_set_loop(struct dma_space *space, struct ob_loop *loop);
+
+/*
+ * How many mappings clients' memory may take in the process, and how many bytes of address space,
+ * shared out among the spaces that have this budget: dma_map() says -EDQUOT to one that has its
+ * share. Nothing is mapped when it is set. A space without one has no bound. The budget is dropped
+ * by its maker, and goes when its last user has. 0 or -ENOMEM.
+ */
+int dma_set_budget(struct dma_space *space, struct dma_budget *budget);
+struct dma_budget *dma_budget_new(unsigned long mappings, uint64_t bytes); /* NULL on ENOMEM */
+void dma_budget_drop(struct dma_budget *budget);                           /* may be NULL */
+
+/* Of what the kernel lets this process have, with a reserve for all else. */
+struct dma_budget *dma_budget_of_process(void);
+
+/*
+ * Whether fd is memory: of memfd_create(), tmpfs or hugetlbfs. Nothing that is done with such a
+ * file waits for anybody, and asking does not either. With any other descriptor, whoever serves it
+ * (a network, a FUSE of the client's) may have each call and each access sleep, for ever.
+ */
+bool dma_fd_is_memory(int fd);
+
 /* NULL: nobody wants to know. */
 void dma_set_watcher(struct dma_space *space, struct dma_watcher *watcher);
 
@@ -123,14 +153,16 @@ void dma_set_bus(struct dma_space *space, struct dma_bus *bus);
 
 /*
  * Adds a map. fd is -1 for memory that is reached by messages. Takes fd over on success only (and
- * closes it then, unless it is needed further). Nothing needs to be aligned to pages. A descriptor
- * that cannot be mapped (mmap says ENODEV, EACCES or EPERM) is used with pread and pwrite.
+ * closes it then, unless it is needed further). Nothing needs to be aligned to pages. Maps of the
+ * same file share one mapping. A descriptor that cannot be mapped (mmap says ENODEV, EACCES or
+ * EPERM) is used with pread and pwrite. Where dma_fd_is_memory() says no, this may sleep, now and
+ * with each access.
  *
  * Returns 0, -EINVAL (size 0, address + size or offset + size past 2^64, prot with unknown bits, fd
  * smaller than offset + size where it is a file or a block device), -EACCES (fd is not open for
  * what prot says), -ESPIPE (fd can neither be mapped nor read at an offset), -EEXIST (overlaps
- * another map, perhaps a dying one), -ENOSPC (max_maps), -EMFILE (max_fds), -ENOMEM, or -errno of
- * mmap.
+ * another map, perhaps a dying one), -ENOSPC (max_maps), -EMFILE (max_fds), -EDQUOT (see
+ * dma_set_budget()), -ENOMEM, or -errno of mmap.
  */
 int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned prot, int fd,
             uint64_t offset);

@@ -43,31 +43,66 @@ void dma_guard_drop(struct dma_space *space)
 
 /* In the handler */
 
-static struct dma_map *map_at(struct dma_space *space, uintptr_t address)
+static struct dma_memory *memory_at(const struct dma_space *space, uintptr_t address)
 {
-	for (unsigned i = 0; i < space->count; i++) {
-		struct dma_map *map = space->maps[i];
+	for (unsigned i = 0; i < space->bucket_count; i++) {
+		struct dma_memory *memory = space->buckets[i];
 
-		if (map->mapping && address - (uintptr_t)map->mapping < map->mapping_length)
-			return map;
+		for (; memory; memory = memory->next) {
+			if (address - (uintptr_t)memory->bytes < memory->length)
+				return memory;
+		}
 	}
 	return NULL;
 }
 
-static bool replace(void *start, size_t length)
+static void *map_empty(void *at, size_t length, int prot, int flags)
 {
-	return mmap(start, length, PROT_READ | PROT_WRITE,
-	            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == start;
+	return mmap(at, length, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
 }
 
-/* All of the map, as pages of hugetlbfs can't be replaced by halves; or else what was touched. */
-static bool heal(struct dma_map *map, uintptr_t address)
+static bool replace(void *start, size_t length)
+{
+	return map_empty(start, length, PROT_READ | PROT_WRITE, MAP_FIXED) == start;
+}
+
+/*
+ * What is mapped of a large file goes elsewhere, which takes no time, and is unmapped there by a
+ * helper, later. That needs one place more in the process's table of mappings, which was accounted
+ * for (memory.c).
+ */
+static bool move_away(struct dma_memory *memory)
+{
+	void *to = map_empty(NULL, memory->length, PROT_NONE, 0);
+
+	if (to == MAP_FAILED)
+		return false;
+	if (mremap(memory->bytes, memory->length, memory->length, MREMAP_MAYMOVE | MREMAP_FIXED,
+	           to) == MAP_FAILED) {
+		munmap(to, memory->length);
+		return false;
+	}
+	memory->moved = to;
+	return true;
+}
+
+/* With a table that is full to the last place. Nobody can be faster: mmap() fails for all. */
+static bool replace_in_need(void *start, size_t length)
+{
+	return !munmap(start, length) &&
+	       map_empty(start, length, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE) == start;
+}
+
+/* All of it, as pages of hugetlbfs can't be replaced by halves; or else what was touched. */
+static bool heal(struct dma_memory *memory, uintptr_t address)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t offset = (address - (uintptr_t)map->mapping) & ~(page - 1);
+	uintptr_t offset = (address - (uintptr_t)memory->bytes) & ~(page - 1);
 
-	return replace(map->mapping, map->mapping_length) ||
-	       replace((uint8_t *)map->mapping + offset, page);
+	if (memory->length > DMA_SMALL && !memory->moved)
+		(void)move_away(memory);
+	return replace(memory->bytes, memory->length) || replace(memory->bytes + offset, page) ||
+	       replace_in_need(memory->bytes, memory->length);
 }
 
 /* Whether the address was in some client's memory, which now can be touched. */
@@ -77,14 +112,13 @@ static bool handle(uintptr_t address)
 	ssize_t n;
 
 	for (struct dma_space *space = guard.spaces; space; space = space->guard_next) {
-		struct dma_map *map = map_at(space, address);
+		struct dma_memory *memory = memory_at(space, address);
 
-		if (!map)
+		if (!memory)
 			continue;
-		if (!heal(map, address))
+		if (!heal(memory, address))
 			return false;
-		map->lost = true;
-		map->prot = map->direct = 0;
+		memory->lost = true;
 		space->lost = true;
 		n = write(guard.event, &one, sizeof(one));
 		(void)n;
@@ -143,16 +177,22 @@ void dma_guard_remove(void)
 	guard.installed = false;
 }
 
+/* Nothing reaches what was lost from now on. The watcher hears of the first map of it. */
 static void tell(struct dma_space *space)
 {
-	for (unsigned i = 0; i < space->count; i++) {
-		const struct dma_map *map = space->maps[i];
+	const struct dma_map *first = NULL;
 
-		if (!map->lost)
+	for (unsigned i = 0; i < space->count; i++) {
+		struct dma_map *map = space->maps[i];
+
+		if (!map->memory || !map->memory->lost)
 			continue;
-		space->watcher->lost(space->watcher, map->address, map->size);
-		return;
+		map->prot = map->direct = 0;
+		if (!first)
+			first = map;
 	}
+	if (first && space->watcher)
+		space->watcher->lost(space->watcher, first->address, first->size);
 }
 
 void dma_guard_tell(void)
@@ -167,7 +207,6 @@ void dma_guard_tell(void)
 		if (!space->lost)
 			continue;
 		space->lost = false;
-		if (space->watcher)
-			tell(space);
+		tell(space);
 	}
 }

@@ -9,12 +9,52 @@
 #ifndef DMA_INTERNAL_H
 #define DMA_INTERNAL_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/checked.h"
+#include "base/list.h"
 #include "dma/dma.h"
+#include "loop/offload.h"
 
 enum dma_kind {
 	DMA_DIRECT, /* mapped here */
 	DMA_FILE,   /* by pread and pwrite */
 	DMA_REMOTE, /* by messages */
+};
+
+/* What is known of a file before it is mapped. */
+struct dma_file {
+	uint64_t device, inode; /* together they are the file */
+	uint64_t size;
+	uint64_t granule; /* a mapping begins and ends at multiples of it */
+	bool writeable;   /* it can be mapped so */
+	bool known;       /* dma_fd_is_memory(): nothing that is done with it sleeps */
+	bool alone;       /* each map of it has a mapping of its own */
+};
+
+enum { DMA_SMALL = 2 << 20 }; /* mappings that are unmapped in no time */
+
+/* memory.c: a file of the client that is mapped here, for all maps that lie in it. */
+struct dma_memory {
+	struct dma_memory *next; /* in its bucket */
+	struct dma_file file;
+	uint64_t offset; /* in the file, of bytes[0] */
+	uint8_t *bytes;
+	size_t length;
+	unsigned maps;
+	bool lost;           /* the file was cut: guard.c put empty memory in its place */
+	void *moved;         /* and moved what was there to here; or NULL */
+	struct loop_job job; /* gives it all back */
+	struct dma_usage *usage;
+};
+
+/* usage.c: what a space's mappings take of the process. */
+struct dma_usage {
+	atomic_uint users;
+	struct dma_budget *budget; /* NULL: no bound */
+	atomic_ulong mappings;
+	_Atomic uint64_t bytes;
 };
 
 struct dma_map {
@@ -23,12 +63,11 @@ struct dma_map {
 	uint8_t prot, direct; /* enum dma_prot; direct: of these, what bytes can be used for */
 	uint8_t kind;
 	bool dying, held; /* held: one of the pins is dma_unmap()'s own */
-	bool lost;        /* the file was cut: guard.c put empty memory in its place */
+	bool known;       /* of fd: see struct dma_file */
 	unsigned pins;
 	int fd; /* DMA_FILE; else -1 */
 	uint64_t offset;
-	void *mapping; /* as mmap gave it: begins and ends at page boundaries */
-	size_t mapping_length;
+	struct dma_memory *memory; /* DMA_DIRECT; else NULL */
 };
 
 /*
@@ -63,13 +102,19 @@ struct dma_space {
 	struct dma_log *log;     /* NULL: not logging */
 	struct dma_log *old_log; /* see dma_log_reap() */
 
+	/* Files mapped here: a table with chains, its size a power of 2, or 0 at first. */
+	struct dma_memory **buckets;
+	unsigned bucket_count, memories;
+	struct dma_usage *usage;
+	struct ob_loop *loop; /* for what takes long; NULL: it is done at once */
+
 	struct ob_dma_op under_way, ending;     /* heads of rings */
 	struct dma_waiter *all_waiters, *woken; /* woken: done is about to be called */
 	struct dma_map none;                    /* what last is when there was no hit */
 
 	struct dma_listener *listener;
 	struct dma_watcher *watcher;
-	bool lost; /* a map was, and the watcher has not been told */
+	bool lost; /* some memory was, and the watcher has not been told */
 	struct dma_space *guard_next, **guard_link;
 };
 
@@ -141,10 +186,30 @@ int dma_survey(struct dma_space *space, uint64_t address, uint64_t length, unsig
 
 /*
  * Makes map's memory accessible through fd, which it takes over on success. address, size, prot and
- * offset are set. The errors of dma_map(); -EMFILE if fd has to be kept and may not be.
+ * offset are set. The errors of dma_map().
  */
-int dma_backing_open(struct dma_map *map, int fd, bool may_keep);
-void dma_backing_close(struct dma_map *map);
+int dma_backing_open(struct dma_space *space, struct dma_map *map, int fd);
+void dma_backing_close(struct dma_space *space, struct dma_map *map);
+
+/*
+ * [offset, offset + size) of a file, mapped: an old mapping or a new one. 0, or the errors of
+ * dma_map(). fd stays the caller's.
+ */
+int dma_memory_get(struct dma_space *space, const struct dma_file *file, int fd, uint64_t offset,
+                   uint64_t size, struct dma_memory **memory);
+/* For each get. With the last one it is unmapped, soon. */
+void dma_memory_put(struct dma_space *space, struct dma_memory *memory);
+
+/* Closes fd elsewhere: with what is known to be memory, this may free much of it. */
+void dma_close(struct dma_space *space, int fd, bool known);
+
+/* budget may be NULL, and is used until the last mapping has gone. NULL on ENOMEM. */
+struct dma_usage *dma_usage_new(struct dma_budget *budget);
+void dma_usage_drop(struct dma_usage *usage);
+/* On the loop. 0 or -EDQUOT. What was taken keeps usage there until it was given back. */
+int dma_usage_take(struct dma_usage *usage, unsigned mappings, uint64_t bytes);
+/* From any thread. */
+void dma_usage_give(struct dma_usage *usage, unsigned mappings, uint64_t bytes);
 
 /* All of length bytes by pread or pwrite: 0 or -EIO. */
 int dma_file_read(const struct dma_map *map, uint64_t address, void *buffer, size_t length);

@@ -23,6 +23,11 @@ struct dma_space *dma_space_new(unsigned max_maps)
 
 	if (!space)
 		return NULL;
+	space->usage = dma_usage_new(NULL);
+	if (!space->usage) {
+		free(space);
+		return NULL;
+	}
 	dma_set_limits(space, max_maps, UINT_MAX);
 	space->last = &space->none;
 	space->held_first = UINT64_MAX;
@@ -38,6 +43,22 @@ void dma_set_limits(struct dma_space *space, unsigned max_maps, unsigned max_fds
 	space->max_fds = max_fds;
 }
 
+void dma_set_loop(struct dma_space *space, struct ob_loop *loop)
+{
+	space->loop = loop;
+}
+
+int dma_set_budget(struct dma_space *space, struct dma_budget *budget)
+{
+	struct dma_usage *usage = dma_usage_new(budget);
+
+	if (!usage)
+		return -ENOMEM;
+	dma_usage_drop(space->usage);
+	space->usage = usage;
+	return 0;
+}
+
 void dma_space_free(struct dma_space *space)
 {
 	if (!space)
@@ -48,6 +69,8 @@ void dma_space_free(struct dma_space *space)
 	dma_log_stop(space);
 	while (!dma_log_reap(space))
 		;
+	dma_usage_drop(space->usage);
+	free(space->buckets);
 	free(space->starts);
 	free(space->maps);
 	free(space);
@@ -178,15 +201,13 @@ int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned p
 	map->kind = DMA_REMOTE;
 	map->fd = -1;
 	if (fd >= 0)
-		rc = dma_backing_open(map, fd, space->fds < space->max_fds);
+		rc = dma_backing_open(space, map, fd);
 	if (rc < 0) {
 		free(map);
 		return rc;
 	}
 	space->fds += map->fd >= 0;
 	insert(space, place, map);
-	if (space->listener && map->mapping)
-		space->listener->mapped(space->listener, map->mapping, map->mapping_length);
 	return 0;
 }
 
@@ -213,9 +234,7 @@ static void release(struct dma_space *space, struct dma_map *map)
 		}
 	}
 	space->fds -= map->fd >= 0;
-	if (space->listener && map->mapping)
-		space->listener->unmapping(space->listener, map->mapping);
-	dma_backing_close(map);
+	dma_backing_close(space, map);
 	free(map);
 }
 

@@ -156,6 +156,75 @@ static void a_pin_goes_on_until_it_is_given_back(void **state)
 	assert_int_equal(dma_map_count(g->space), 1);
 }
 
+/* Two pages more than fit: then the table of the process's mappings is full. */
+static uint8_t *fill_the_table(unsigned *pages)
+{
+	enum { MOST = 1 << 18 };
+	uint8_t *bytes = mmap(NULL, (size_t)MOST * PAGE, PROT_NONE,
+	                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	unsigned n;
+
+	assert_ptr_not_equal(bytes, MAP_FAILED);
+	/* Every second page differs from its neighbours, and so is a mapping of its own. */
+	for (n = 0; n < MOST; n += 2) {
+		if (mprotect(bytes + (size_t)n * PAGE, PAGE, PROT_READ))
+			break;
+	}
+	*pages = MOST;
+	return n < MOST ? bytes : NULL;
+}
+
+/* Nothing new can be mapped then, not even in another one's place. */
+static void a_full_table_does_no_harm(void **state)
+{
+	struct guarded *g = *state;
+	struct ob_dma_op op = {0};
+	uint8_t bytes[2 * PAGE];
+	unsigned pages;
+	uint8_t *filling;
+	int rc;
+
+	cut(g);
+	filling = fill_the_table(&pages);
+	if (!filling) {
+		print_message("the kernel allows more mappings than are worth filling\n");
+		skip();
+	}
+	rc = dma_read(g->space, 0x10000, bytes, sizeof(bytes), &op);
+	munmap(filling, (size_t)pages * PAGE);
+	assert_int_equal(rc, -EFAULT);
+	check_told(g);
+}
+
+/* What is large goes elsewhere in one piece, and is unmapped with its last map. */
+static void a_large_file_is_moved_away(void **state)
+{
+	struct guarded *g = *state;
+	struct tracked_waiter waiter = TRACKED_WAITER;
+	struct ob_dma_op op = {0};
+	uint64_t size = UINT64_C(64) << 20, word = 1;
+	int file = memfd_create("cut-short", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(file, (off_t)size), 0);
+	assert_int_equal(dma_map(g->other, size, size, RW, dup(file), 0), 0);
+	assert_int_equal(dma_map(g->other, 4 * size, PAGE, R, dup(file), PAGE), 0);
+	assert_int_equal(dma_write(g->other, size, &word, sizeof(word), &op), 0);
+	cut(g);
+	assert_int_equal(ftruncate(file, PAGE), 0);
+	assert_int_equal(dma_read(g->other, 2 * size - 8, &word, sizeof(word), &op), -EFAULT);
+	/* All maps of it are lost, and the file still has what was written. */
+	assert_int_equal(dma_read(g->other, size, &word, sizeof(word), &op), -EFAULT);
+	dma_guard_tell();
+	assert_int_equal(dma_read(g->other, 4 * size, &word, sizeof(word), &op), -EFAULT);
+	assert_int_equal(pread(file, &word, sizeof(word), 0), sizeof(word));
+	assert_int_equal(word, 1);
+	assert_int_equal(dma_unmap(g->other, size, size, &waiter.waiter), 0);
+	assert_int_equal(dma_unmap(g->other, 4 * size, PAGE, &waiter.waiter), 0);
+	/* And the same file can be mapped again. */
+	assert_int_equal(dma_map(g->other, size, PAGE, RW, file, 0), 0);
+	assert_int_equal(dma_read(g->other, size, &word, sizeof(word), &op), 0);
+}
+
 static void it_need_not_be_told(void **state)
 {
 	struct guarded *g = *state;
@@ -221,6 +290,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_pointer_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_pin_goes_on_until_it_is_given_back, setup,
 	                                        teardown),
+		cmocka_unit_test_setup_teardown(a_full_table_does_no_harm, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_large_file_is_moved_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(it_need_not_be_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(it_is_installed_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(another_cause_ends_the_process, setup, teardown),

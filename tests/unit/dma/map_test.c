@@ -2,7 +2,11 @@
 /* The table of maps: what is accepted, what is refused and how, and what a descriptor must be. */
 #include "kit.h"
 
+#include <sched.h>
 #include <sys/eventfd.h>
+
+#include "loop/loop.h"
+#include "loop/offload.h"
 
 static int setup(void **state)
 {
@@ -331,7 +335,7 @@ static void on_unmapping(struct dma_listener *listener, void *base)
 	struct listening *listening = (struct listening *)listener;
 
 	assert_ptr_equal(base, listening->base);
-	assert_int_equal(*((volatile uint8_t *)base + 5), 6);
+	assert_int_equal(*((volatile uint8_t *)base + PAGE + 5), 6);
 	listening->unmapped++;
 }
 
@@ -349,8 +353,9 @@ static void tells_what_is_mapped_here(void **state)
 	/* From the middle of a page to the middle of the next but one. */
 	assert_int_equal(dma_map(space, 0x20010, 2 * PAGE, RW, make_file(4 * PAGE), PAGE + 16), 0);
 	assert_int_equal(listening.mapped, 1);
-	assert_int_equal(listening.length, 3 * PAGE);
-	assert_ptr_equal((uint8_t *)listening.base + 16,
+	/* All of the file. */
+	assert_int_equal(listening.length, 4 * PAGE);
+	assert_ptr_equal((uint8_t *)listening.base + PAGE + 16,
 	                 dma_direct(space, 0x20010, 1, OB_DMA_FROM_CLIENT));
 	/* Not before the last pin is gone. */
 	assert_int_equal(dma_pin(space, 0x20010, 16, OB_DMA_FROM_CLIENT, iov, &count, 1), 0);
@@ -360,6 +365,229 @@ static void tells_what_is_mapped_here(void **state)
 	assert_int_equal(listening.unmapped, 1);
 	assert_int_equal(dma_unmap(space, 0x10000, PAGE, &waiter.waiter), 0);
 	assert_int_equal(listening.unmapped, 1);
+}
+
+/* Lines of /proc/self/maps that have word. */
+static unsigned mappings_of(const char *word)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	unsigned count = 0;
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps))
+		count += strstr(line, word) != NULL;
+	fclose(maps);
+	return count;
+}
+
+/* What a guest's IOMMU makes of its memory: 4 KiB each, in any order. */
+static void maps_of_one_file_share_a_mapping(void **state)
+{
+	struct dma_space *space = dma_space_new(MANY);
+	struct tracked_waiter waiter = TRACKED_WAITER;
+	struct tracked_op tracked = TRACKED_OP;
+	int file = memfd_create("shared-by-all", MFD_CLOEXEC);
+	uint64_t word;
+	int rc;
+
+	assert_int_equal(ftruncate(file, (off_t)MANY * PAGE), 0);
+	for (uint64_t n = 0; n < MANY; n++) {
+		uint64_t at = n * 40507 % MANY;
+
+		assert_int_equal(dma_map(space, at * SPACING, PAGE, RW, dup(file), n * PAGE), 0);
+	}
+	assert_int_equal(mappings_of("shared-by-all"), 1);
+	for (uint64_t n = 0; n < MANY; n += 997) {
+		uint64_t at = n * 40507 % MANY;
+
+		assert_int_equal(dma_write(space, at * SPACING + 8, &n, sizeof(n), &tracked.op), 0);
+		assert_int_equal(pread(file, &word, sizeof(word), (off_t)(n * PAGE + 8)), 8);
+		assert_int_equal(word, n);
+	}
+	do
+		rc = dma_unmap_all(space, &waiter.waiter);
+	while (rc == -EAGAIN);
+	assert_int_equal(rc, 0);
+	assert_int_equal(mappings_of("shared-by-all"), 0);
+	dma_space_free(space);
+	close(file);
+	(void)state;
+}
+
+/* A reader's descriptor gives no right to write, though a writer's is mapped too. */
+static void descriptors_keep_their_rights(void **state)
+{
+	int file = make_file(2 * PAGE), reader = reopen(file, O_RDONLY);
+	struct tracked_op tracked = TRACKED_OP;
+	uint64_t word = 1;
+
+	assert_int_equal(dma_map(*state, 0, PAGE, RW, file, 0), 0);
+	assert_int_equal(dma_map(*state, 2 * PAGE, PAGE, W, reader, 0), -EACCES);
+	assert_int_equal(dma_map(*state, 2 * PAGE, PAGE, R, reader, PAGE), 0);
+	assert_int_equal(dma_write(*state, 2 * PAGE, &word, sizeof(word), &tracked.op), -EFAULT);
+	assert_int_equal(dma_write(*state, 0, &word, sizeof(word), &tracked.op), 0);
+	assert_int_equal(dma_read(*state, 2 * PAGE, &word, sizeof(word), &tracked.op), 0);
+	assert_int_equal(word, UINT64_C(0x0807060504030201));
+}
+
+/* What is written to a file that is sealed against it goes wrong there, and not in the map. */
+static void sealed_files_are_read(void **state)
+{
+	int file = make_file(PAGE);
+	struct tracked_op tracked = TRACKED_OP;
+	uint64_t word = 1;
+
+	assert_int_equal(fcntl(file, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	assert_int_equal(dma_map(*state, 0, PAGE, R, dup(file), 0), 0);
+	assert_int_equal(dma_map(*state, PAGE, PAGE, RW, file, 0), 0);
+	assert_int_equal(dma_read(*state, 8, &word, sizeof(word), &tracked.op), 0);
+	assert_int_equal(word, UINT64_C(0x0f0e0d0c0b0a0908));
+	assert_int_equal(dma_write(*state, PAGE, &word, sizeof(word), &tracked.op), -EIO);
+}
+
+/* What was mapped of a file when it was shorter stays, and what is mapped of it later is right. */
+static void files_may_grow(void **state)
+{
+	int file = make_file(PAGE);
+	struct tracked_op tracked = TRACKED_OP;
+	uint8_t bytes[2] = {1, 2};
+
+	assert_int_equal(dma_map(*state, 0, PAGE, RW, dup(file), 0), 0);
+	assert_int_equal(ftruncate(file, 8 * PAGE), 0);
+	assert_int_equal(dma_map(*state, PAGE, PAGE, RW, dup(file), 7 * PAGE), 0);
+	assert_int_equal(dma_write(*state, PAGE - 1, bytes, 2, &tracked.op), 0);
+	assert_int_equal(pread(file, bytes, 1, 7 * PAGE), 1);
+	assert_int_equal(bytes[0], 2);
+	close(file);
+}
+
+/* Address space is everybody's: of a file that has much of it, only what is needed is taken. */
+static void huge_files_are_mapped_in_parts(void **state)
+{
+	int file = memfd_create("huge", MFD_CLOEXEC);
+	struct tracked_op tracked = TRACKED_OP;
+	uint8_t byte = 7;
+
+	assert_int_equal(ftruncate(file, INT64_C(1) << 52), 0);
+	assert_int_equal(dma_map(*state, 0, PAGE, RW, dup(file), UINT64_C(1) << 51), 0);
+	assert_int_equal(dma_write(*state, 5, &byte, 1, &tracked.op), 0);
+	byte = 0;
+	assert_int_equal(pread(file, &byte, 1, (INT64_C(1) << 51) + 5), 1);
+	assert_int_equal(byte, 7);
+	close(file);
+}
+
+static void shares_of_a_budget(void **state)
+{
+	struct dma_budget *budget = dma_budget_new(40, UINT64_C(1) << 32);
+	struct dma_space *greedy = dma_space_new(100), *modest = dma_space_new(100);
+	struct tracked_waiter waiter = TRACKED_WAITER;
+	unsigned n = 0, m = 0;
+	int rc, file;
+
+	assert_int_equal(dma_set_budget(greedy, budget), 0);
+	assert_int_equal(dma_set_budget(modest, budget), 0);
+	dma_budget_drop(budget);
+	for (;; n++) {
+		file = make_file(PAGE);
+		rc = dma_map(greedy, n * PAGE, PAGE, RW, file, 0);
+		if (rc)
+			break;
+	}
+	assert_int_equal(rc, -EDQUOT);
+	assert_int_equal(n, 20); /* half of all */
+	/* Without memory of its own in the process, it is no matter of the budget. */
+	assert_int_equal(dma_map(greedy, n * PAGE, PAGE, RW, -1, 0), 0);
+	for (;; m++) {
+		rc = dma_map(modest, m * PAGE, PAGE, RW, file, 0);
+		if (rc)
+			break;
+		file = make_file(PAGE);
+	}
+	assert_int_equal(rc, -EDQUOT);
+	assert_int_equal(m, 10); /* half of the rest */
+	/* What is given back can be had again. */
+	assert_int_equal(dma_unmap_all(greedy, &waiter.waiter), 0);
+	assert_int_equal(dma_map(modest, m * PAGE, PAGE, RW, file, 0), 0);
+	assert_int_equal(dma_unmap_all(modest, &waiter.waiter), 0);
+	dma_space_free(modest);
+	dma_space_free(greedy);
+	(void)state;
+}
+
+static void address_space_has_a_budget(void **state)
+{
+	struct dma_budget *budget = dma_budget_new(1000, UINT64_C(1) << 30);
+	struct dma_space *space = dma_space_new(100);
+	struct tracked_waiter waiter = TRACKED_WAITER;
+	int file = memfd_create("large", MFD_CLOEXEC);
+
+	assert_int_equal(dma_set_budget(space, budget), 0);
+	dma_budget_drop(budget);
+	assert_int_equal(ftruncate(file, INT64_C(1) << 31), 0);
+	/* All of it is too much, half is not. */
+	assert_int_equal(dma_map(space, 0, UINT64_C(1) << 29, RW, dup(file), 0), 0);
+	assert_int_equal(dma_map(space, UINT64_C(1) << 30, PAGE, RW, file, UINT64_C(1) << 30),
+	                 -EDQUOT);
+	assert_int_equal(dma_unmap_all(space, &waiter.waiter), 0);
+	assert_int_equal(dma_map(space, UINT64_C(1) << 30, PAGE, RW, file, UINT64_C(1) << 30), 0);
+	assert_int_equal(dma_unmap_all(space, &waiter.waiter), 0);
+	dma_space_free(space);
+	(void)state;
+}
+
+/* A loop: what is unmapped is gone from the process soon, and the map at once. */
+static void unmaps_elsewhere(void **state)
+{
+	struct tracked_waiter waiter = TRACKED_WAITER;
+	struct ob_loop *loop = loop_new();
+	struct dma_space *space = *state;
+	int file = memfd_create("given-back", MFD_CLOEXEC);
+
+	assert_non_null(loop);
+	dma_set_loop(space, loop);
+	assert_int_equal(ftruncate(file, INT64_C(1) << 30), 0);
+	for (uint64_t n = 0; n < 2; n++)
+		assert_int_equal(dma_map(space, n << 20, PAGE, RW, dup(file), n << 29), 0);
+	assert_int_equal(dma_unmap(space, 0, PAGE, &waiter.waiter), 0);
+	assert_int_equal(loop_offload_count(loop, LOOP_LANE_MEMORY), 0);
+	assert_int_equal(dma_unmap(space, 1 << 20, PAGE, &waiter.waiter), 0);
+	assert_int_equal(dma_map_count(space), 0);
+	/* Mapped again before it has gone. */
+	assert_int_equal(dma_map(space, 0, PAGE, RW, file, 0), 0);
+	while (loop_offload_count(loop, LOOP_LANE_MEMORY))
+		sched_yield();
+	assert_int_equal(mappings_of("given-back"), 1);
+	assert_int_equal(dma_unmap(space, 0, PAGE, &waiter.waiter), 0);
+	while (loop_offload_count(loop, LOOP_LANE_MEMORY))
+		sched_yield();
+	assert_int_equal(mappings_of("given-back"), 0);
+	dma_set_loop(space, NULL);
+	loop_free(loop);
+}
+
+static void tells_memory_from_the_rest(void **state)
+{
+	int memory = make_file(PAGE), reader = reopen(memory, O_RDONLY);
+	int event = eventfd(0, EFD_CLOEXEC), null = open("/dev/zero", O_RDWR | O_CLOEXEC);
+	int path = open("/", O_PATH | O_CLOEXEC), file = open("/proc/self/exe", O_RDONLY);
+	int huge = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+	int pipes[2];
+
+	assert_int_equal(pipe(pipes), 0);
+	assert_true(dma_fd_is_memory(memory));
+	assert_true(dma_fd_is_memory(reader));
+	assert_true(huge < 0 || dma_fd_is_memory(huge));
+	assert_false(dma_fd_is_memory(event));
+	assert_false(dma_fd_is_memory(null));
+	assert_false(dma_fd_is_memory(path));
+	assert_false(dma_fd_is_memory(file));
+	assert_false(dma_fd_is_memory(pipes[0]));
+	assert_false(dma_fd_is_memory(-1));
+	for (int fd = memory; fd <= pipes[1]; fd++)
+		close(fd);
+	(void)state;
 }
 
 int main(void)
@@ -384,6 +612,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_range_takes_all_maps_inside, setup, teardown),
 		cmocka_unit_test_setup_teardown(tells_what_is_mapped_here, setup, teardown),
 		cmocka_unit_test(a_range_of_many_goes_in_parts),
+		cmocka_unit_test_setup_teardown(descriptors_keep_their_rights, setup, teardown),
+		cmocka_unit_test_setup_teardown(sealed_files_are_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(files_may_grow, setup, teardown),
+		cmocka_unit_test_setup_teardown(huge_files_are_mapped_in_parts, setup, teardown),
+		cmocka_unit_test_setup_teardown(unmaps_elsewhere, setup, teardown),
+		cmocka_unit_test(maps_of_one_file_share_a_mapping),
+		cmocka_unit_test(shares_of_a_budget),
+		cmocka_unit_test(address_space_has_a_budget),
+		cmocka_unit_test(tells_memory_from_the_rest),
 		cmocka_unit_test(finds_its_way_in_65535_maps),
 	};
 
