@@ -190,7 +190,7 @@ static int listen_at(struct port *port, const struct listener_config *config, st
 	};
 	rc = loop_fd_add(port->set->env.loop, &port->acceptable);
 	if (rc) {
-		listener_free(take_ptr(&port->listener));
+		listener_free(take_ptr(&port->listener), NULL);
 		return ob_error_set(err, rc, "%s", strerror(-rc));
 	}
 	return 0;
@@ -308,7 +308,7 @@ static void port_free(struct port *port)
 		monitor_end(monitor);
 	if (port->listener) {
 		loop_fd_remove(loop, &port->acceptable);
-		listener_free(port->listener);
+		listener_free(port->listener, NULL);
 	}
 	ob_timer_cancel(loop, &port->accept_retry);
 	free(port);

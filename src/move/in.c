@@ -49,7 +49,7 @@ static void stop_listening(struct in *in)
 	if (!in->listener)
 		close(in->waiting.fd);
 	in->waiting.fd = -1;
-	listener_free(in->listener);
+	listener_free(in->listener, NULL);
 	in->listener = NULL;
 }
 

@@ -66,6 +66,8 @@ static void on_message(void *context, uint8_t *message, size_t length, int *fds,
 	struct client *client = context;
 
 	client->spoke = true;
+	if (transport_lost_fds(client->main.transport))
+		session_lost_fds(client->session);
 	session_message(client->session, message, length, fds, fd_count);
 }
 
@@ -95,6 +97,10 @@ static void on_closed(void *context, int reason)
 		log_warn(client->config->log,
 		         "client disconnected: it speaks QMP: this is a vfio-user socket, and no "
 		         "monitor's");
+	else if (reason == -EDQUOT)
+		log_warn(client->config->log,
+		         "client disconnected: it sent more descriptors than its share of those "
+		         "that the process has, or such as take long to close");
 	else if (reason)
 		log_warn(client->config->log, "client disconnected: %s", strerror(-reason));
 	else
@@ -176,6 +182,8 @@ static struct transport *start_transport(struct client *client, int fd,
 		.turn_ns = TURN_NS,
 		.poll_ns = config->poll_ns,
 		.poll_always = config->poll_always,
+		.closer = config->closer,
+		.fds = config->limits.fds,
 	};
 
 	return transport_new(config->loop, fd, &limits, ops, client);

@@ -28,8 +28,9 @@ struct client_config {
 	struct ob_dev *dev;
 	struct log *log; /* what clients cause: one for all of them, as they come and go */
 	struct session_limits limits;
-	size_t max_unsent; /* bytes of replies; past that no more is read */
-	uint64_t poll_ns;  /* as the transport's limits say */
+	struct loop_closer *closer; /* of what clients sent; limits.fds counts it */
+	size_t max_unsent;          /* bytes of replies; past that no more is read */
+	uint64_t poll_ns;           /* as the transport's limits say */
 	bool poll_always;
 	void (*left)(void *context, int reason); /* the connection is over; -errno, or 0 */
 	void (*ended)(void *context); /* the last thing that happens: the client is freed then */

@@ -24,6 +24,9 @@ static const char *const poll_choices[] = {[SERVER_POLL_ADAPTIVE] = "adaptive",
                                            [SERVER_POLL_OFF] = "off",
                                            NULL};
 
+static const char *const dma_fds_choices[] = {
+	[SERVER_DMA_FDS_MEMORY] = "memory", [SERVER_DMA_FDS_ANY] = "any", NULL};
+
 const struct ob_prop server_props[] = {
 	{.name = "type",
          .type = OB_PROP_ENUM,
@@ -80,6 +83,13 @@ const struct ob_prop server_props[] = {
          .max = 65535,
          .preset = "65535",
          .help = "most ranges of memory that a client may have mapped"},
+	{.name = "dma-fds",
+         .type = OB_PROP_ENUM,
+         .offset = FIELD(dma_fds),
+         .preset = "memory",
+         .choices = dma_fds_choices,
+         .help = "what clients share is used if it is a file in memory; any: also if it can make "
+                 "all devices wait"},
 	{.name = "max-fds",
          .type = OB_PROP_UINT32,
          .offset = FIELD(max_fds),
@@ -203,6 +213,7 @@ struct session_limits server_config_limits(const struct server_config *config)
 	limits.max_dma_maps = config->max_dma_maps;
 	limits.max_fds = config->max_fds;
 	limits.twin_socket = config->twin_socket;
+	limits.any_memory = config->dma_fds == SERVER_DMA_FDS_ANY;
 	return limits;
 }
 

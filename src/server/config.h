@@ -20,8 +20,11 @@ struct server_config {
 	char *allow_uid, *allow_gid;
 	uint64_t max_data_xfer_size, max_unsent;
 	uint32_t max_fds, max_dma_maps, log_lines;
+	uint32_t dma_fds;           /* enum server_dma_fds */
 	uint32_t poll, poll_max_us; /* poll: enum server_poll */
 };
+
+enum server_dma_fds { SERVER_DMA_FDS_MEMORY, SERVER_DMA_FDS_ANY };
 
 enum server_poll { SERVER_POLL_ADAPTIVE, SERVER_POLL_ON, SERVER_POLL_OFF };
 

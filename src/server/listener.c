@@ -26,6 +26,7 @@
 #include <sys/un.h>
 
 #include "base/fd.h"
+#include "loop/closer.h"
 
 enum { BACKLOG = 128, REPLACE_TRIES = 8 };
 
@@ -349,7 +350,7 @@ struct listener *listener_new(const struct listener_config *config, struct ob_er
 	rc = config->path ? open_path(listener, config, err)
 	                  : open_inherited(listener, config->fd, err);
 	if (rc) {
-		listener_free(listener);
+		listener_free(listener, NULL);
 		return NULL;
 	}
 	return listener;
@@ -364,14 +365,18 @@ static bool is_ours(const struct listener *listener)
 	       st.st_dev == listener->dev && st.st_ino == listener->ino;
 }
 
-void listener_free(struct listener *listener)
+void listener_free(struct listener *listener, struct ob_loop *loop)
 {
 	if (!listener)
 		return;
 	/* Removed before it is closed: whoever finds it meanwhile still finds it in use. */
 	if (is_ours(listener))
 		unlink(listener->path);
-	fd_close(&listener->fd);
+	/* Clients wait there that nobody looked at: what they have sent goes with it. */
+	if (loop && listener->fd >= 0)
+		loop_close_elsewhere(loop, listener->fd);
+	else
+		fd_close(&listener->fd);
 	free(listener->path);
 	free(listener);
 }

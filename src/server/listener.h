@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "outboard/error.h"
+#include "outboard/loop.h"
 
 struct listener;
 
@@ -39,8 +40,9 @@ int listener_check(const char *path, struct ob_error *err);
 /* Whether it is a path at all, as far as its text tells. */
 int listener_check_form(const char *path, struct ob_error *err);
 
-/* Closes the socket and removes its file. May be NULL. */
-void listener_free(struct listener *listener);
+/* Closes the socket and removes its file. loop: its helpers close it; NULL: at once. May be NULL.
+ */
+void listener_free(struct listener *listener, struct ob_loop *loop);
 
 /* To wait for EPOLLIN on. */
 int listener_fd(const struct listener *listener);

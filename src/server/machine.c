@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "dma/guard.h"
 #include "objects.h"
@@ -19,12 +20,26 @@ static void run_stopped(struct ob_task *task)
 	machine->stopped(machine->context);
 }
 
+/* Half of what the process may have open; the rest is for its own sockets and images. */
+static uint64_t fds_for_clients(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) ? 512 : limit.rlim_cur / 2;
+}
+
 struct machine *machine_new(struct ob_loop *loop, struct log *log)
 {
 	struct machine *machine = calloc(1, sizeof(*machine));
 
 	if (!machine)
 		return NULL;
+	machine->dma_budget = dma_budget_of_process();
+	if (!machine->dma_budget) {
+		free(machine);
+		return NULL;
+	}
+	machine->fds.total = fds_for_clients();
 	machine->loop = loop;
 	machine->log = log;
 	machine->stopped_task.run = run_stopped;
@@ -72,6 +87,7 @@ void machine_free(struct machine *machine)
 	names_free(&machine->root_names);
 	names_free(&machine->device_names);
 	names_free(&machine->server_names);
+	dma_budget_drop(machine->dma_budget);
 	free(machine);
 }
 

@@ -177,6 +177,7 @@ static int start(struct machine_device *device, const struct ob_model *model, st
 		.release_block = blocks_release,
 		.failed = on_failed,
 		.context = device->machine,
+		.dma_budget = device->machine->dma_budget,
 	};
 
 	device->dev = device_new(model, device->id, &env, opts, err);

@@ -140,6 +140,7 @@ static int begin(struct machine_server *server, struct machine_device *device,
 	struct server_env env = {
 		.loop = server->machine->loop,
 		.log = server->machine->log,
+		.fds = &server->machine->fds,
 		.connected = on_connected,
 		.hung_up = on_hung_up,
 		.ended = on_ended,

@@ -3,6 +3,7 @@
 #ifndef SERVER_OBJECTS_H
 #define SERVER_OBJECTS_H
 
+#include "base/budget.h"
 #include "base/list.h"
 #include "base/suggest.h"
 #include "block/block.h"
@@ -22,6 +23,8 @@ struct machine {
 	struct list listeners;
 	struct ob_task stopped_task;
 	struct loop_fd lost_memory; /* see machine_guard_memory() */
+	struct dma_budget *dma_budget;
+	struct budget fds; /* that clients may have us hold */
 	bool stopping, guarded;
 	void (*stopped)(void *context);
 	void *context;

@@ -21,9 +21,13 @@
 #include "client.h"
 #include "config.h"
 #include "listener.h"
+#include "loop/closer.h"
+#include "transport/transport.h"
 
 /* How long to wait when the process has no descriptor or memory for another client. */
 static const uint64_t ACCEPT_RETRY_NS = 100000000;
+
+enum { LEAST_FDS = 80 }; /* a message's, and a few vectors', whatever other clients have */
 
 struct server {
 	char id[ID_MAX + 1];
@@ -36,6 +40,7 @@ struct server {
 	struct ob_timer accept_retry;
 	struct server_allowed allowed;
 	struct client_config client_config;
+	struct budget_share fds; /* held for its clients */
 	struct client *client;
 	uint64_t clients; /* accepted so far */
 	bool queue;
@@ -108,7 +113,7 @@ static void turn_away(struct server *server, int fd)
 {
 	struct ucred peer = peer_of(fd);
 
-	close(fd);
+	loop_closer_close_socket(server->client_config.closer, fd);
 	log_warn(&server->log,
 	         "client refused (pid %d, uid %u, gid %u): another client is connected (pid %d)",
 	         peer.pid, peer.uid, peer.gid, client_peer(server->client)->pid);
@@ -118,7 +123,7 @@ static void refuse_stranger(struct server *server, int fd)
 {
 	struct ucred peer = peer_of(fd);
 
-	close(fd);
+	loop_closer_close_socket(server->client_config.closer, fd);
 	log_warn(&server->log,
 	         "client refused (pid %d, uid %u, gid %u): neither allow-uid nor allow-gid has it",
 	         peer.pid, peer.uid, peer.gid);
@@ -129,7 +134,9 @@ static void accept_failed(struct server *server, int rc)
 	if (rc == -EAGAIN || rc == -EINTR || rc == -ECONNABORTED)
 		return;
 	/* The socket stays readable: without a pause this would be a busy loop. */
-	log_error(&server->log, "cannot accept a client: %s", strerror(-rc));
+	log_error(&server->log, "cannot accept a client: %s",
+	          rc == -EDQUOT ? "descriptors that the last ones sent take long to close"
+	                        : strerror(-rc));
 	if (!ob_timer_arm(server->loop, &server->accept_retry, ACCEPT_RETRY_NS))
 		update_watch(server);
 }
@@ -161,7 +168,9 @@ static void on_acceptable(struct loop_fd *watch, uint32_t events)
 		update_watch(server);
 		return;
 	}
-	fd = listener_accept(server->listener);
+	/* What earlier clients sent is still being closed: no more comes in before that is. */
+	fd = budget_has_room(&server->fds, TRANSPORT_MAX_FDS) ? listener_accept(server->listener)
+	                                                      : -EDQUOT;
 	if (fd < 0)
 		accept_failed(server, fd);
 	else if (!server_allows(&server->allowed, fd))
@@ -191,6 +200,7 @@ static int configure(struct server *server, const struct server_config *config,
 		.dev = server->dev,
 		.log = &server->client_log,
 		.limits = server_config_limits(config),
+		.closer = server->client_config.closer,
 		.max_unsent = config->max_unsent,
 		.poll_ns =
 			config->poll == SERVER_POLL_OFF ? 0 : config->poll_max_us * UINT64_C(1000),
@@ -199,6 +209,7 @@ static int configure(struct server *server, const struct server_config *config,
 		.ended = client_ended,
 		.context = server,
 	};
+	server->client_config.limits.fds = &server->fds;
 	server->listener = listener_new(&to, err);
 	return server->listener ? 0 : -EINVAL;
 }
@@ -260,12 +271,14 @@ struct server *server_new(const struct server_env *env, const char *id, struct o
 		return NULL;
 	}
 	snprintf(server->id, sizeof(server->id), "%s", id);
+	server->fds = (struct budget_share){.budget = env->fds, .least = LEAST_FDS};
+	server->client_config.closer = loop_closer_new(env->loop, &server->fds);
 	server->env = *env;
 	server->loop = env->loop;
 	server->dev = dev;
 	server->accept_retry.expired = on_accept_retry;
 	if (server_start(server, opts, env->log, err)) {
-		listener_free(server->listener);
+		listener_free(server->listener, env->loop);
 		server_free(server);
 		return NULL;
 	}
@@ -276,7 +289,7 @@ void server_close(struct server *server, void (*closed)(void *context), void *co
 {
 	loop_fd_remove(server->loop, &server->watch);
 	ob_timer_cancel(server->loop, &server->accept_retry);
-	listener_free(take_ptr(&server->listener));
+	listener_free(take_ptr(&server->listener), server->loop);
 	server->closed = closed;
 	server->context = context;
 	if (server->client)
@@ -287,8 +300,10 @@ void server_close(struct server *server, void (*closed)(void *context), void *co
 
 void server_free(struct server *server)
 {
-	if (server)
-		session_drop_shared(server->loop);
+	if (!server)
+		return;
+	session_drop_shared(server->loop);
+	loop_closer_free(server->client_config.closer);
 	free(server);
 }
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "base/budget.h"
 #include "base/log.h"
 #include "base/opts.h"
 #include "device/device.h"
@@ -27,6 +28,7 @@ struct server;
 struct server_env {
 	struct ob_loop *loop;
 	const struct log *log;
+	struct budget *fds; /* descriptors that clients may have us hold; NULL: no bound */
 	/*
 	 * A client was accepted; its connection is over (reason: -errno, or 0 when it hung up or
 	 * was made to); its session has ended, too. All may be NULL. None of them may free the

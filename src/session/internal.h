@@ -98,7 +98,10 @@ struct session {
 	struct dma_waiter unmap_waiter;
 	struct device_waiter quiesce_waiter;
 	struct ob_task step;
-	bool unmap_again; /* not all maps are gone yet: see dma_unmap_rest() */
+	bool unmap_again;  /* not all maps are gone yet: see dma_unmap_rest() */
+	bool warned_of_fd; /* the client gave one that is not used */
+	bool lost_fds;     /* of the next message */
+	unsigned counted;  /* descriptors, in limits.fds */
 	bool (*slice)(struct session *session); /* of SESSION_SLICING */
 	struct session_access access;
 	struct session_report report;
@@ -161,6 +164,12 @@ void session_reply_error(struct session *session, const struct wire_header *requ
 
 /* Takes what an unmap returned: after -EAGAIN the rest follows, and this returns -EINPROGRESS. */
 int session_unmapping(struct session *session, int rc);
+
+/* Brings the count of held descriptors up to date. */
+void session_count_fds(struct session *session);
+
+/* Whether so many more descriptors may be held. */
+bool session_may_hold(const struct session *session, unsigned more);
 
 /* The session has ended, and nothing but the device's being quiet is waited for. */
 void session_quiesce(struct session *session);

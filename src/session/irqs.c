@@ -155,9 +155,11 @@ static int assign(struct session *session, const struct wire_set_irqs *set,
 		if (notifier_accept(session->irqs.notifier, request->fds[i]))
 			return refuse(request, -EINVAL, "descriptors: eventfds expected");
 	}
-	if (session->irqs.held + dma_fd_count(session->dma) + added_by(session, set, event) >
-	    session->limits.max_fds)
-		return refuse(request, -EMFILE, "the server holds max-fds descriptors already");
+	if (!session_may_hold(session, added_by(session, set, event)))
+		return refuse(
+			request, -EMFILE,
+			"the server holds max-fds descriptors, or the client's share of those "
+			"that the process has, already");
 	rc = make_fds(session, set->index, event);
 	if (rc)
 		return rc;
@@ -266,5 +268,6 @@ void session_irqs_end(struct session *session)
 			free(fds);
 		}
 	}
+	session->irqs.held = 0;
 	notifier_put(ob_dev_loop(session->dev));
 }

@@ -5,38 +5,67 @@
 
 #include "internal.h"
 
+/*
+ * The map's descriptor; -1: there is none, or it is not used, since whatever is done with it may
+ * sleep, and with it all devices of the process. Then the memory is reached by messages.
+ */
+static int usable_fd(struct session *session, const struct request *request)
+{
+	int fd = request->fd_count ? request->fds[0] : -1;
+
+	if (fd < 0 || session->limits.any_memory || dma_fd_is_memory(fd))
+		return fd;
+	if (!session->warned_of_fd)
+		log_warn(session->log,
+		         "DMA_MAP: the descriptor is not a file in memory (memfd, tmpfs, "
+		         "hugetlbfs): what it stands for is reached by messages, slowly. Have the "
+		         "client use memory-backend-memfd, or say dma-fds=any");
+	session->warned_of_fd = true;
+	return -1;
+}
+
+static int map_memory(struct session *session, struct request *request,
+                      const struct wire_dma_map *map)
+{
+	int fd = usable_fd(session, request);
+	unsigned prot = 0;
+	int rc;
+
+	if (map->flags & WIRE_DMA_READABLE)
+		prot |= DMA_READABLE;
+	if (map->flags & WIRE_DMA_WRITEABLE)
+		prot |= DMA_WRITEABLE;
+	/* The offset means nothing without a descriptor, whatever the client left there. */
+	rc = dma_map(session->dma, map->address, map->size, prot, fd, fd >= 0 ? map->offset : 0);
+	if (rc == -ENOSPC)
+		return refuse(request, rc, "the client has max-dma-maps maps already");
+	if (rc == -EMFILE)
+		return refuse(
+			request, rc,
+			"the server holds max-fds descriptors, or the client's share of those "
+			"that the process has, already");
+	if (rc == -EDQUOT)
+		return refuse(request, -ENOSPC,
+		              "the client has its share of what the process can map "
+		              "(vm.max_map_count) already");
+	if (!rc && fd >= 0)
+		request->fds[0] = -1;
+	return rc;
+}
+
 int session_dma_map(struct session *session, struct request *request)
 {
 	struct wire_dma_map map;
-	unsigned prot = 0;
-	int fd = -1;
 	int rc = wire_decode_dma_map(request->payload, request->length, &map, &request->why);
 
 	if (rc)
 		return rc;
 	if (request->fd_count > 1)
 		return refuse(request, -EINVAL, "descriptors: one or none expected");
-	if (request->fd_count)
-		fd = request->fds[0];
-	if (map.flags & WIRE_DMA_READABLE)
-		prot |= DMA_READABLE;
-	if (map.flags & WIRE_DMA_WRITEABLE)
-		prot |= DMA_WRITEABLE;
 	dma_set_limits(session->dma, session->limits.max_dma_maps,
-	               session->limits.max_fds > session->irqs.held
-	                       ? session->limits.max_fds - session->irqs.held
-	                       : 0);
-	/* The offset means nothing without a descriptor, whatever the client left there. */
-	rc = dma_map(session->dma, map.address, map.size, prot, fd, fd >= 0 ? map.offset : 0);
-	if (rc == -ENOSPC)
-		return refuse(request, rc, "the client has max-dma-maps maps already");
-	if (rc == -EMFILE)
-		return refuse(request, rc, "the server holds max-fds descriptors already");
-	if (rc)
-		return rc;
-	if (fd >= 0)
-		request->fds[0] = -1;
-	return session_reply(session, &request->header, NULL, 0);
+	               dma_fd_count(session->dma) + session_may_hold(session, 1));
+	rc = map_memory(session, request, &map);
+	return rc ? rc : session_reply(session, &request->header, NULL, 0);
 }
 
 /* The reply says how much was unmapped, as VFIO does. */

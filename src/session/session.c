@@ -246,6 +246,9 @@ static int handle(struct session *session, struct request *request)
 
 	if (session->state == SESSION_NEGOTIATING && command != WIRE_VERSION)
 		return refuse(request, -EINVAL, "VERSION expected first");
+	if (session->lost_fds)
+		return refuse(request, -EMFILE,
+		              "its descriptors are lost: the process has no room for more");
 	if (request->fd_count > session->limits.max_msg_fds)
 		return refuse(request, -EINVAL, "descriptors: at most max_msg_fds expected");
 	if (command >= WIRE_COMMANDS || !handlers[command])
@@ -264,6 +267,7 @@ static void take_command(struct session *session, struct request *request)
 	session_stats_begin(session, request->header.command,
 	                    sizeof(struct wire_header) + request->length);
 	rc = handle(session, request);
+	session_count_fds(session);
 	if (!is_waiting(session->state))
 		session_stats_end(session);
 
@@ -304,8 +308,13 @@ void session_message(struct session *session, uint8_t *message, size_t length, i
 	else
 		session_violation(session, "message type %u: 0 (command) or 1 (reply) expected",
 		                  type);
-	session->busy = false;
+	session->busy = session->lost_fds = false;
 	session_remote_send(session);
+}
+
+void session_lost_fds(struct session *session)
+{
+	session->lost_fds = true;
 }
 
 /* Also while a command of the main socket waits: this socket is never paused. */
@@ -329,6 +338,31 @@ void session_twin_message(struct session *session, uint8_t *message, size_t leng
 	session_remote_send(session);
 }
 
+/* Descriptors that are held */
+
+static unsigned held_fds(const struct session *session)
+{
+	return session->irqs.held + dma_fd_count(session->dma);
+}
+
+void session_count_fds(struct session *session)
+{
+	unsigned held = held_fds(session);
+
+	if (session->limits.fds && held != session->counted) {
+		budget_add(session->limits.fds, held);
+		budget_give(session->limits.fds, session->counted);
+	}
+	session->counted = held;
+}
+
+bool session_may_hold(const struct session *session, unsigned more)
+{
+	if (session->limits.fds && !budget_has_room(session->limits.fds, more))
+		return false;
+	return held_fds(session) + more <= session->limits.max_fds;
+}
+
 /* The end, and what else has to wait */
 
 static void finish(struct session *session)
@@ -339,6 +373,7 @@ static void finish(struct session *session)
 		return;
 	}
 	session_irqs_end(session);
+	session_count_fds(session);
 	device_revoke(session->dev);
 	if (session->moves)
 		migrate_abandon(session->migration);

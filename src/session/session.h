@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/budget.h"
 #include "base/log.h"
 #include "device/device.h"
 
@@ -40,6 +41,9 @@ struct session_limits {
 	uint32_t max_dma_maps;
 	uint32_t max_fds; /* held for the client: of interrupts, and of maps that need theirs */
 	bool twin_socket; /* made for clients that propose it */
+	/* Where descriptors that are held are counted, and which bounds them as well; or NULL. */
+	struct budget_share *fds;
+	bool any_memory; /* descriptors that are no memory are accessed: see dma_fd_is_memory() */
 };
 
 /* The limits that the server offers where nobody said otherwise. */
@@ -61,7 +65,13 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 void session_message(struct session *session, uint8_t *message, size_t length, int *fds,
                      unsigned fd_count);
 
-/* The same for what came by the twin. */
+/*
+ * Before session_message(): of the descriptors of that message, some are lost, as the process had
+ * no room for them. If it is a command, it is refused.
+ */
+void session_lost_fds(struct session *session);
+
+/* What session_message() does, for what came by the twin. */
 void session_twin_message(struct session *session, uint8_t *message, size_t length);
 
 /*

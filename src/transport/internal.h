@@ -39,6 +39,8 @@ struct transport {
 	 */
 	int fds[TRANSPORT_MAX_FDS];
 	unsigned fd_count, fd_carry;
+	bool lost, lost_carry; /* some more were, in the same two places */
+	bool handing_lost;     /* by the message that is being handed over */
 
 	/* Queued and not sent yet: out[out_start, out_end). */
 	uint8_t *out;

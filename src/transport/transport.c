@@ -28,6 +28,9 @@
 #include "internal.h"
 #include "wire/protocol.h"
 
+/* The kernel's, which its headers for programs don't have: most descriptors in a message. */
+enum { SCM_MAX_FD = 253 };
+
 enum {
 	IN_FIRST_CAPACITY = 8192,
 	MESSAGES_PER_TURN = 128,
@@ -69,10 +72,20 @@ const uint8_t *transport_unread(const struct transport *transport, size_t *lengt
 	return transport->in + transport->in_start;
 }
 
+/* What waits here is counted until it is handed over, or given to the closer. */
+static void count_fds(struct transport *transport, unsigned more, unsigned less)
+{
+	if (!transport->limits.fds)
+		return;
+	budget_add(transport->limits.fds, more);
+	budget_give(transport->limits.fds, less);
+}
+
 static void close_received_fds(struct transport *transport)
 {
 	for (unsigned i = 0; i < transport->fd_count; i++)
-		close(transport->fds[i]);
+		loop_closer_close(transport->limits.closer, transport->fds[i]);
+	count_fds(transport, 0, transport->fd_count);
 	transport->fd_count = transport->fd_carry = 0;
 }
 
@@ -91,7 +104,7 @@ void transport_free(struct transport *transport)
 	ob_poller_remove(transport->loop, &transport->poller);
 	transport_drop_output(transport);
 	close_received_fds(transport);
-	close(transport->watch.fd);
+	loop_closer_close_socket(transport->limits.closer, transport->watch.fd);
 	if (!transport->busy)
 		release(transport);
 }
@@ -141,8 +154,12 @@ static unsigned take_fds(struct transport *transport, size_t size, int *fds)
 	unsigned count = last ? transport->fd_count : transport->fd_carry;
 
 	memcpy(fds, transport->fds, count * sizeof(*fds));
+	transport->handing_lost = transport->lost_carry || (last && transport->lost);
+	transport->lost_carry = false;
+	transport->lost &= !last;
 	transport->fd_count -= count;
 	transport->fd_carry = 0;
+	count_fds(transport, 0, count);
 	memmove(transport->fds, transport->fds + count, transport->fd_count * sizeof(*fds));
 	return count;
 }
@@ -157,8 +174,13 @@ static void hand_over(struct transport *transport, size_t size)
 	transport->ops->message(transport->context, message, size, fds, count);
 	for (unsigned i = 0; i < count; i++) {
 		if (fds[i] >= 0)
-			close(fds[i]);
+			loop_closer_close(transport->limits.closer, fds[i]);
 	}
+}
+
+bool transport_lost_fds(const struct transport *transport)
+{
+	return transport->handing_lost;
 }
 
 /* Whether messages may be handed over. Tries to send first if it is unsent replies that forbid it.
@@ -225,30 +247,43 @@ static int make_room(struct transport *transport, size_t size)
 	return 0;
 }
 
+/* Keeps one descriptor that came. Too many are a violation, and so are more than the share has. */
+static int keep_fd(struct transport *transport, int fd)
+{
+	if (transport->fd_count >= TRANSPORT_MAX_FDS) {
+		loop_closer_close(transport->limits.closer, fd);
+		return -EPROTO;
+	}
+	transport->fds[transport->fd_count++] = fd;
+	count_fds(transport, 1, 0);
+	return 0;
+}
+
 /*
- * Takes the descriptors of a recvmsg over. All of them are closed, now or with the transport, if
- * there are too many or the kernel had to leave some out.
+ * Takes the descriptors of a recvmsg over, for which there was room whatever their number. Where
+ * the kernel left some out, the process has no room for them: that is not the peer's fault.
  */
 static int keep_fds(struct transport *transport, struct msghdr *message)
 {
+	struct budget_share *share = transport->limits.fds;
 	struct cmsghdr *cmsg;
-	int rc = message->msg_flags & MSG_CTRUNC ? -EPROTO : 0;
+	int rc = 0;
 
+	if (message->msg_flags & MSG_CTRUNC)
+		transport->lost = true;
 	for (cmsg = CMSG_FIRSTHDR(message); cmsg; cmsg = CMSG_NXTHDR(message, cmsg)) {
 		size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
 		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
 			continue;
+		if (share && !rc && !budget_has_room(share, count))
+			rc = -EDQUOT;
 		for (size_t i = 0; i < count; i++) {
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(fd), sizeof(fd));
-			if (transport->fd_count < TRANSPORT_MAX_FDS) {
-				transport->fds[transport->fd_count++] = fd;
-			} else {
-				close(fd);
+			if (keep_fd(transport, fd))
 				rc = -EPROTO;
-			}
 		}
 	}
 	return rc;
@@ -263,7 +298,7 @@ static int receive(struct transport *transport)
 {
 	union {
 		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int) * TRANSPORT_MAX_FDS)];
+		char room[CMSG_SPACE(sizeof(int) * SCM_MAX_FD)];
 	} control;
 	struct iovec iov;
 	struct msghdr message = {
@@ -281,6 +316,8 @@ static int receive(struct transport *transport)
 	if (make_room(transport, size))
 		return -ENOMEM;
 	transport->fd_carry = transport->fd_count;
+	transport->lost_carry |= transport->lost;
+	transport->lost = false;
 	iov.iov_base = transport->in + transport->in_end;
 	iov.iov_len = transport->in_capacity - transport->in_end;
 	n = recvmsg(transport->watch.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);

@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/budget.h"
+#include "loop/closer.h"
 #include "loop/loop.h"
 
 enum { TRANSPORT_MAX_FDS = 64 };
@@ -29,6 +31,13 @@ struct transport_limits {
 	uint64_t turn_ns;   /* after this time in a turn, no other message is begun; 0: no bound */
 	uint64_t poll_ns;   /* after a message, how long to look for the next one before sleeping */
 	bool poll_always;   /* also where the last ones took longer than that */
+	/*
+	 * Closes what the peer sent, its end of the socket included, and counts what waits here.
+	 * A peer that sends more than its share has room for is given up (-EDQUOT). NULL: what is
+	 * to be closed is closed at once; nothing is counted.
+	 */
+	struct loop_closer *closer;
+	struct budget_share *fds;
 };
 
 struct transport_ops {
@@ -51,6 +60,12 @@ struct transport_ops {
  */
 struct transport *transport_new(struct ob_loop *loop, int fd, const struct transport_limits *limits,
                                 const struct transport_ops *ops, void *context);
+
+/*
+ * Of the message that is being handed over: the process had no descriptor left for some that came
+ * with it, and these are gone.
+ */
+bool transport_lost_fds(const struct transport *transport);
 
 /* Closes the socket. Unsent replies are tried once more, without waiting. */
 void transport_free(struct transport *transport);

@@ -26,6 +26,7 @@ FILES = [
     "test_version.py",
     "test_twin_socket.py",
     "test_dma_map.py",
+    "test_foreign_descriptors.py",
     "test_dma_unmap.py",
     "test_get_info.py",
     "test_get_region_info.py",

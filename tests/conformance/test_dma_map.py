@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import mmap
 import os
-import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from outboard import wait_until
@@ -36,14 +33,13 @@ DATA = bytes(range(1, 129))
 
 
 @pytest.fixture
-def somewhere(tmp_path: Path) -> Iterator[Callable[[int], int]]:
-    """Opens a file of 64 KiB with some mode."""
+def somewhere(memory: Memory) -> Iterator[Callable[[int], int]]:
+    """Opens the memory, which has DATA, with some mode."""
     fds = []
+    memory.write(0, DATA)
 
     def open_with(flags: int) -> int:
-        path = tmp_path / "memory"
-        path.write_bytes(DATA.ljust(SIZE, b"\0"))
-        fds.append(os.open(path, flags))
+        fds.append(os.open(f"/proc/self/fd/{memory.fd}", flags))
         return fds[-1]
 
     yield open_with
@@ -295,45 +291,13 @@ def test_read_only_descriptor_serves_readable_memory(
 
 
 def test_descriptor_that_cannot_be_mapped_is_written(
-    edu: Peer, somewhere: Callable[[int], int], tmp_path: Path
+    edu: Peer, somewhere: Callable[[int], int], memory: Memory
 ) -> None:
     """A file that cannot be mapped (this one cannot be read) is written at its offset."""
     fill_buffer(edu, DATA[::-1])
     edu.map(AT, SIZE, somewhere(os.O_WRONLY), WRITEABLE)
     edu.edu_store(AT + 0x123, len(DATA))
-    assert (tmp_path / "memory").read_bytes()[0x123 : 0x123 + len(DATA)] == DATA[::-1]
-
-
-def test_descriptor_that_cannot_be_mapped_is_read(edu: Peer) -> None:
-    """A device that cannot be mapped (/dev/full, all zeroes) is read at its offset."""
-    fill_buffer(edu, DATA)
-    fd = os.open("/dev/full", os.O_RDONLY)
-    with pytest.raises(OSError):
-        mmap.mmap(fd, 4096, prot=mmap.PROT_READ)
-    edu.map(AT, SIZE, fd, READABLE)
-    os.close(fd)
-    edu.edu_fetch(AT + 8, 64)
-    assert buffer_of(edu, len(DATA)) == bytes(64) + DATA[64:]
-
-
-def test_descriptor_without_offsets_is_refused(edu: Peer, events: Events) -> None:
-    """What can neither be mapped nor accessed at an offset is no memory."""
-    ours, theirs = socket.socketpair()
-    ends = os.pipe()
-    for fd in (*ends, ours.fileno(), events.new()):
-        for flags in (READABLE, WRITEABLE):
-            edu.fails(DMA_MAP, dma_map(AT, SIZE, flags), None, (fd,))
-    for fd in ends:
-        os.close(fd)
-    ours.close()
-    theirs.close()
-
-
-def test_directory_is_refused(edu: Peer, tmp_path: Path) -> None:
-    """A directory is no memory."""
-    fd = os.open(tmp_path, os.O_RDONLY)
-    edu.fails(DMA_MAP, dma_map(AT, SIZE, READABLE), None, (fd,))
-    os.close(fd)
+    assert memory.read(0x123, len(DATA)) == DATA[::-1]
 
 
 def test_file_that_fails_later_fails_that_access_only(edu: Peer) -> None:

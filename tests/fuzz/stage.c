@@ -195,6 +195,9 @@ void stage_end(struct stage *stage)
 	}
 	loop_fd_remove(stage->loop, &stage->guard);
 	loop_free(stage->loop);
+	/* Helper threads of the loop have one, and end by themselves. */
+	for (unsigned i = 0; i < 10000 && open_fds() != stage->open_before; i++)
+		usleep(1000);
 	must(open_fds() == stage->open_before);
 }
 
