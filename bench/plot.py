@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 from .results import Part, Row, median
-from .text import short_with_unit, with_unit
+from .text import tick_labels, with_unit
 
 STYLE = """
   text { font: 12px system-ui, sans-serif; fill: #24292f; }
@@ -40,8 +40,9 @@ STYLE = """
   }
 """
 COLOURS = 6
-WIDTH, VALUES, MARGIN = 860, 90, 12
-LETTER, LABELS_MOST = 6.6, 460  # what a letter of a label is as wide as, about; all of them at most
+WIDTH, MARGIN = 860, 12
+# What a letter of a label is as wide as, about, and of a small one; all of them at most.
+LETTER, SMALL_LETTER, LABELS_MOST = 6.6, 6.1, 460
 BAR, GAP = 13, 9
 PANEL_WIDTH, PANEL_HEIGHT, LEGEND = 420, 210, 17
 LOG_FROM = 50  # most by least from which on a scale is logarithmic
@@ -119,14 +120,20 @@ def bars(canvas: Canvas, top: float, rows: list[Row]) -> float:
     """Rows of one unit. Returns where it ends."""
     values = [value for row in rows for value in [*row.values, *(b.median for b in row.beside)]]
     names = [name for row in rows for name in [row.name, *(b.name for b in row.beside)]]
-    labels = min(max(map(len, names)) * LETTER + MARGIN, LABELS_MOST)
-    scale = Scale.of(values, labels, WIDTH - labels - VALUES)
+    labels = min(max(map(len, [*names, rows[0].unit])) * LETTER + MARGIN, LABELS_MOST)
     unit = rows[0].unit
+    room = (max(len(with_unit(value, unit)) for value in values) + 1) * SMALL_LETTER + MARGIN
+    scale = Scale.of(values, labels, WIDTH - labels - room)
     height = sum((BAR + 3) * (1 + len(row.beside)) + GAP for row in rows)
-    for tick in scale.ticks():
+    ticks = scale.ticks()
+    apart = min((scale.place(b) - scale.place(a) for a, b in zip(ticks, ticks[1:])), default=room)
+    texts, axis = tick_labels(ticks, unit, apart / SMALL_LETTER - 1)
+    for tick, label in zip(ticks, texts):
         x = scale.place(tick)
         canvas.line(x, top, x, top + height, "grid")
-        canvas.text(x, top + height + 12, short_with_unit(tick, unit), "small mid")
+        canvas.text(x, top + height + 12, label, "small mid")
+    if axis:
+        canvas.text(labels - 8 - len(texts[0]) * SMALL_LETTER / 2, top + height + 12, axis, "small end")
     y = top + 2
     for row in rows:
         lines = [(row.name, row.values, "ours"), *((b.name, b.values, "other") for b in row.beside)]
@@ -153,10 +160,14 @@ def panel(canvas: Canvas, left: float, top: float, title: str, rows: list[Row]) 
     x0, x1 = left + 70, left + PANEL_WIDTH - 20
     step = (x1 - x0) / max(len(columns) - 1, 1)
     canvas.text(left + 10, top + 10, title, "title")
-    for tick in scale.ticks():
+    ticks = scale.ticks()
+    texts, axis = tick_labels(ticks, rows[0].unit, (x0 - 6 - left) / SMALL_LETTER)
+    for tick, label in zip(ticks, texts):
         y = bottom - scale.place(tick)
         canvas.line(x0, y, x1, y, "grid")
-        canvas.text(x0 - 6, y + 4, short_with_unit(tick, rows[0].unit), "small end")
+        canvas.text(x0 - 6, y + 4, label, "small end")
+    if axis:
+        canvas.text(x1, top + 10, axis, "small end")
     for i, name in enumerate(columns):
         canvas.text(x0 + i * step, bottom + 15, name, "small mid")
     for number, group in enumerate(series):
@@ -175,7 +186,8 @@ def panel(canvas: Canvas, left: float, top: float, title: str, rows: list[Row]) 
 
 def panels(canvas: Canvas, top: float, rows: list[Row]) -> float:
     titles = list(dict.fromkeys(row.group.partition(": ")[0] for row in rows))
-    most = max(len({r.group for r in rows if r.group.startswith(title)}) for title in titles)
+    groups = {row.group for row in rows}
+    most = max(sum(group.partition(": ")[0] == title for group in groups) for title in titles)
     height = PANEL_HEIGHT + 50 + LEGEND * ((most + 1) // 2)
     for i, title in enumerate(titles):
         own = [row for row in rows if row.group.partition(": ")[0] == title]

@@ -21,17 +21,32 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
 
 
-def with_unit(value: float, unit: str) -> str:
+def scale_of(value: float, unit: str) -> tuple[float, str]:
+    """What a value is best divided by, and the name of the unit then."""
     for factor, name in SCALES.get(unit, ()):
         if abs(value) >= factor:
-            return f"{number(value / factor)} {name}"
-    return f"{number(value)} {unit}".rstrip()
+            return factor, name
+    return 1, unit
 
 
-def short_with_unit(value: float, unit: str) -> str:
-    """Without zeroes that say nothing: for round numbers."""
-    figure, _, name = with_unit(value, unit).partition(" ")
-    return f"{float(figure):g} {name}".rstrip()
+def with_unit(value: float, unit: str) -> str:
+    factor, name = scale_of(value, unit)
+    return f"{number(value / factor)} {name}".rstrip()
+
+
+def tick_labels(ticks: list[float], unit: str, most: float) -> tuple[list[str], str]:
+    """Labels of an axis of round numbers, at most so many letters long: with the unit at each, or if
+    that is too long, all in one unit, which is then returned too. Those without room are left out."""
+    scales = [scale_of(tick, unit) for tick in ticks]
+    labels = [f"{tick / factor:.4g} {name}".rstrip() for tick, (factor, name) in zip(ticks, scales)]
+    if max(map(len, labels)) <= most:
+        return labels, ""
+    factor, name = scales[-1]
+    labels = [f"{tick / factor:.4g}" for tick in ticks]
+    every = 1
+    while every < len(labels) and max(map(len, labels)) > most * every:
+        every += 1
+    return [label if i % every == 0 else "" for i, label in enumerate(labels)], name
 
 
 def range_of(row: Row) -> str:

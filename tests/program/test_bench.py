@@ -40,6 +40,68 @@ def some_part() -> Part:
     return Part("some", "Some part", rows, notes=["a note"], doubts=["somebody was there"])
 
 
+def letters(item: ET.Element) -> tuple[float, float, float, float]:
+    """About where a text stands: left, top, right, bottom."""
+    style = (item.get("class") or "").split()
+    size = 11 if "small" in style else 14 if "title" in style else 12
+    width = len(item.text or "") * size * 0.55
+    x, y = float(item.get("x") or 0), float(item.get("y") or 0)
+    left = x - (width if "end" in style else width / 2 if "mid" in style else 0)
+    return left, y - size * 0.75, left + width, y + size * 0.2
+
+
+ROWS = [
+    ("instructions", [1395.0, 1200.0]),
+    ("calls", [0.0108, 0.0043]),
+    ("calls", [0.0, 0.0]),
+    ("ns", [999.0, 3e6]),
+    ("ns", [1e3, 1.2e3]),
+    ("/s", [10.0, 5e6]),
+    ("B", [float(3 << 20), float(5 << 30)]),
+    ("", [1.0, 2e9]),
+    ("kilograms of something", [1e-6, 1e6]),
+]
+
+
+@pytest.mark.parametrize("name", ["short", "a name that is as long as names in these tables ever are"])
+@pytest.mark.parametrize("unit, values", ROWS)
+def test_plots_have_room_for_their_words(unit: str, values: list[float], name: str) -> None:
+    """No text over another or outside, and no tick with the label of the next."""
+    rows = [Row(name, unit, [values[0]], [Beside("other", [values[1]])])]
+    for title in ("mem", "mem shared"):
+        rows += [
+            Row("", unit, [value], group=f"{title}: kind {kind}", column=f"depth {number}")
+            for kind in range(3)
+            for number, value in enumerate(values)
+        ]
+    root = ET.fromstring(plot.plot(Part("some", "Some part", rows)))
+    width, height = float(root.get("width") or 0), float(root.get("height") or 0)
+    texts = [item for item in root.iter("{http://www.w3.org/2000/svg}text") if item.text]
+    boxes = [(letters(item), item.text) for item in texts]
+    for (left, top, right, bottom), text_there in boxes:
+        assert left >= 0 and top >= 0 and right <= width and bottom <= height, text_there
+    for i, (one, here) in enumerate(boxes):
+        for other, there in boxes[i + 1 :]:
+            apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+            assert apart, (here, there)
+    assert height - max(box[3] for box, _ in boxes) < 40
+
+
+@pytest.mark.parametrize(
+    "ticks, unit, most, labels, axis",
+    [
+        ([0, 250.0, 500.0], "instructions", 20, ["0 instructions", "250 instructions", "500 instructions"], ""),
+        ([0, 250.0, 500.0], "instructions", 5, ["0", "250", "500"], "instructions"),
+        ([0, 0.0025, 0.005], "calls", 20, ["0 calls", "0.0025 calls", "0.005 calls"], ""),
+        ([0, 5e5, 1e6], "ns", 20, ["0 ns", "500 us", "1 ms"], ""),
+        ([0, 5e5, 1e6], "ns", 4, ["0", "0.5", "1"], "ms"),
+        ([1.0, 10.0, 100.0], "x", 1, ["1", "", ""], "x"),
+    ],
+)
+def test_ticks(ticks: list[float], unit: str, most: int, labels: list[str], axis: str) -> None:
+    assert text.tick_labels(ticks, unit, most) == (labels, axis)
+
+
 @pytest.mark.parametrize(
     "target, ratio, met",
     [
@@ -90,10 +152,6 @@ def test_judgement() -> None:
 )
 def test_numbers(value, unit, shown) -> None:
     assert text.with_unit(value, unit) == shown
-
-
-def test_round_numbers() -> None:
-    assert [text.short_with_unit(value, "ns") for value in (0, 250, 1e4)] == ["0 ns", "250 ns", "10 us"]
 
 
 def test_tables(capsys: pytest.CaptureFixture[str]) -> None:
