@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -265,17 +266,18 @@ int qmp_exchange(struct qmp *qmp, struct json_object *message, struct json_objec
                  struct ob_error *err)
 {
 	uint64_t id = qmp->next_id++;
-	const char *text;
-	size_t length;
-	int rc;
+	cleanup_free char *line = NULL;
+	int rc, length;
 
 	json_object_object_add(message, "id", json_object_new_uint64(id));
-	text = json_object_to_json_string_length(message, JSON_C_TO_STRING_PLAIN, &length);
-	if (!text)
+	/* In one piece: a server may end as soon as it has read the command. */
+	length = asprintf(&line, "%s\n",
+	                  json_object_to_json_string_ext(message, JSON_C_TO_STRING_PLAIN));
+	if (length < 0) {
+		line = NULL;
 		return ob_error_set(err, -ENOMEM, "out of memory");
-	rc = send_all(qmp, text, length, deadline_of((int)qmp->timeout_ms));
-	if (!rc)
-		rc = send_all(qmp, "\n", 1, deadline_of((int)qmp->timeout_ms));
+	}
+	rc = send_all(qmp, line, (size_t)length, deadline_of((int)qmp->timeout_ms));
 	if (!rc)
 		rc = receive_reply(qmp, id, reply);
 	return rc ? complain(rc, err) : 0;

@@ -384,6 +384,14 @@ def test_qmp(process: Outboard, folder: Path) -> None:
     assert json.loads(ask(folder, "qmp", '{"execute": "query-name"}', "--json")) == {}
 
 
+def test_quit_is_answered(outboard: Start, folder: Path) -> None:
+    """However soon the process ends."""
+    for _ in range(20):
+        process = outboard("edu", "socket=s0", *QMP)
+        assert ask(folder, "qmp", "quit") == "{\n}\n"
+        assert process.wait() == 0
+
+
 class Events:
     """obctl events as a process."""
 
