@@ -251,7 +251,7 @@ def test_function_level_reset(serve: Serve, boot: Boot, work: Path) -> None:
     guest.run(write_at("before", 0, MIB))
     guest.run(f"echo flr >{device}/reset_method; echo 1 >{device}/reset")
     check_at(guest, "before", 0, MIB)
-    run_fio(guest)
+    run_fio(guest, start=512 * MIB)
     # Without a driver, under which the kernel would set the controller up again.
     guest.run(f"echo {address(guest)} >/sys/bus/pci/drivers/nvme/unbind; echo 1 >{device}/reset")
     guest.run(f"echo {device.rsplit('/', 1)[1]} >/sys/bus/pci/drivers/nvme/bind")
