@@ -260,6 +260,7 @@ void device_reset_by(struct ob_dev *dev, void (*reset)(struct pci *pci))
 	device_memory_reset(dev);
 	device_doorbells_reset(dev);
 	dev->failure[0] = '\0';
+	dev->outdated = false;
 	dev->model->reset(dev);
 	device_follow_function(dev);
 }
@@ -267,6 +268,16 @@ void device_reset_by(struct ob_dev *dev, void (*reset)(struct pci *pci))
 void device_reset(struct ob_dev *dev)
 {
 	device_reset_by(dev, pci_reset);
+}
+
+void device_set_outdated(struct ob_dev *dev)
+{
+	dev->outdated = true;
+}
+
+bool device_is_outdated(const struct ob_dev *dev)
+{
+	return dev->outdated;
 }
 
 /* What a session and a server ask */

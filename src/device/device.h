@@ -110,6 +110,13 @@ void device_reset(struct ob_dev *dev);
  */
 void device_follow_function(struct ob_dev *dev);
 
+/*
+ * The device runs somewhere else, and what it is here is what it was when it went: with that, it
+ * would do again what was done there since. Until it is reset, or loads a state.
+ */
+void device_set_outdated(struct ob_dev *dev);
+bool device_is_outdated(const struct ob_dev *dev);
+
 /* As the model's resize says. -ENOTSUP with a message if it has none. */
 int device_resize_block(struct ob_dev *dev, struct ob_block *block, uint64_t size,
                         struct ob_error *err);

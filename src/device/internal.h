@@ -48,6 +48,7 @@ struct ob_dev {
 	bool quiet;
 	struct device_waiter *waiters;
 	bool client;   /* somebody is connected */
+	bool outdated; /* see device_set_outdated() */
 	bool deserted; /* one of the holds is for want of a client: see device_client_left() */
 	struct ob_task quiet_task;
 

@@ -119,6 +119,8 @@ int set_change(struct move_set *set, enum migrate_state state,
                bool (*which)(const struct move_device *device));
 /* Devices that are stopped stay so, until they are told to run, or no longer: migrate_hold(). */
 void set_hold(struct move_set *set, bool hold);
+/* Devices run elsewhere: what they are here is old. */
+void set_outdated(struct move_set *set);
 /* Devices are reset, and held. */
 void set_clear(struct move_set *set);
 

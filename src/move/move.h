@@ -95,8 +95,9 @@ bool moves_held(const struct moves *moves);
 /*
  * Has devices run here that are held, as they are: after the move failed elsewhere, or never came.
  * The machine is resumed then. -errno with a message if one of them can't: perhaps the other
- * process has its disk. -EINPROGRESS: a disk is waited for that somebody seems to have; waiter (or
- * nobody, if NULL) is told how that ends.
+ * process has its disk, or has run it (-EBUSY: only after a reset, see device_set_outdated()).
+ * -EINPROGRESS: a disk is waited for that somebody seems to have; waiter (or nobody, if NULL) is
+ * told how that ends.
  */
 int moves_go_on(struct moves *moves, struct machine_waiter *waiter, struct ob_error *err);
 

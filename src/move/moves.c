@@ -177,6 +177,27 @@ bool moves_held(const struct moves *moves)
 	return machine_each_device(moves->machine, find_held, (void *)moves);
 }
 
+struct outdated_search {
+	struct moves *moves;
+	struct ob_error *err;
+};
+
+static int refuse_outdated(void *context, const struct machine_device_info *info)
+{
+	const struct outdated_search *search = context;
+	const struct ob_dev *dev = machine_find_device(search->moves->machine, info->id);
+
+	if (!dev || !device_is_outdated(dev))
+		return 0;
+	return ob_error_set(
+		search->err, -EBUSY,
+		"device '%s' has run in the other process: its state here is old, and with it the "
+		"guest's data would be damaged. If that process is gone for good, say "
+		"'system_reset', which has the guest's drivers begin anew, and then 'cont'. Disks "
+		"in memory are as they were when they left",
+		info->id);
+}
+
 /* They all run, or one of them can't. */
 static int end_go_on(struct moves *moves, int rc)
 {
@@ -222,6 +243,10 @@ static int begin_go_on(struct moves *moves, struct ob_error *err)
 
 	if (moves->out || (moves->in && moves->status != MOVE_SETUP))
 		return ob_error_set(err, -EBUSY, "a migration is under way");
+	rc = machine_each_device(moves->machine, refuse_outdated,
+	                         &(struct outdated_search){moves, err});
+	if (rc)
+		return rc;
 	*set = (struct move_set){.settled = gone_on};
 	rc = set_make(set, moves, err);
 	if (rc)

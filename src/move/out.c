@@ -155,6 +155,7 @@ static void gone(struct out *out)
 	if (rc == -EINPROGRESS)
 		return;
 	set_hold(&out->set, true);
+	set_outdated(&out->set);
 	moves_ended(out->moves, MOVE_COMPLETED, NULL);
 	over(out);
 }

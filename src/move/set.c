@@ -156,6 +156,16 @@ void set_hold(struct move_set *set, bool hold)
 	}
 }
 
+void set_outdated(struct move_set *set)
+{
+	for (unsigned i = 0; i < set->count; i++) {
+		struct ob_dev *dev = machine_find_device(set->moves->machine, set->devices[i].id);
+
+		if (dev)
+			device_set_outdated(dev);
+	}
+}
+
 static void never(struct device_waiter *waiter)
 {
 	(void)waiter;

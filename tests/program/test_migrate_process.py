@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, Start
+from nvme_driver import MEMORY, MEMORY_SIZE, Nvme
 from obctl import OBCTL, good
 from outboard import LIMIT, Outboard, wait_until
 from qmp import Qmp, QmpError
+from vfio_user import Client
 
 FACTORIAL = "8"
 LIVENESS = "4"
@@ -226,12 +228,43 @@ def test_a_file_is_locked_by_one_at_a_time(side: Sides, folder: Path) -> None:
     source.qmp.execute("migrate", uri="unix:move.sock")
     assert target.statuses()[-1] == "completed"
     assert source.statuses()[-1] == "completed"
+    source.qmp.execute("system_reset")
     with pytest.raises(QmpError, match="locked"):
         source.qmp.execute("cont")
     assert source.status() == "postmigrate"
     assert target.process.stop() == 0
     source.qmp.execute("cont")
     assert source.status() == "running"
+
+
+def test_what_has_gone_is_old(side: Sides, folder: Path) -> None:
+    """The guest went on with the other process: what was left here may only begin anew."""
+    source = side("here", "nvme", make_disk(folder))
+    target = side("there", "nvme", "disk.img", incoming="unix:move.sock")
+    with Client(folder / "here.sock") as client, Client(folder / "there.sock") as other:
+        guest = Nvme(client)
+        guest.enable()
+        guest.create_io_queues()
+        guest.write(1, 0, b"before".ljust(512))
+        other.dma_map(MEMORY, MEMORY_SIZE, guest.memory.fd)
+        source.qmp.execute("migrate", uri="unix:move.sock")
+        assert source.statuses()[-1] == "completed"
+        guest.client = other
+        guest.write(1, 0, b"after".ljust(512))
+        target.process.process.kill()
+        target.process.process.wait()
+        for name in "there.sock", "there.qmp", "move.sock":
+            (folder / name).unlink(missing_ok=True)
+        with pytest.raises(QmpError, match="its state here is old.*system_reset"):
+            source.qmp.execute("cont")
+        assert source.status() == "postmigrate"
+        source.qmp.execute("system_reset")
+        source.qmp.execute("cont")
+        client.dma_unmap(MEMORY, MEMORY_SIZE)
+        guest = Nvme(client)
+        guest.enable()
+        guest.create_io_queues()
+        assert guest.read(1, 0, 512) == b"after".ljust(512)
 
 
 def make_disk(folder: Path, name: str = "disk.img") -> str:
@@ -255,6 +288,8 @@ def survive(side: Sides, folder: Path, seed: int) -> str:
     for name in [("here.sock", "here.qmp"), ("there.sock", "there.qmp", "move.sock")][killed]:
         (folder / name).unlink(missing_ok=True)
     ended = left.statuses()[-1]
+    if (killed, ended) == (1, "completed"):
+        left.qmp.execute("system_reset")
     if left.status() != "running":
         left.qmp.execute("cont")
     path = ["there.sock", "here.sock"][killed]

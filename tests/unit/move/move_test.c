@@ -286,7 +286,7 @@ static void test_there_and_back(void **state)
 	assert_int_equal(get(world, 0, FACTORIAL), 120);
 }
 
-static void test_what_has_gone_can_go_on(void **state)
+static void test_what_has_gone_can_begin_anew(void **state)
 {
 	struct world *world = *state;
 
@@ -296,6 +296,11 @@ static void test_what_has_gone_can_go_on(void **state)
 	/* A client's reset does not have it run twice; who is asked does. */
 	migrate_reset(migrate_of(device(world, 0, "d0")));
 	assert_int_equal(state_of(world, 0), MIGRATE_STOP);
+	/* But what is here is old: it begins anew, or not at all. */
+	assert_int_equal(moves_go_on(world->sides[0].moves, NULL, &world->err), -EBUSY);
+	assert_non_null(strstr(world->err.message, "'d0'"));
+	assert_int_equal(state_of(world, 0), MIGRATE_STOP);
+	device_reset(device(world, 0, "d0"));
 	assert_int_equal(moves_go_on(world->sides[0].moves, NULL, &world->err), 0);
 	assert_int_equal(state_of(world, 0), MIGRATE_RUNNING);
 	assert_false(moves_held(world->sides[0].moves));
@@ -628,7 +633,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		with_world(test_a_device_moves),
 		with_world(test_there_and_back),
-		with_world(test_what_has_gone_can_go_on),
+		with_world(test_what_has_gone_can_begin_anew),
 		with_world(test_nobody_comes),
 		with_world(test_a_machine_that_was_told_to_stop_stays_so),
 		cmocka_unit_test(test_other_devices_are_refused),
