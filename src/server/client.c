@@ -260,6 +260,11 @@ bool client_has_hung_up(const struct client *client)
 	return poll(&pollfd, 1, 0) == 1 && pollfd.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
+bool client_has_spoken(const struct client *client)
+{
+	return client->spoke;
+}
+
 const struct ucred *client_peer(const struct client *client)
 {
 	return &client->peer;

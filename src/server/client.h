@@ -49,6 +49,9 @@ void client_drop(struct client *client);
 /* Whether the connection is over, and only the session has to end. */
 bool client_has_left(const struct client *client);
 
+/* Whether a message has come, and not something that is none, or nothing. */
+bool client_has_spoken(const struct client *client);
+
 /* Whether the peer has hung up, though we may not have read to the end yet. */
 bool client_has_hung_up(const struct client *client);
 

@@ -113,11 +113,14 @@ static void on_hung_up(void *context, const struct ucred *peer, int reason)
 	tell_client(context, MACHINE_CLIENT_HANGUP, peer, reason);
 }
 
-static void on_ended(void *context)
+/* Who connects and says nothing, or speaks something else, is no client that was waited for. */
+static void on_ended(void *context, bool spoke)
 {
 	struct machine_server *server = context;
 
-	machine_client_ended(server->machine);
+	server->machine->served |= spoke;
+	if (server->machine->served)
+		machine_client_ended(server->machine);
 }
 
 bool machine_has_client(const struct machine *machine)

@@ -35,6 +35,7 @@ struct machine {
 	unsigned unquiet;                         /* devices that are not, yet */
 	struct list pause_waiters, ready_waiters; /* ready: done is about to be called */
 	struct ob_task ready_task;
+	bool served; /* somebody was a client */
 	bool auto_shutdown, shutting_down;
 	enum machine_shutdown shutdown_reason;
 	struct ob_task shutdown_task;

@@ -44,6 +44,7 @@ struct server {
 	struct client *client;
 	uint64_t clients; /* accepted so far */
 	bool queue;
+	bool spoken_to;                /* client_has_spoken(), of the one that has left */
 	bool hung_up;                  /* the client did; we have not read to the end yet */
 	void (*closed)(void *context); /* set by server_close() */
 	void *context;
@@ -64,6 +65,7 @@ static void client_left(void *context, int reason)
 {
 	struct server *server = context;
 
+	server->spoken_to = client_has_spoken(server->client);
 	update_watch(server);
 	if (server->env.hung_up)
 		server->env.hung_up(server->env.context, client_peer(server->client), reason);
@@ -77,7 +79,7 @@ static void client_ended(void *context)
 	server->hung_up = false;
 	update_watch(server);
 	if (server->env.ended)
-		server->env.ended(server->env.context);
+		server->env.ended(server->env.context, server->spoken_to);
 	if (server->closed)
 		server->closed(server->context);
 }

@@ -31,12 +31,12 @@ struct server_env {
 	struct budget *fds; /* descriptors that clients may have us hold; NULL: no bound */
 	/*
 	 * A client was accepted; its connection is over (reason: -errno, or 0 when it hung up or
-	 * was made to); its session has ended, too. All may be NULL. None of them may free the
-	 * server.
+	 * was made to); its session has ended, too (spoke: it had sent a message, and not
+	 * something else). All may be NULL. None of them may free the server.
 	 */
 	void (*connected)(void *context, const struct ucred *peer);
 	void (*hung_up)(void *context, const struct ucred *peer, int reason);
-	void (*ended)(void *context);
+	void (*ended)(void *context, bool spoke);
 	void *context;
 };
 

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import pytest
 from conftest import Run, Start
+from obctl import obctl
 from outboard import BIN, LIMIT, wait_until
 from vfio_user import REGION_CONFIG, Client
 
@@ -124,6 +125,17 @@ def test_auto_shutdown(outboard: Start, folder: Path, machine: str, ends: bool) 
     else:
         Client(folder / "b").close()
         assert process.stop() == 0
+
+
+def test_who_was_no_client_ends_nothing(outboard: Start, folder: Path) -> None:
+    """A look at the socket, or a client of monitors that took it for one, before the VM comes."""
+    process = outboard("edu", "socket=a", "-machine", "x-remote")
+    assert "this is a vfio-user socket" in obctl(folder, "-s", "a", "list").stderr
+    with socket.socket(socket.AF_UNIX) as nobody:
+        nobody.connect(str(folder / "a"))
+    process.wait_log("client disconnected\n")
+    Client(folder / "a").close()
+    assert process.wait() == 0
 
 
 def test_trace_is_for_what_matches(outboard: Start, folder: Path) -> None:
