@@ -29,8 +29,9 @@ struct engine_job {
 	enum engine_op op;
 	int flags; /* RWF_ of READ and WRITE, mode of ALLOCATE */
 	int fd;
-	int file;                /* what add_file of the same engine returned for fd, or -1 */
-	int buffer;              /* what add_buffer did for memory that all of iov lies in, or -1 */
+	int file;    /* what add_file of the same engine returned for fd, or -1 */
+	bool sleeps; /* READ, WRITE: may sleep in the kernel before it waits for a disk */
+	int buffer;  /* what add_buffer did for memory that all of iov lies in, or -1 */
 	uint64_t offset, length; /* length: ALLOCATE and DISCARD */
 	struct iovec *iov;
 	unsigned iovcnt;
@@ -104,6 +105,8 @@ int uring_probe(unsigned kind);
  * hole does, says nothing.
  */
 int uring_probe_iopoll(int fd, uint64_t offset, size_t length);
+
+enum { THREADS_MAX = 32 };
 
 int threads_new(struct ob_loop *loop, struct engine **engine);
 

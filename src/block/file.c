@@ -104,6 +104,8 @@ static int file_open(struct ob_block *block, struct ob_error *err)
 	node->file = -1;
 	node->iopoll = props->iopoll;
 	file_queue_init(&node->held);
+	file_queue_init(&node->waiting);
+	list_init(&node->waits);
 	file_sync_init(node);
 	fill_info(node);
 	return 0;

@@ -21,6 +21,7 @@
 
 enum {
 	FILE_MAX_JOBS = 1024,    /* under way on one loop; more wait */
+	FILE_MAX_SLEEPS = 256,   /* of these, that keep a thread of the kernel's */
 	FILE_MAX_BOUNCES = 32,   /* under way on one loop, for requests that need one to start */
 	FILE_BOUNCE = 128 << 10, /* bytes; a longer request goes through its buffer in pieces */
 	FILE_JOB_CHUNK = 64,
@@ -36,6 +37,17 @@ struct file_props {
 	bool read_only;
 	bool sqpoll, iopoll, fixed_buffers;
 	uint32_t direct, aio, discard, locking; /* the enums above */
+};
+
+/*
+ * What requests take of what all nodes of a loop share. A node gets no more of it than it leaves to
+ * others, so that one whose disk has stalled can't have it all.
+ */
+enum file_share {
+	FILE_SHARE_JOBS,    /* each request */
+	FILE_SHARE_SLEEPS,  /* what the kernel can't do without sleeping: in threads of its own */
+	FILE_SHARE_THREADS, /* what has to be done by threads of ours */
+	FILE_SHARES,
 };
 
 /* Requests that wait, through their own next. */
@@ -56,7 +68,8 @@ struct file_shared {
 	struct file_io *chunks[FILE_MAX_JOBS / FILE_JOB_CHUNK], *free_io;
 	unsigned chunk_count;
 	unsigned bounces;
-	struct file_queue waiting; /* for a place, or for a bounce buffer */
+	unsigned used[FILE_SHARES];
+	struct list waiting; /* nodes whose requests wait for a share, or for a bounce buffer */
 };
 
 /* Asking the kernel for what it has at hand: see file_inline.c. */
@@ -95,6 +108,10 @@ struct file_node {
 	unsigned writers;
 	bool exclusive;
 	struct file_queue held;
+
+	unsigned used[FILE_SHARES], bounces;
+	struct file_queue waiting;
+	struct list waits; /* in what is shared */
 };
 
 enum file_step {
@@ -110,7 +127,8 @@ struct file_io {
 	struct engine_job job;
 	struct ob_block_request *request; /* its progress counts bytes */
 	enum file_step step;
-	bool polled; /* the job went to a ring that polls the device */
+	unsigned shares; /* bits of enum file_share */
+	bool polled;     /* the job went to a ring that polls the device */
 	uint8_t *bounce;
 	uint64_t piece, piece_length; /* what lies in the bounce buffer, aligned */
 	uint64_t piece_done;
@@ -135,6 +153,9 @@ void file_io_put(struct file_shared *shared, struct file_io *io);
  * *kind is which ring it is, unless it is threads.
  */
 struct engine *file_engine(struct file_node *node, enum engine_op op, int flags, unsigned *kind);
+
+/* Bits of enum file_share: what the request takes. */
+unsigned file_shares_of(const struct file_node *node, const struct ob_block_request *request);
 
 /* What engine knows the node's file as, or -1. */
 int file_registered(struct file_node *node, struct engine *engine);

@@ -25,6 +25,7 @@
 
 enum {
 	INLINE_MAX = 256 << 10, /* bytes of one request; about 50 us */
+	BUSY_MAX = 8,           /* requests under way: the disk may have stalled */
 	MISSES_MAX = 6,         /* so many in a row: asked for one request in 64 */
 };
 
@@ -37,6 +38,9 @@ static bool is_at_hand(struct file_node *node, const struct ob_block_request *re
 		return false;
 	if (node->in_memory)
 		return true;
+	/* Even so, a read that misses reads ahead, which would fill the disk's queue in the end. */
+	if (node->used[FILE_SHARE_JOBS] >= BUSY_MAX)
+		return false;
 	/* With direct I/O, NOWAIT is about locks, and the call would wait for the disk. */
 	return !node->direct && !asked->never && !(request->flags & OB_BLOCK_FUA);
 }

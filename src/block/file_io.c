@@ -125,10 +125,29 @@ void file_report(struct file_node *node, const struct ob_block_request *request,
 
 static void drop_bounce(struct file_shared *shared, struct file_io *io)
 {
-	if (io->bounce)
+	if (io->bounce) {
 		shared->bounces--;
+		file_node_of(io->request)->bounces--;
+	}
 	free(io->bounce);
 	io->bounce = NULL;
+}
+
+static void take_shares(struct file_node *node, struct file_io *io)
+{
+	io->shares = file_shares_of(node, io->request);
+	for (unsigned i = 0; i < FILE_SHARES; i++) {
+		node->used[i] += io->shares >> i & 1;
+		node->shared->used[i] += io->shares >> i & 1;
+	}
+}
+
+static void give_shares(struct file_node *node, const struct file_io *io)
+{
+	for (unsigned i = 0; i < FILE_SHARES; i++) {
+		node->used[i] -= io->shares >> i & 1;
+		node->shared->used[i] -= io->shares >> i & 1;
+	}
 }
 
 /* Completes last: the caller may close the node, and with it everything that is shared. */
@@ -141,6 +160,7 @@ void file_io_finish(struct file_io *io, ssize_t result)
 	if (result)
 		file_report(node, request, result);
 	drop_bounce(shared, io);
+	give_shares(node, io);
 	file_io_put(shared, io);
 	file_queue_next(node, request);
 	block_complete(request, file_status(result));
@@ -156,6 +176,7 @@ static void start_job(struct file_io *io, enum engine_op op)
 	/* file_io_begin() has seen to it that there is one. */
 	io->job.op = op;
 	io->job.fd = node->fd;
+	io->job.sleeps = !node->direct;
 	io->job.file = file_registered(node, engine);
 	io->job.buffer = -1;
 	if (props->fixed_buffers && io->step == FILE_WHOLE && io->job.iovcnt == 1)
@@ -275,6 +296,7 @@ static int take_bounce(struct file_node *node, struct file_io *io)
 	if (!io->bounce)
 		return -ENOMEM;
 	node->shared->bounces++;
+	node->bounces++;
 	return 0;
 }
 
@@ -300,6 +322,7 @@ int file_io_begin(struct file_node *node, struct ob_block_request *request)
 		file_io_put(node->shared, io);
 		return -ENOMEM;
 	}
+	take_shares(node, io);
 	if (bounce)
 		next_piece(io);
 	else if (request->op == OB_BLOCK_FLUSH)

@@ -2,8 +2,9 @@
 /*
  * Which requests to a file node may begin now, and which have to wait.
  *
- * Two things make a request wait. All places on its loop may be taken (or all bounce buffers, if it
- * needs one): then it waits in line with the requests of all nodes. And a write that does not fill
+ * Two things make a request wait. What nodes of a loop share may be taken, by others or by more
+ * requests of the same node than are left for all others: then it waits in line with those of its
+ * node, and nodes take turns. And a write that does not fill
  * whole blocks of the file may have to read, change and write back, which needs the node's other
  * writes out of the way, before it and while it is under way: then writes are held, in order, at
  * the node. Reads are never held: they have no say in what a block becomes.
@@ -49,22 +50,35 @@ static bool wants_exclusive(const struct file_node *node, const struct ob_block_
 	return request->op != OB_BLOCK_DISCARD && file_misaligned(node, request);
 }
 
+/* Whether a node that has some of it leaves as much to others, with one more. */
+static bool leaves_enough(unsigned has, unsigned used, unsigned all)
+{
+	return used < all && has < all - used;
+}
+
 static bool has_room(const struct file_node *node, const struct ob_block_request *request)
 {
+	static const unsigned all[FILE_SHARES] = {[FILE_SHARE_JOBS] = FILE_MAX_JOBS,
+	                                          [FILE_SHARE_SLEEPS] = FILE_MAX_SLEEPS,
+	                                          [FILE_SHARE_THREADS] = THREADS_MAX};
 	const struct file_shared *shared = node->shared;
+	unsigned shares = file_shares_of(node, request);
 
-	if (!shared->free_io && shared->chunk_count == ARRAY_SIZE(shared->chunks))
-		return false;
-	return shared->bounces < FILE_MAX_BOUNCES || !file_io_needs_bounce(node, request);
+	for (unsigned i = 0; i < FILE_SHARES; i++) {
+		if (shares & 1u << i && !leaves_enough(node->used[i], shared->used[i], all[i]))
+			return false;
+	}
+	return !file_io_needs_bounce(node, request) ||
+	       leaves_enough(node->bounces, shared->bounces, FILE_MAX_BOUNCES);
 }
 
 static int launch_or_wait(struct file_node *node, struct ob_block_request *request)
 {
-	struct file_shared *shared = node->shared;
-
-	if (!shared->waiting.first && has_room(node, request))
+	if (!node->waiting.first && has_room(node, request))
 		return file_io_begin(node, request);
-	append(&shared->waiting, request);
+	append(&node->waiting, request);
+	if (list_empty(&node->waits))
+		list_append(&node->shared->waiting, &node->waits);
 	return -EINPROGRESS;
 }
 
@@ -99,16 +113,31 @@ static void leave_writer(struct file_node *node)
 	}
 }
 
-/* A place has become free: lets those in that wait for one. */
+/* The next of those that wait and may begin. Its node goes to the end of the line. */
+static struct ob_block_request *take_waiting(struct file_shared *shared)
+{
+	struct file_node *node;
+
+	list_for_each (node, &shared->waiting, struct file_node, waits) {
+		if (!has_room(node, node->waiting.first))
+			continue;
+		list_remove(&node->waits);
+		if (node->waiting.first->next)
+			list_append(&shared->waiting, &node->waits);
+		return take(&node->waiting);
+	}
+	return NULL;
+}
+
+/* Something has become free: lets those in that wait for it. */
 static void wake_waiting(struct file_shared *shared)
 {
 	struct ob_block_request *request;
 
-	while ((request = shared->waiting.first) && has_room(file_node_of(request), request)) {
+	while ((request = take_waiting(shared))) {
 		struct file_node *node = file_node_of(request);
 		int rc;
 
-		take(&shared->waiting);
 		rc = file_io_begin(node, request);
 		if (rc == -EINPROGRESS)
 			continue;

@@ -31,7 +31,7 @@ struct file_shared *file_shared_get(struct ob_loop *loop)
 			return NULL;
 		shared->link.kind = &shared_kind;
 		shared->loop = loop;
-		file_queue_init(&shared->waiting);
+		list_init(&shared->waiting);
 		loop_shared_add(loop, &shared->link);
 	}
 	shared->nodes++;
@@ -163,6 +163,35 @@ struct engine *file_engine(struct file_node *node, enum engine_op op, int flags,
 	if (props->aio != FILE_AIO_THREADS && op != ENGINE_DISCARD)
 		engine = uring_of(node, *kind);
 	return engine ? engine : threads_of(node->shared, &node->block.log);
+}
+
+static bool uses_threads(const struct file_node *node, const struct ob_block_request *request)
+{
+	const struct file_props *props = node->block.props;
+
+	return props->aio == FILE_AIO_THREADS ||
+	       node->shared->uring_refused[kind_for(node, ENGINE_READ, 0)] ||
+	       (request->op == OB_BLOCK_DISCARD && node->is_device);
+}
+
+/* Not so direct reads and writes: their pages and places in the device's queue are asked for. */
+static bool sleeps(const struct file_node *node, const struct ob_block_request *request)
+{
+	switch (request->op) {
+	case OB_BLOCK_READ:
+		return !node->direct;
+	case OB_BLOCK_WRITE:
+		return !node->direct || request->flags & OB_BLOCK_FUA;
+	default:
+		return true;
+	}
+}
+
+unsigned file_shares_of(const struct file_node *node, const struct ob_block_request *request)
+{
+	if (uses_threads(node, request))
+		return 1u << FILE_SHARE_JOBS | 1u << FILE_SHARE_THREADS;
+	return 1u << FILE_SHARE_JOBS | (unsigned)sleeps(node, request) << FILE_SHARE_SLEEPS;
 }
 
 /* The engine that is first asked is the one that gets nearly all jobs. */

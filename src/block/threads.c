@@ -23,7 +23,7 @@
 #include "base/list.h"
 #include "engine.h"
 
-enum { WORKERS = 4, STACK_SIZE = 256 << 10 };
+enum { STACK_SIZE = 256 << 10 };
 
 struct jobs {
 	struct engine_job *first, **end;
@@ -34,7 +34,7 @@ struct threads {
 	struct ob_loop *loop;
 	struct loop_fd watch; /* the eventfd */
 	bool reaping, freed;
-	pthread_t workers[WORKERS];
+	pthread_t workers[THREADS_MAX];
 	unsigned worker_count;
 
 	pthread_mutex_t lock; /* guards what follows */
@@ -155,7 +155,7 @@ static void threads_start(struct engine *engine, struct engine_job *job)
 	too_few = ++threads->queued > threads->idle;
 	pthread_cond_signal(&threads->wanted);
 	pthread_mutex_unlock(&threads->lock);
-	if (too_few && threads->worker_count < WORKERS)
+	if (too_few && threads->worker_count < THREADS_MAX)
 		add_worker(threads);
 }
 

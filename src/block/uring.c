@@ -26,6 +26,7 @@
 
 #include "base/fd.h"
 #include "base/list.h"
+#include "file.h"
 #include "uring.h"
 
 static void prepare_rw(struct io_uring_sqe *sqe, const struct engine_job *job)
@@ -68,8 +69,12 @@ static void prepare(struct io_uring_sqe *sqe, struct engine_job *job)
 	}
 	if (job->file >= 0) {
 		sqe->fd = job->file;
-		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+		sqe->flags |= IOSQE_FIXED_FILE;
 	}
+	/* Else the kernel begins on our thread: a read that misses the page cache reads ahead, and
+	 * waits for a place in the queue of a device that has stalled. */
+	if (job->sleeps)
+		sqe->flags |= IOSQE_ASYNC;
 	io_uring_sqe_set_data(sqe, job);
 }
 
@@ -399,6 +404,7 @@ static void register_files(struct uring *uring)
 int uring_new(struct ob_loop *loop, unsigned kind, struct engine **engine)
 {
 	struct uring *uring = calloc(1, sizeof(*uring));
+	unsigned workers[2] = {FILE_MAX_JOBS, 0};
 	int rc;
 
 	if (!uring)
@@ -426,6 +432,11 @@ int uring_new(struct ob_loop *loop, unsigned kind, struct engine **engine)
 	if (rc)
 		goto no_watch;
 	register_files(uring);
+	/*
+	 * As a rule there are four for each processor, and a few calls that hang would hold up all.
+	 * Direct reads and writes need one as well, when the device's queue is full.
+	 */
+	io_uring_register_iowq_max_workers(&uring->ring, workers);
 	*engine = &uring->engine;
 	return 0;
 

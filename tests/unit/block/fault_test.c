@@ -25,7 +25,8 @@ struct faulty {
 	unsigned after;               /* that many jobs succeed first */
 	bool want_aligned;            /* READ, WRITE: -EINVAL unless memory is aligned to 4096 */
 	bool dsync;                   /* a WRITE came with RWF_DSYNC */
-	unsigned hold;                /* bits of operations that are left lying */
+	unsigned hold;                /* bits of operations that are left lying, */
+	int hold_fd;                  /* of this file; 0: of all */
 };
 
 static void faulty_start(struct engine *engine, struct engine_job *job)
@@ -92,7 +93,8 @@ static void faulty_run(struct ob_task *task)
 	faulty->end = &faulty->first;
 	for (; job; job = next) {
 		next = job->next;
-		if (faulty->hold & 1u << job->op) {
+		if (faulty->hold & 1u << job->op &&
+		    (!faulty->hold_fd || job->fd == faulty->hold_fd)) {
 			job->next = NULL;
 			*faulty->end = job;
 			faulty->end = &job->next;
@@ -428,6 +430,53 @@ static void syncs_in_a_stream(void **state)
 	tear_down(&setup);
 }
 
+/* A disk that does not answer takes what it can get, and leaves enough to others. */
+static void a_disk_that_stalls(void **state)
+{
+	static const enum ob_block_op ops[] = {OB_BLOCK_READ, OB_BLOCK_FLUSH, OB_BLOCK_WRITE};
+	enum { CALLS = 1500 };
+	struct call *calls = calloc(CALLS, sizeof(*calls));
+	static uint8_t bytes[8192];
+	struct setup setup;
+
+	assert_non_null(calls);
+	for (unsigned i = 0; i < ARRAY_SIZE(ops); i++) {
+		int fd = new_file(SIZE);
+		struct ob_block *other;
+
+		set_up(&setup, i ? "" : ",direct=off");
+		other = open_block(setup.loop, "file,node-name=b1,filename=/proc/self/fd/%d", fd);
+		setup.faulty.hold = ~0u;
+		setup.faulty.hold_fd = setup.node->fd;
+		for (unsigned n = 0; n < CALLS; n++) {
+			/* Not aligned: writes need a bounce buffer with direct I/O. */
+			calls[n] = (struct call){.iov = {bytes + 1, 4096}};
+			calls[n].request = (struct ob_block_request){
+				.op = ops[i], .length = 4096, .iov = &calls[n].iov, .iovcnt = 1};
+			begin(setup.block, &calls[n]);
+		}
+		turns(&setup);
+		assert_false(calls[0].done);
+		for (unsigned n = 0; n < 3; n++) {
+			assert_int_equal(
+				do_rw(other, OB_BLOCK_WRITE, OB_BLOCK_FUA, 512, bytes + 1, 4096),
+				0);
+			assert_int_equal(do_range(other, OB_BLOCK_FLUSH, 0, 0, 0), 0);
+			assert_int_equal(do_rw(other, OB_BLOCK_READ, 0, 0, bytes + 1, 4096), 0);
+		}
+		setup.faulty.hold = 0;
+		ob_task_schedule(setup.loop, &setup.faulty.task);
+		for (unsigned n = 0; n < CALLS; n++)
+			assert_int_equal(finish_call(setup.loop, &calls[n]), 0);
+		for (unsigned share = 0; share < FILE_SHARES; share++)
+			assert_int_equal(setup.node->shared->used[share], 0);
+		block_close(other);
+		tear_down(&setup);
+		close(fd);
+	}
+	free(calls);
+}
+
 /* The ways to make zeroes, each taken when the ones before can't be had, and remembered. */
 static void zeroes_the_hard_way(void **state)
 {
@@ -574,13 +623,21 @@ static void too_large(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(short_transfers),     cmocka_unit_test(errors_arrive),
-		cmocka_unit_test(late_error),          cmocka_unit_test(failed_flush_direct),
-		cmocka_unit_test(force_unit_access),   cmocka_unit_test(fua_without_dsync),
-		cmocka_unit_test(failed_fua),          cmocka_unit_test(failed_fua_direct),
-		cmocka_unit_test(syncs_at_a_time),     cmocka_unit_test(syncs_in_a_stream),
-		cmocka_unit_test(zeroes_the_hard_way), cmocka_unit_test(zeroes_refused_once),
-		cmocka_unit_test(aligned_after_all),   cmocka_unit_test(full),
+		cmocka_unit_test(short_transfers),
+		cmocka_unit_test(errors_arrive),
+		cmocka_unit_test(late_error),
+		cmocka_unit_test(failed_flush_direct),
+		cmocka_unit_test(force_unit_access),
+		cmocka_unit_test(fua_without_dsync),
+		cmocka_unit_test(failed_fua),
+		cmocka_unit_test(failed_fua_direct),
+		cmocka_unit_test(syncs_at_a_time),
+		cmocka_unit_test(syncs_in_a_stream),
+		cmocka_unit_test(a_disk_that_stalls),
+		cmocka_unit_test(zeroes_the_hard_way),
+		cmocka_unit_test(zeroes_refused_once),
+		cmocka_unit_test(aligned_after_all),
+		cmocka_unit_test(full),
 		cmocka_unit_test(too_large),
 	};
 
