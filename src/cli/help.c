@@ -3,6 +3,7 @@
 #include "help.h"
 
 #include <inttypes.h>
+#include <json-c/json.h>
 
 #include "base/props.h"
 #include "block/block.h"
@@ -90,104 +91,90 @@ void help_print_list(FILE *out)
 		fprintf(out, "  %-12s %s\n", (*driver)->name, (*driver)->summary);
 }
 
-static void json_string(const char *text, FILE *out)
+static void add_text(struct json_object *object, const char *key, const char *text)
 {
-	fputc('"', out);
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			fprintf(out, "\\%c", *text);
-		else if ((unsigned char)*text < ' ')
-			fprintf(out, "\\u%04x", (unsigned char)*text);
-		else
-			fputc(*text, out);
-	}
-	fputc('"', out);
+	json_object_object_add(object, key, json_object_new_string(text));
 }
 
-static void json_member(const char *key, const char *value, FILE *out)
+static struct json_object *choices_of(const struct ob_prop *prop)
 {
-	fprintf(out, "\"%s\": ", key);
-	json_string(value, out);
+	struct json_object *list = json_object_new_array();
+
+	for (const char *const *choice = prop->choices; *choice; choice++)
+		json_object_array_add(list, json_object_new_string(*choice));
+	return list;
 }
 
-static void json_choices(const struct ob_prop *prop, FILE *out)
-{
-	fputs(", \"choices\": [", out);
-	for (const char *const *choice = prop->choices; *choice; choice++) {
-		fputs(choice == prop->choices ? "" : ", ", out);
-		json_string(*choice, out);
-	}
-	fputc(']', out);
-}
-
-static void json_prop(const struct ob_prop *prop, FILE *out)
+static struct json_object *json_prop(const struct ob_prop *prop)
 {
 	static const char *const types[] = {
 		[OB_PROP_BOOL] = "bool", [OB_PROP_UINT32] = "number",
 		[OB_PROP_SIZE] = "size", [OB_PROP_STRING] = "string",
 		[OB_PROP_ENUM] = "enum", [OB_PROP_BLOCKS] = "block-nodes",
 	};
+	struct json_object *object = json_object_new_object();
 
-	fputs("\n      {", out);
-	json_member("name", prop->name, out);
-	fputs(", ", out);
-	json_member("type", types[prop->type], out);
-	if (prop->preset) {
-		fputs(", ", out);
-		json_member("default", prop->preset, out);
+	add_text(object, "name", prop->name);
+	add_text(object, "type", types[prop->type]);
+	if (prop->preset)
+		add_text(object, "default", prop->preset);
+	if (prop->min || prop->max) {
+		json_object_object_add(object, "min", json_object_new_uint64(prop->min));
+		json_object_object_add(object, "max", json_object_new_uint64(prop->max));
 	}
-	if (prop->min || prop->max)
-		fprintf(out, ", \"min\": %" PRIu64 ", \"max\": %" PRIu64, prop->min, prop->max);
 	if (prop->type == OB_PROP_ENUM)
-		json_choices(prop, out);
-	fputs(", ", out);
-	json_member("help", prop->help, out);
-	fputc('}', out);
+		json_object_object_add(object, "choices", choices_of(prop));
+	add_text(object, "help", prop->help);
+	return object;
 }
 
-static void json_props(const struct ob_prop *table, FILE *out)
+static struct json_object *json_entry(const char *name, const char *summary,
+                                      const struct ob_prop *props, bool filter)
 {
-	fputs("\"properties\": [", out);
-	for (const struct ob_prop *prop = table; prop && prop->name; prop++) {
-		fputs(prop == table ? "" : ",", out);
-		json_prop(prop, out);
-	}
-	fputs("]", out);
-}
+	struct json_object *object = json_object_new_object();
+	struct json_object *list = json_object_new_array();
 
-static void json_entry(const char *name, const char *summary, const struct ob_prop *props,
-                       bool filter, FILE *out)
-{
-	fputs("    {", out);
-	json_member("name", name, out);
+	add_text(object, "name", name);
 	if (filter)
-		fputs(", \"filter\": true", out);
-	fputs(", ", out);
-	json_member("summary", summary, out);
-	fputs(", ", out);
-	json_props(props, out);
-	fputs("}", out);
+		json_object_object_add(object, "filter", json_object_new_boolean(true));
+	add_text(object, "summary", summary);
+	for (const struct ob_prop *prop = props; prop && prop->name; prop++)
+		json_object_array_add(list, json_prop(prop));
+	json_object_object_add(object, "properties", list);
+	return object;
+}
+
+static struct json_object *add_list(struct json_object *all, const char *key)
+{
+	struct json_object *list = json_object_new_array();
+
+	json_object_object_add(all, key, list);
+	return list;
 }
 
 void help_print_list_json(FILE *out)
 {
 	const struct ob_model *const *models = device_models();
 	const struct block_driver *const *drivers = block_drivers();
+	struct json_object *all = json_object_new_object();
+	struct json_object *list = add_list(all, "models");
 
-	fputs("{\n  \"models\": [\n", out);
-	for (unsigned i = 0; models[i]; i++) {
-		fputs(i ? ",\n" : "", out);
-		json_entry(models[i]->name, models[i]->summary, models[i]->props, false, out);
-	}
-	fputs("],\n  \"block-drivers\": [\n", out);
-	for (unsigned i = 0; drivers[i]; i++) {
-		fputs(i ? ",\n" : "", out);
-		json_entry(drivers[i]->name, drivers[i]->summary, drivers[i]->props,
-		           drivers[i]->filter, out);
-	}
-	fputs("],\n  \"objects\": [\n", out);
-	json_entry("x-vfio-user-server", "serves a device at a socket", server_props, false, out);
-	fputs("],\n  \"block-nodes\": [\n", out);
-	json_entry("block-node", "what nodes of every driver have", block_node_props, false, out);
-	fputs("]\n}\n", out);
+	for (unsigned i = 0; models[i]; i++)
+		json_object_array_add(list, json_entry(models[i]->name, models[i]->summary,
+		                                       models[i]->props, false));
+	list = add_list(all, "block-drivers");
+	for (unsigned i = 0; drivers[i]; i++)
+		json_object_array_add(list, json_entry(drivers[i]->name, drivers[i]->summary,
+		                                       drivers[i]->props, drivers[i]->filter));
+	list = add_list(all, "objects");
+	json_object_array_add(list, json_entry("x-vfio-user-server", "serves a device at a socket",
+	                                       server_props, false));
+	list = add_list(all, "block-nodes");
+	json_object_array_add(list, json_entry("block-node", "what nodes of every driver have",
+	                                       block_node_props, false));
+	fprintf(out, "%s\n",
+	        json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY |
+	                                                    JSON_C_TO_STRING_SPACED |
+	                                                    JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(all);
 }

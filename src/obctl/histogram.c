@@ -42,15 +42,26 @@ static const struct {
 	{"p99.9", "p99_9_ns", 99.9},
 };
 
-void histogram_print_json(const struct histogram *histogram, FILE *out)
+void json_add_figure(struct json_object *object, const char *key, double value, int digits)
 {
-	fprintf(out, "\"count\": %" PRIu64 ", \"min_ns\": %" PRIu64 ", ", histogram->count,
-	        histogram->min);
+	char text[64];
+
+	snprintf(text, sizeof(text), "%.*f", digits, value);
+	json_object_object_add(object, key, json_object_new_double_s(value, text));
+}
+
+void histogram_add_json(const struct histogram *histogram, struct json_object *object)
+{
+	json_object_object_add(object, "count", json_object_new_uint64(histogram->count));
+	json_object_object_add(object, "min_ns", json_object_new_uint64(histogram->min));
 	for (unsigned i = 0; i < ARRAY_SIZE(points); i++)
-		fprintf(out, "\"%s\": %" PRIu64 ", ", points[i].key,
-		        histogram_percentile(histogram, points[i].percent));
-	fprintf(out, "\"max_ns\": %" PRIu64 ", \"mean_ns\": %.1f", histogram->max,
-	        histogram->count ? (double)histogram->sum / (double)histogram->count : 0.0);
+		json_object_object_add(
+			object, points[i].key,
+			json_object_new_uint64(histogram_percentile(histogram, points[i].percent)));
+	json_object_object_add(object, "max_ns", json_object_new_uint64(histogram->max));
+	json_add_figure(object, "mean_ns",
+	                histogram->count ? (double)histogram->sum / (double)histogram->count : 0.0,
+	                1);
 }
 
 void histogram_print(const struct histogram *histogram, FILE *out)

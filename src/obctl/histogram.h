@@ -6,6 +6,7 @@
 #ifndef OBCTL_HISTOGRAM_H
 #define OBCTL_HISTOGRAM_H
 
+#include <json-c/json.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -38,8 +39,10 @@ static inline void histogram_add(struct histogram *histogram, uint64_t ns)
 /* The time that percent of the times are not above; 0 if there are none. */
 uint64_t histogram_percentile(const struct histogram *histogram, double percent);
 
-/* Prints members of a JSON object: "min_ns": 1, ... without braces. */
-void histogram_print_json(const struct histogram *histogram, FILE *out);
+/* Adds count, min_ns, ... to a JSON object. */
+void histogram_add_json(const struct histogram *histogram, struct json_object *object);
+/* Adds a number with so many digits behind the point. */
+void json_add_figure(struct json_object *object, const char *key, double value, int digits);
 /* Prints one line: min, median, ... in microseconds. */
 void histogram_print(const struct histogram *histogram, FILE *out);
 

@@ -206,42 +206,63 @@ static double per_second(const struct load *load, uint64_t n)
 	return load->elapsed ? (double)n * 1e9 / (double)load->elapsed : 0;
 }
 
-static void print_json_part(const struct load *load, const char *name,
-                            const struct histogram *times, FILE *out)
+static void add_text(struct json_object *object, const char *key, const char *text)
 {
+	json_object_object_add(object, key, json_object_new_string(text));
+}
+
+static void add_number(struct json_object *object, const char *key, uint64_t number)
+{
+	json_object_object_add(object, key, json_object_new_uint64(number));
+}
+
+static void add_rates(struct json_object *object, const struct load *load, uint64_t count)
+{
+	json_add_figure(object, "iops", per_second(load, count), 1);
+	json_add_figure(object, "mib_per_second",
+	                per_second(load, count * load->nvme->config.slot_size) / 1048576, 3);
+}
+
+static void add_part(struct json_object *all, const struct load *load, const char *name,
+                     const struct histogram *times)
+{
+	struct json_object *part;
+
 	if (!times->count)
 		return;
-	fprintf(out, "  \"%s\": {\"iops\": %.1f, \"mib_per_second\": %.3f, ", name,
-	        per_second(load, times->count),
-	        per_second(load, times->count * load->nvme->config.slot_size) / 1048576);
-	histogram_print_json(times, out);
-	fputs("},\n", out);
+	part = json_object_new_object();
+	add_rates(part, load, times->count);
+	histogram_add_json(times, part);
+	json_object_object_add(all, name, part);
 }
 
 static void print_json(const struct io_options *options, const struct load *load, FILE *out)
 {
-	uint64_t count = load->reads.count + load->writes.count;
+	struct json_object *all = json_object_new_object();
 
-	fprintf(out,
-	        "{\n  \"workload\": \"%s\", \"random\": %s, \"block_size\": %" PRIu64
-	        ", \"depth\": %u, \"queues\": %u,\n",
-	        workload(options), options->random ? "true" : "false", options->block_size,
-	        options->depth, options->queues);
-	fprintf(out, "  \"shared_memory\": %s, \"doorbells\": \"%s\", \"interrupts\": \"%s\",\n",
-	        options->unshared ? "false" : "true", nvme_doorbells_name(load->nvme->doorbells),
-	        load_interrupt_names[options->interrupts]);
-	fprintf(out, "  \"seconds\": %.6f, \"iops\": %.1f, \"mib_per_second\": %.3f,\n",
-	        (double)load->elapsed / 1e9, per_second(load, count),
-	        per_second(load, count * load->nvme->config.slot_size) / 1048576);
-	print_json_part(load, "read", &load->reads, out);
-	print_json_part(load, "write", &load->writes, out);
-	if (load->copy)
-		fprintf(out, "  \"copied_bytes\": %" PRIu64 ", \"padded_bytes\": %zu,\n",
-		        load->copy->bytes, load->copy->padded);
-	fprintf(out,
-	        "  \"failed_commands\": %" PRIu64 ", \"verified_blocks\": %" PRIu64
-	        ", \"wrong_blocks\": %" PRIu64 "\n}\n",
-	        load->failed, load->checked, load->wrong);
+	add_text(all, "workload", workload(options));
+	json_object_object_add(all, "random", json_object_new_boolean(options->random));
+	add_number(all, "block_size", options->block_size);
+	add_number(all, "depth", options->depth);
+	add_number(all, "queues", options->queues);
+	json_object_object_add(all, "shared_memory", json_object_new_boolean(!options->unshared));
+	add_text(all, "doorbells", nvme_doorbells_name(load->nvme->doorbells));
+	add_text(all, "interrupts", load_interrupt_names[options->interrupts]);
+	json_add_figure(all, "seconds", (double)load->elapsed / 1e9, 6);
+	add_rates(all, load, load->reads.count + load->writes.count);
+	add_part(all, load, "read", &load->reads);
+	add_part(all, load, "write", &load->writes);
+	if (load->copy) {
+		add_number(all, "copied_bytes", load->copy->bytes);
+		add_number(all, "padded_bytes", load->copy->padded);
+	}
+	add_number(all, "failed_commands", load->failed);
+	add_number(all, "verified_blocks", load->checked);
+	add_number(all, "wrong_blocks", load->wrong);
+	fprintf(out, "%s\n",
+	        json_object_to_json_string_ext(all,
+	                                       JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_PRETTY));
+	json_object_put(all);
 }
 
 static void print_part(const struct load *load, const char *name, const struct histogram *times,

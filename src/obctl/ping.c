@@ -140,6 +140,19 @@ static int measure(struct ob_client *client, const struct ping_options *options,
 	return rc ? client_error(client, rc, "using the configuration space", err) : 0;
 }
 
+static void print_ping_json(const struct ping_options *options, const struct histogram *times)
+{
+	struct json_object *all = json_object_new_object();
+
+	json_object_object_add(all, "operation",
+	                       json_object_new_string(operation_names[options->operation]));
+	json_object_object_add(all, "depth", json_object_new_uint64(options->depth));
+	json_object_object_add(all, "poll", json_object_new_boolean(options->poll));
+	histogram_add_json(times, all);
+	puts(json_object_to_json_string_ext(all, JSON_C_TO_STRING_SPACED));
+	json_object_put(all);
+}
+
 static int run_ping(const char *const *words, const void *opaque, struct ob_error *err)
 {
 	const struct ping_options *options = opaque;
@@ -151,11 +164,7 @@ static int run_ping(const char *const *words, const void *opaque, struct ob_erro
 	if (rc)
 		return rc;
 	if (options->json) {
-		printf("{\"operation\": \"%s\", \"depth\": %u, \"poll\": %s, ",
-		       operation_names[options->operation], options->depth,
-		       options->poll ? "true" : "false");
-		histogram_print_json(&times, stdout);
-		puts("}");
+		print_ping_json(options, &times);
 	} else {
 		printf("%" PRIu64 " round trips%s: ", times.count, options->poll ? ", polled" : "");
 		histogram_print(&times, stdout);
