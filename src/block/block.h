@@ -41,6 +41,21 @@ struct block_options {
 extern const struct ob_prop block_node_props[];
 const char *block_detect_name(const struct block_options *options); /* "off", "on", "unmap" */
 
+/* Whoever waits for a job: status is 0 or -errno, with a message. Called from the loop. */
+struct block_wait {
+	void (*done)(struct block_wait *wait, int status, const struct ob_error *err);
+};
+
+/* What a helper thread does for a node: see block_start_open(). */
+struct block_job {
+	struct loop_job loop_job;
+	struct block_wait *wait; /* NULL: nobody */
+	struct block_wait below; /* for the node below, of a resize */
+	struct ob_error error;
+	int status;
+	uint64_t before, size; /* of a resize */
+};
+
 /* What each node begins with; a driver's own struct embeds it first. */
 struct ob_block {
 	const struct block_driver *driver;
@@ -57,6 +72,9 @@ struct ob_block {
 	bool inactive; /* another process has the storage, or may: see block_inactivate() */
 	struct block_stats stats;
 	void *props; /* of the driver's table */
+	struct block_job job;
+	bool resizing;         /* by a job */
+	atomic_bool abandoned; /* nobody wants what open() brings: waits on helper threads end */
 };
 
 enum { BLOCK_MAX_ZEROES = 64 << 20 };
@@ -92,9 +110,20 @@ struct block_driver {
 	size_t node_size, props_size;
 	const struct ob_prop *props;
 	bool filter; /* over another node: block_open_filter() */
-	/* Fills block->info. 0 or -errno with a message; nothing is left behind on failure. */
+	/*
+	 * Whether open, close and resize reach for storage that may let them wait, maybe for ever.
+	 * They are called on helper threads then, and touch nothing but the node.
+	 */
+	bool may_sleep;
+	/*
+	 * Fills block->info. 0 or -errno with a message; nothing is left behind on failure. One
+	 * that waits for something looks at block->abandoned now and then.
+	 */
 	int (*open)(struct ob_block *block, struct ob_error *err);
-	void (*close)(struct ob_block *block); /* nothing is in flight */
+	void (*close)(struct ob_block *block);
+	/* Optional: what the node has to do with the loop, after open and before close. */
+	int (*attach)(struct ob_block *block, struct ob_error *err);
+	void (*detach)(struct ob_block *block); /* nothing is in flight */
 	int (*submit)(struct ob_block *block, struct ob_block_request *request);
 	/* Optional. As ob_block_expect(), for what lies within the node. */
 	void (*expect)(struct ob_block *block, const struct ob_block_hint *hint);
@@ -117,10 +146,19 @@ struct block_driver {
 const struct block_driver *const *block_drivers(void);
 
 /*
- * Opens a node. Takes driver, node-name, active, the driver's properties and those of
- * block_node_props out of opts and refuses the rest. NULL with a message. With active=off it is
+ * A node that is not open yet. Takes driver, node-name, active, the driver's properties and those
+ * of block_node_props out of opts and refuses the rest. NULL with a message. With active=off it is
  * inactive at first.
  */
+struct ob_block *block_new(struct ob_loop *loop, const struct log *log, struct opts *opts,
+                           struct ob_error *err);
+
+/* Opens it: 0 or -errno with a message, and then the node is gone. Or frees it unopened. */
+int block_open_new(struct ob_block *block, struct ob_error *err);
+void block_close_new(struct ob_block *block);
+
+/* block_new() and block_open_new(), which may take as long as the storage likes: see
+ * block_start_open(). */
 struct ob_block *block_open(struct ob_loop *loop, const struct log *log, struct opts *opts,
                             struct ob_error *err);
 
@@ -150,12 +188,30 @@ static inline const struct block_migration *block_migration(const struct ob_bloc
 void block_close(struct ob_block *block);
 
 /*
+ * The same without waiting for storage. Each returns 0 or -errno (with a message) when it has
+ * ended, or -EINPROGRESS: wait->done is called from the loop when it has. A node has one such job
+ * at a time, and is not closed while it has one. (A call that never ends holds up nobody else, and
+ * not the end of the process.)
+ *
+ * block_start_open() opens what block_new() made; if that fails the node is gone.
+ */
+int block_start_open(struct ob_block *block, struct block_wait *wait, struct ob_error *err);
+int block_start_close(struct ob_block *block, struct block_wait *wait); /* never fails */
+int block_start_resize(struct ob_block *block, uint64_t size, struct block_wait *wait,
+                       struct ob_error *err);
+
+/* Nobody wants the node any more that is being opened: it goes as soon as it can. wait is free. */
+void block_abandon(struct ob_block *block);
+
+/*
  * Grows or shrinks the storage to size bytes; what is new reads as zeroes. Whoever uses the node is
  * told by the caller. 0, -ENOTSUP, -EROFS, -EINVAL (no multiple of 512, or of what direct I/O
- * needs), -EBUSY (shrinks while requests are in flight, or inactive), or the storage's own error;
- * with a message. Nothing has changed then.
+ * needs), -EBUSY (shrinks while requests are in flight, being resized, inactive), or the storage's
+ * own error; with a message. Nothing has changed then.
  */
 int block_resize(struct ob_block *block, uint64_t size, struct ob_error *err);
+/* As far as it can be said beforehand. */
+int block_check_resize(const struct ob_block *block, uint64_t size, struct ob_error *err);
 
 /*
  * Memory of length bytes at base that requests on this loop may be about, in a while: a backend may

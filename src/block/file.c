@@ -95,12 +95,6 @@ static int file_open(struct ob_block *block, struct ob_error *err)
 		fd_close(&node->fd);
 		return ob_error_prefix(err, rc, "file '%s'", props->filename);
 	}
-	node->shared = file_shared_get(block->loop);
-	if (!node->shared) {
-		file_unlock(node);
-		fd_close(&node->fd);
-		return ob_error_set(err, -ENOMEM, "out of memory");
-	}
 	node->file = -1;
 	node->iopoll = props->iopoll;
 	file_queue_init(&node->held);
@@ -114,13 +108,25 @@ static int file_open(struct ob_block *block, struct ob_error *err)
 static void file_close(struct ob_block *block)
 {
 	struct file_node *node = container_of(block, struct file_node, block);
-	struct file_shared *shared = node->shared;
 
 	file_unlock(node);
-	if (node->file >= 0)
-		node->knows_file->remove_file(node->knows_file, node->file);
 	fd_close(&node->fd);
-	file_shared_put(shared);
+}
+
+static int file_attach(struct ob_block *block, struct ob_error *err)
+{
+	struct file_node *node = container_of(block, struct file_node, block);
+
+	node->shared = file_shared_get(block->loop);
+	return node->shared ? 0 : ob_error_set(err, -ENOMEM, "out of memory");
+}
+
+static void file_detach(struct ob_block *block)
+{
+	struct file_node *node = container_of(block, struct file_node, block);
+
+	file_forget(node);
+	file_shared_put(node->shared);
 }
 
 /* It has the size that it has: whoever made it larger says so with this. */
@@ -215,8 +221,11 @@ const struct block_driver block_file = {
 	.node_size = sizeof(struct file_node),
 	.props_size = sizeof(struct file_props),
 	.props = file_table,
+	.may_sleep = true,
 	.open = file_open,
 	.close = file_close,
+	.attach = file_attach,
+	.detach = file_detach,
 	.submit = file_submit,
 	.resize = file_resize,
 	.inactivate = file_inactivate,

@@ -189,6 +189,8 @@ void file_give_up(struct file_node *node);
 /* The file was another process's: looks at it anew and claims it, as above. */
 int file_take_back(struct file_node *node, const atomic_bool *stop, struct ob_error *err);
 void file_unlock(struct file_node *node);
+/* The engine lets go of the open file, if it has it. */
+void file_forget(struct file_node *node);
 
 /*
  * file_holder.c. Who is to be seen that has a claim on the file or device behind fd, in words.

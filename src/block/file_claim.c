@@ -69,7 +69,7 @@ static int reopen(struct file_node *node, int exclusive, struct ob_error *err)
 }
 
 /* The engine has the open file that was, and would keep it open. */
-static void forget_file(struct file_node *node)
+void file_forget(struct file_node *node)
 {
 	if (node->file >= 0)
 		node->knows_file->remove_file(node->knows_file, node->file);
@@ -127,7 +127,7 @@ static int lock(struct file_node *node, struct ob_error *err)
 	if (props->locking == FILE_LOCKING_OFF)
 		return 0;
 	if (node->is_device && !props->read_only) {
-		forget_file(node);
+		file_forget(node);
 		rc = reopen(node, O_EXCL, err);
 		if (rc)
 			return rc;
@@ -155,7 +155,7 @@ void file_give_up(struct file_node *node)
 	file_unlock(node);
 	if (!node->is_device || props->read_only || props->locking == FILE_LOCKING_OFF)
 		return;
-	forget_file(node);
+	file_forget(node);
 	if (reopen(node, 0, &err))
 		log_error(&node->block.log, "cannot be given up: %s", err.message);
 }

@@ -232,7 +232,6 @@ static bool probe_punch(const struct file_node *node)
 
 int file_open_node(struct file_node *node, struct ob_error *err)
 {
-	static const atomic_bool never;
 	const struct file_props *props = node->block.props;
 	struct stat st;
 	int rc;
@@ -244,7 +243,7 @@ int file_open_node(struct file_node *node, struct ob_error *err)
 	node->is_device = S_ISBLK(st.st_mode);
 	rc = look_at(node, &st, err);
 	if (!rc && !node->block.inactive)
-		rc = file_claim(node, &never, err);
+		rc = file_claim(node, &node->block.abandoned, err);
 	if (!rc)
 		rc = choose_cache(node, err);
 	if (rc) {

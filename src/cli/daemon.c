@@ -44,7 +44,7 @@ struct daemon {
 	bool hangup_ignored;       /* as nohup has it */
 	pid_t command;             /* 0: none runs */
 	bool command_told;         /* to end */
-	bool stopping;
+	bool stopping, stopped;
 	int status;
 };
 
@@ -52,6 +52,7 @@ static void on_stopped(void *context)
 {
 	struct daemon *daemon = context;
 
+	daemon->stopped = true;
 	loop_stop(daemon->loop);
 }
 
@@ -362,11 +363,13 @@ static void serve(struct daemon *daemon)
 
 	if (!rc)
 		rc = announce(daemon, &err);
-	if (rc) {
+	/* A signal may have come while an image was opened, which is where things were made until.
+	 */
+	if (rc && !daemon->stopping) {
 		fail(daemon, &err);
 		machine_shutdown(daemon->machine, MACHINE_SHUTDOWN_ERROR);
 	}
-	rc = loop_run(daemon->loop);
+	rc = daemon->stopped ? 0 : loop_run(daemon->loop);
 	if (rc) {
 		/* Nothing can be stopped in order without a loop. */
 		log_error(daemon->log, "the event loop failed: %s", strerror(-rc));

@@ -160,7 +160,8 @@ static int flush_drives(struct migration *m)
 		if (!block_is_active(block))
 			continue;
 		m->flush = (struct ob_block_request){.op = OB_BLOCK_FLUSH, .done = flushed};
-		rc = ob_block_submit(block, &m->flush);
+		/* By a helper thread, which may still be at it when the other side begins. */
+		rc = block->resizing ? -EBUSY : ob_block_submit(block, &m->flush);
 		m->flushing = rc == -EINPROGRESS;
 		if (m->flushing)
 			return rc;

@@ -13,7 +13,9 @@ int qmp_blockdev_add(struct monitor *monitor, struct json_object *args, struct j
 	cleanup_opts struct opts opts = {0};
 	int rc = opts_from_json(&opts, args, &err->text);
 
-	return rc ? rc : machine_add_block(monitor->set->env.machine, &opts, &err->text);
+	return rc ? rc
+	          : machine_open_block(monitor->set->env.machine, &opts, &monitor->waiter,
+	                               &err->text);
 }
 
 int qmp_blockdev_del(struct monitor *monitor, struct json_object *args, struct json_object **ret,
@@ -68,7 +70,7 @@ int qmp_block_resize(struct monitor *monitor, struct json_object *args, struct j
 		return ob_error_set(&err->text, -EINVAL,
 		                    "device '%s' has %u block nodes: name one with node-name",
 		                    walk.device, walk.count);
-	return machine_resize_block(machine, node, (uint64_t)size, &err->text);
+	return machine_resize_block(machine, node, (uint64_t)size, &monitor->waiter, &err->text);
 }
 
 static struct json_object *children_of(const struct machine_block_info *info)

@@ -261,6 +261,8 @@ struct json_object *qmp_finish(struct monitor *monitor)
 
 	monitor->busy = false;
 	if (failure->message[0]) {
+		log_info(&monitor->set->log, "%s: that failed: %.400s", monitor->who,
+		         failure->message);
 		reply = qmp_error_reply(NULL, failure->message);
 		failure->message[0] = '\0';
 	} else {

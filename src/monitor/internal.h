@@ -80,7 +80,7 @@ void monitor_describe_peer(int fd, char *who, size_t size);
 /* Sends a value to the client. */
 void monitor_send(struct monitor *monitor, struct json_object *value);
 
-/* The command that returned -EINPROGRESS has ended well. */
+/* The command that returned -EINPROGRESS has ended: see waiter.failure. */
 void monitor_finish(struct monitor *monitor);
 
 /* What is sent to a new client. This and all replies are the caller's to put. */

@@ -44,6 +44,7 @@ struct machine *machine_new(struct ob_loop *loop, struct log *log)
 	machine->log = log;
 	machine->stopped_task.run = run_stopped;
 	list_init(&machine->blocks);
+	list_init(&machine->openings);
 	list_init(&machine->roots);
 	list_init(&machine->devices);
 	list_init(&machine->servers);
@@ -131,6 +132,7 @@ void machine_stop(struct machine *machine, void (*stopped)(void *context), void 
 	machine->shutting_down = true; /* whoever calls knows */
 	machine->stopped = stopped;
 	machine->context = context;
+	blocks_abandon(machine);
 	list_for_each (server, &machine->servers, struct machine_server, link)
 		server_remove(server);
 	list_for_each (device, &machine->devices, struct machine_device, link)

@@ -42,6 +42,13 @@ int machine_guard_memory(struct machine *machine);
  */
 void machine_stop(struct machine *machine, void (*stopped)(void *context), void *context);
 
+/* Zeroed but for done, which is called from the loop, once for each wait. */
+struct machine_waiter {
+	void (*done)(struct machine_waiter *waiter);
+	struct list link;
+	struct ob_error failure; /* of what was waited for; an empty message: it went well */
+};
+
 /*
  * Make an object, as `-blockdev`, `-device` and `-object` do. All options are taken out of opts or
  * refused. 0 or -errno with a message; nothing is left behind on failure.
@@ -56,6 +63,14 @@ int machine_add_device(struct machine *machine, struct opts *opts, struct ob_err
 int machine_add_object(struct machine *machine, struct opts *opts, struct ob_error *err);
 
 /*
+ * A block node without waiting for its storage, where machine_add_block() runs the loop meanwhile:
+ * -EINPROGRESS, and waiter->done tells that it has ended. Until then the node can be removed, which
+ * gives it up at once, and nothing else.
+ */
+int machine_open_block(struct machine *machine, struct opts *opts, struct machine_waiter *waiter,
+                       struct ob_error *err);
+
+/*
  * Remove an object by name. 0 (it is gone, or will be as soon as it is quiet), -ENOENT, or -EBUSY
  * with a message that names the object in the way. The name of a device stays taken until it is
  * gone.
@@ -63,13 +78,6 @@ int machine_add_object(struct machine *machine, struct opts *opts, struct ob_err
 int machine_remove_block(struct machine *machine, const char *node_name, struct ob_error *err);
 int machine_remove_device(struct machine *machine, const char *id, struct ob_error *err);
 int machine_remove_object(struct machine *machine, const char *id, struct ob_error *err);
-
-/* Zeroed but for done, which is called from the loop, once for each wait. */
-struct machine_waiter {
-	void (*done)(struct machine_waiter *waiter);
-	struct list link;
-	struct ob_error failure; /* of what was waited for; an empty message: it went well */
-};
 
 /*
  * After machine_remove_block() or machine_remove_object(): 0 if it is gone, or -EINPROGRESS:
@@ -85,10 +93,11 @@ void machine_cancel_wait(struct machine_waiter *waiter);
 
 /*
  * Grows or shrinks a block node to size bytes. The device that uses it tells its guest. 0, -ENOENT,
- * -ENOTSUP (its driver cannot), -EROFS, -EINVAL, or what the file system says; with a message.
+ * -ENOTSUP (its driver cannot), -EROFS, -EINVAL, -EBUSY (it is being resized), or what the file
+ * system says; with a message. -EINPROGRESS: waiter->done tells that it has ended.
  */
 int machine_resize_block(struct machine *machine, const char *node_name, uint64_t size,
-                         struct ob_error *err);
+                         struct machine_waiter *waiter, struct ob_error *err);
 
 /*
  * Pauses the machine: all devices become quiet, those that are made later come up quiet. Clients

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The machine's block nodes: made, lent to devices, and removed. A node that keeps completed writes
- * in a cache is flushed before it is closed, as whoever stops a server expects.
+ * The machine's block nodes: made, lent to devices, resized and removed. A node that keeps
+ * completed writes in a cache is flushed before it is closed, as whoever stops a server expects.
+ *
+ * Storage may let us wait for ever. While a node is opened it has its name, and nothing else: it
+ * stands in a list of its own, and is given up at once when somebody removes it or the machine
+ * stops.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,8 +19,23 @@
 struct machine_block *block_find(const struct machine *machine, const char *node_name)
 {
 	struct name *name = names_find(&machine->block_names, node_name);
+	struct machine_block *block = name ? container_of(name, struct machine_block, name) : NULL;
 
-	return name ? container_of(name, struct machine_block, name) : NULL;
+	return block && !block->opening ? block : NULL;
+}
+
+/* By its name, or by that of the filter that it is opened for. */
+static struct machine_block *opening_find(const struct machine *machine, const char *node_name)
+{
+	struct machine_block *block;
+
+	list_for_each (block, &machine->openings, struct machine_block, link) {
+		const char *filter = opts_get(&block->filter, "node-name");
+
+		if (!strcmp(block->node_name, node_name) || (filter && !strcmp(filter, node_name)))
+			return block;
+	}
+	return NULL;
 }
 
 static struct machine_block *block_find_or_refuse(const struct machine *machine,
@@ -27,6 +46,10 @@ static struct machine_block *block_find_or_refuse(const struct machine *machine,
 
 	if (block && !block->removing)
 		return block;
+	if (opening_find(machine, node_name)) {
+		ob_error_set(err, -EBUSY, "block node '%s' is still being opened", node_name);
+		return NULL;
+	}
 	list_for_each (block, &machine->blocks, struct machine_block, link)
 		nearest_try(&nearest, ob_block_name(block->block));
 	refuse_unknown(&nearest, "block node", NULL, NULL, err);
@@ -67,7 +90,10 @@ static int check_block_opts(const struct machine *machine, const struct opts *op
 	if (!rc && !driver->filter && opts_get(opts, "file"))
 		rc = ob_error_set(err, -EINVAL, "driver=%s is over no other node: file= is for %s",
 		                  driver_name, "driver=raw");
-	if (!rc && block_find(machine, node_name))
+	if (!rc && opening_find(machine, node_name))
+		rc = ob_error_set(err, -EEXIST, "block node '%s' is being opened already",
+		                  node_name);
+	if (!rc && names_find(&machine->block_names, node_name))
 		rc = ob_error_set(err, -EEXIST, "there is a block node '%s' already", node_name);
 	if (rc)
 		return rc;
@@ -75,6 +101,16 @@ static int check_block_opts(const struct machine *machine, const struct opts *op
 		opts, driver_name,
 		(const struct ob_prop *const[]){driver->props, block_node_props, NULL}, words,
 		"outboard --list --json has all", err);
+}
+
+static void move_waiters(struct list *to, struct list *from)
+{
+	while (!list_empty(from)) {
+		struct list *first = from->next;
+
+		list_remove(first);
+		list_append(to, first);
+	}
 }
 
 /* The filter over a node has gone: one that was made for it goes with it. */
@@ -88,32 +124,48 @@ static void let_go_of_below(struct machine_block *block)
 	if (!below->implicit)
 		return;
 	/* Whoever waits for the filter waits for what it was made with. */
-	while (!list_empty(&block->gone_waiters)) {
-		struct list *first = block->gone_waiters.next;
-
-		list_remove(first);
-		list_append(&below->gone_waiters, first);
-	}
+	move_waiters(&below->gone_waiters, &block->gone_waiters);
 	block_remove(below);
+}
+
+/* Its node is gone. */
+static void block_free(struct machine_block *block)
+{
+	names_remove(&block->machine->block_names, &block->name);
+	list_remove(&block->link);
+	opts_free(&block->filter);
+	free(block);
+}
+
+static void on_closed(struct block_wait *wait, int status, const struct ob_error *err)
+{
+	struct machine_block *block = container_of(wait, struct machine_block, wait);
+	struct machine *machine = block->machine;
+
+	let_go_of_below(block);
+	machine_waiters_ready(machine, &block->gone_waiters);
+	block_free(block);
+	machine_something_gone(machine);
+}
+
+static void close_node(struct machine_block *block)
+{
+	block->wait.done = on_closed;
+	if (block_start_close(block->block, &block->wait) != -EINPROGRESS)
+		on_closed(&block->wait, 0, NULL);
 }
 
 static void run_close(struct ob_task *task)
 {
 	struct machine_block *block = container_of(task, struct machine_block, close);
-	struct machine *machine = block->machine;
 
 	/* A flush for a migration outlives the device that it was for. */
-	if (block->block->in_flight) {
-		ob_task_schedule(machine->loop, task);
-		return;
-	}
-	names_remove(&machine->block_names, &block->name);
-	list_remove(&block->link);
-	block_close(block->block);
-	let_go_of_below(block);
-	machine_waiters_ready(machine, &block->gone_waiters);
-	free(block);
-	machine_something_gone(machine);
+	if (block->block->in_flight)
+		ob_task_schedule(block->machine->loop, task);
+	else if (block->block->resizing)
+		block->close_waits = true;
+	else
+		close_node(block);
 }
 
 static int refuse_in_use(const struct machine_block *block, struct ob_error *err)
@@ -132,77 +184,93 @@ static int refuse_in_use(const struct machine_block *block, struct ob_error *err
 	return 0;
 }
 
-/* Opens the node; what is below a filter is its own from then on. */
-static int open_node(struct machine_block *block, struct opts *opts, struct ob_error *err)
+static void link_block(struct machine_block *block)
 {
-	struct machine *machine = block->machine;
-	cleanup_free char *file = opts_take(opts, "file");
+	block->opening = false;
+	list_remove(&block->link);
+	list_append(&block->machine->blocks, &block->link);
+}
+
+/* A block with its name, and without a node. */
+static struct machine_block *block_make(struct machine *machine, const char *node_name,
+                                        struct ob_error *err)
+{
+	struct machine_block *block = calloc(1, sizeof(*block));
+
+	if (block) {
+		block->machine = machine;
+		block->close.run = run_close;
+		list_init(&block->link);
+		list_init(&block->gone_waiters);
+		list_init(&block->waiters);
+		snprintf(block->node_name, sizeof(block->node_name), "%s", node_name);
+	}
+	if (!block || names_add(&machine->block_names, &block->name, block->node_name)) {
+		ob_error_set(err, -ENOMEM, "out of memory");
+		free(block);
+		return NULL;
+	}
+	return block;
+}
+
+/* Nothing is waited for. What is below a filter is its own from then on. */
+static int open_filter(struct machine_block *block, const char *file, struct opts *opts,
+                       struct ob_error *err)
+{
 	int rc;
 
-	if (!file) {
-		block->block = block_open(machine->loop, machine->log, opts, err);
-		return block->block ? 0 : -EINVAL;
-	}
-	block->below = block_find_or_refuse(machine, file, err);
+	block->below = block_find_or_refuse(block->machine, file, err);
 	if (!block->below)
 		return ob_error_prefix(err, -ENOENT, "file=%s", file);
 	rc = refuse_in_use(block->below, err);
 	if (rc)
 		return ob_error_prefix(err, rc, "file=%s", file);
-	block->block = block_open_filter(block->below->block, machine->log, opts, err);
+	block->block = block_open_filter(block->below->block, block->machine->log, opts, err);
 	if (!block->block)
 		return -EINVAL;
 	block->below->above = block;
+	link_block(block);
 	return 0;
 }
 
-static int add_one(struct machine *machine, struct opts *opts, struct ob_error *err)
+/* A node that is opened: 0 or -errno with a message, and then block is gone; or -EINPROGRESS. */
+static int open_node(struct machine_block *block, struct opts *opts, struct ob_error *err)
 {
-	struct machine_block *block;
+	struct machine *machine = block->machine;
+	int rc = -EINVAL;
+
+	block->block = block_new(machine->loop, machine->log, opts, err);
+	if (block->block) {
+		block->opening = true;
+		list_append(&machine->openings, &block->link);
+		rc = block_start_open(block->block, &block->wait, err);
+	}
+	if (!rc)
+		link_block(block);
+	else if (rc != -EINPROGRESS)
+		block_free(block);
+	return rc;
+}
+
+/* One node, which may be a filter over one that is there. */
+static int add_one(struct machine *machine, struct opts *opts, struct machine_block **out,
+                   struct ob_error *err)
+{
+	cleanup_free char *file = NULL;
 	int rc = check_block_opts(machine, opts, err);
 
 	if (rc)
 		return rc;
-	block = calloc(1, sizeof(*block));
-	if (!block)
-		return ob_error_set(err, -ENOMEM, "out of memory");
-	block->machine = machine;
-	block->close.run = run_close;
-	list_init(&block->gone_waiters);
-	rc = open_node(block, opts, err);
-	if (!rc && names_add(&machine->block_names, &block->name, ob_block_name(block->block)))
-		rc = ob_error_set(err, -ENOMEM, "out of memory");
-	if (rc) {
-		if (block->block && block->below)
-			block->below->above = NULL;
-		block_close(block->block);
-		free(block);
-		return rc;
-	}
-	list_append(&machine->blocks, &block->link);
-	return 0;
-}
-
-/* The lower one of two has nobody but the upper one. */
-static int add_below(struct machine *machine, struct opts *opts, struct machine_block **below,
-                     struct ob_error *err)
-{
-	int rc = add_one(machine, opts, err);
-
+	*out = block_make(machine, opts_get(opts, "node-name"), err);
+	if (!*out)
+		return -ENOMEM;
+	file = opts_take(opts, "file");
+	if (!file)
+		return open_node(*out, opts, err);
+	rc = open_filter(*out, file, opts, err);
 	if (rc)
-		return ob_error_prefix(err, rc, "file");
-	*below = container_of(machine->blocks.prev, struct machine_block, link);
-	(*below)->implicit = true;
-	return 0;
-}
-
-/* One that was never written to: there is nothing to wait for. */
-static void drop_unused(struct machine_block *block)
-{
-	names_remove(&block->machine->block_names, &block->name);
-	list_remove(&block->link);
-	block_close(block->block);
-	free(block);
+		block_free(*out);
+	return rc;
 }
 
 /* QEMU keeps what guests discard unless it is told otherwise; whoever is used to more is told. */
@@ -212,25 +280,148 @@ static void note_discard(const struct machine_block *block)
 	                             "allocated; discard=unmap gives it back");
 }
 
-int machine_add_block(struct machine *machine, struct opts *opts, struct ob_error *err)
+/* One that was never written to: there is nothing to flush. */
+static void drop_unused(struct machine_block *block)
+{
+	block->implicit = false;
+	block->removing = true;
+	close_node(block);
+}
+
+/* What comes after a node was opened: the filter that it is for. */
+static int finish_opening(struct machine_block *block, struct ob_error *err)
+{
+	struct machine_block *top = block;
+	int rc = 0;
+
+	if (block->filter.count) {
+		block->implicit = true;
+		rc = add_one(block->machine, &block->filter, &top, err);
+	}
+	if (!rc && block->note_discard)
+		note_discard(top);
+	return rc;
+}
+
+/* What an opening or a resizing came to, for those who wait for it, or the log. */
+static void set_status(struct machine_block *block, int status, const struct ob_error *err)
+{
+	struct machine_waiter *waiter;
+
+	list_for_each (waiter, &block->waiters, struct machine_waiter, link) {
+		if (status)
+			waiter->failure = *err;
+	}
+	if (list_empty(&block->waiters) && status)
+		log_error(block->machine->log, "%s", err->message);
+}
+
+static void tell_waiters(struct machine_block *block, int status, const struct ob_error *err)
+{
+	set_status(block, status, err);
+	machine_waiters_ready(block->machine, &block->waiters);
+}
+
+static void on_opened(struct block_wait *wait, int status, const struct ob_error *err)
+{
+	struct machine_block *block = container_of(wait, struct machine_block, wait);
+	struct ob_error text = *err;
+
+	if (status) {
+		if (block->filter.count)
+			ob_error_prefix(&text, status, "file");
+		tell_waiters(block, status, &text);
+		block_free(block);
+		return;
+	}
+	link_block(block);
+	status = finish_opening(block, &text);
+	if (!status) {
+		tell_waiters(block, 0, NULL);
+		return;
+	}
+	/* Whoever hears of the failure may use the file again. */
+	set_status(block, status, &text);
+	move_waiters(&block->gone_waiters, &block->waiters);
+	drop_unused(block);
+}
+
+int machine_open_block(struct machine *machine, struct opts *opts, struct machine_waiter *waiter,
+                       struct ob_error *err)
 {
 	cleanup_opts struct opts lower = {0};
-	struct machine_block *below = NULL;
 	bool note = opts_get(opts, "filename") && !opts_get(opts, "discard");
+	struct machine_block *block;
+	bool two;
 	int rc = block_options_translate(opts, err);
 
 	if (!rc)
 		rc = block_options_split(opts, &lower, err);
-	if (!rc && lower.count)
-		rc = add_below(machine, &lower, &below, err);
+	two = lower.count;
+	if (!rc && two)
+		rc = check_block_opts(machine, opts, err);
 	if (rc)
 		return rc;
-	rc = add_one(machine, opts, err);
-	if (rc && below)
-		drop_unused(below);
-	if (!rc && note)
-		note_discard(container_of(machine->blocks.prev, struct machine_block, link));
+	rc = add_one(machine, two ? &lower : opts, &block, err);
+	if (rc && rc != -EINPROGRESS)
+		return two ? ob_error_prefix(err, rc, "file") : rc;
+	block->wait.done = on_opened;
+	block->note_discard = note;
+	if (two) {
+		block->filter = *opts;
+		*opts = (struct opts){0};
+	}
+	if (rc) {
+		list_append(&block->waiters, &waiter->link);
+		return rc;
+	}
+	rc = finish_opening(block, err);
+	if (rc)
+		drop_unused(block);
 	return rc;
+}
+
+static void on_added(struct machine_waiter *waiter)
+{
+	waiter->done = NULL;
+}
+
+int machine_add_block(struct machine *machine, struct opts *opts, struct ob_error *err)
+{
+	struct machine_waiter waiter = {.done = on_added};
+	int rc = machine_open_block(machine, opts, &waiter, err);
+
+	if (rc != -EINPROGRESS)
+		return rc;
+	while (waiter.done) {
+		rc = loop_turn(machine->loop, -1);
+		if (rc) {
+			machine_cancel_wait(&waiter);
+			return ob_error_set(err, rc, "the event loop failed: %s", strerror(-rc));
+		}
+	}
+	if (!waiter.failure.message[0])
+		return 0;
+	return ob_error_set(err, -EINVAL, "%s", waiter.failure.message);
+}
+
+static void opening_abandon(struct machine_block *block)
+{
+	struct ob_error err;
+	int rc = ob_error_set(&err, -ECANCELED, "block node '%s' was removed while it was opened",
+	                      block->node_name);
+
+	tell_waiters(block, rc, &err);
+	block_abandon(block->block);
+	block_free(block);
+}
+
+void blocks_abandon(struct machine *machine)
+{
+	struct machine_block *block;
+
+	list_for_each (block, &machine->openings, struct machine_block, link)
+		opening_abandon(block);
 }
 
 static void flushed(struct machine_block *block, int status)
@@ -266,9 +457,14 @@ void block_remove(struct machine_block *block)
 
 int machine_remove_block(struct machine *machine, const char *node_name, struct ob_error *err)
 {
-	struct machine_block *block = block_find_or_refuse(machine, node_name, err);
+	struct machine_block *block = opening_find(machine, node_name);
 	int rc;
 
+	if (block) {
+		opening_abandon(block);
+		return 0;
+	}
+	block = block_find_or_refuse(machine, node_name, err);
 	if (!block)
 		return -ENOENT;
 	rc = refuse_in_use(block, err);
@@ -313,28 +509,50 @@ void blocks_release(void *context, struct ob_block *node, const char *user)
 	block->user[0] = '\0';
 }
 
-/* The device first: it may refuse, and shrinking destroys. */
-static int resize(struct machine_block *block, uint64_t size, struct ob_error *err)
+/* Tells the device of the node's size, and whether it can be changed if it is the old one. */
+static int tell_device(struct machine_block *block, uint64_t size, struct ob_error *err)
 {
 	struct machine_device *device = device_find(block->machine, block->user);
-	uint64_t before = ob_block_info(block->block)->size;
-	int rc;
 
-	if (device && device->dev) {
-		rc = device_resize_block(device->dev, block->block, size, err);
-		if (rc)
-			return rc;
-	}
-	rc = block_resize(block->block, size, err);
-	if (rc && device && device->dev)
-		(void)device_resize_block(device->dev, block->block, before, NULL);
+	return device && device->dev ? device_resize_block(device->dev, block->block, size, err)
+	                             : 0;
+}
+
+static void on_resized(struct block_wait *wait, int status, const struct ob_error *err)
+{
+	struct machine_block *block = container_of(wait, struct machine_block, wait);
+
+	/* Larger, or as large as before. What can be refused was asked for before. */
+	(void)tell_device(block, ob_block_info(block->block)->size, NULL);
+	tell_waiters(block, status, err);
+	if (block->close_waits)
+		ob_task_schedule(block->machine->loop, &block->close);
+}
+
+/* A device that sees its disk shrink hears of it before what is behind it goes. */
+static int resize(struct machine_block *block, uint64_t size, struct ob_error *err)
+{
+	uint64_t before = ob_block_info(block->block)->size;
+	int rc = block_check_resize(block->block, size, err);
+
+	if (!rc)
+		rc = tell_device(block, size < before ? size : before, err);
+	if (rc)
+		return rc;
+	block->wait.done = on_resized;
+	rc = block_start_resize(block->block, size, &block->wait, err);
+	if (rc != -EINPROGRESS)
+		(void)tell_device(block, ob_block_info(block->block)->size, NULL);
 	return rc;
 }
 
 int machine_resize_block(struct machine *machine, const char *node_name, uint64_t size,
-                         struct ob_error *err)
+                         struct machine_waiter *waiter, struct ob_error *err)
 {
 	struct machine_block *block = block_find_or_refuse(machine, node_name, err);
+	int rc = block ? resize(block, size, err) : -ENOENT;
 
-	return block ? resize(block, size, err) : -ENOENT;
+	if (rc == -EINPROGRESS)
+		list_append(&block->waiters, &waiter->link);
+	return rc;
 }

@@ -17,6 +17,7 @@ struct machine {
 	struct ob_loop *loop;
 	struct log *log;
 	struct list blocks, roots, devices, servers; /* in order of making */
+	struct list openings;                        /* block nodes that are being opened */
 	/* Those of the same that can be found by name; devices and roots share one space. */
 	struct names block_names, root_names, device_names, server_names;
 	unsigned next_id; /* for devices without id= */
@@ -49,10 +50,17 @@ struct machine_block {
 	struct name name;
 	struct machine *machine;
 	struct ob_block *block;
+	char node_name[ID_MAX + 1];
 	char user[ID_MAX + 1];               /* id of the device; "": nobody's */
 	struct machine_block *below, *above; /* a filter's node, and the filter over a node */
 	bool implicit;                       /* made with the filter, and goes with it */
+	bool opening;                        /* in machine->openings, and known by name only */
+	struct opts filter;                  /* of one that is opened for it: what comes after */
+	bool note_discard;
 	bool removing;
+	bool close_waits; /* for the end of a resizing */
+	struct block_wait wait;
+	struct list waiters; /* for the opening or the resizing under way */
 	struct list gone_waiters;
 	struct ob_block_request flush;
 	struct ob_task close;
@@ -99,6 +107,8 @@ void blocks_release(void *context, struct ob_block *node, const char *user);
 
 /* Begins to remove a block node that nobody uses. */
 void block_remove(struct machine_block *block);
+/* Gives up those that are being opened. */
+void blocks_abandon(struct machine *machine);
 
 struct machine_block *block_find(const struct machine *machine, const char *node_name);
 struct machine_device *device_find(const struct machine *machine, const char *id);

@@ -14,6 +14,7 @@ import errno
 import json
 import os
 import select
+import signal
 import stat
 import struct
 import subprocess
@@ -29,6 +30,7 @@ INTERRUPT, DESTROY, BATCH_FORGET = 36, 38, 42
 NAMES = {READ: "read", WRITE: "write", FSYNC: "fsync"}
 ASYNC_READ, BIG_WRITES, ASYNC_DIO, WRITEBACK_CACHE, MAX_PAGES = 1, 1 << 5, 1 << 15, 1 << 16, 1 << 22
 ROOT, FILE = 1, 2
+SETS_SIZE = 1 << 3
 MAX_WRITE = 128 << 10
 MNT_DETACH = 2
 
@@ -112,6 +114,11 @@ class Server:
         elif operation == LOOKUP:
             self._look_up(request)
         elif operation in (GETATTR, SETATTR):
+            if operation == SETATTR and struct.unpack_from("<I", request, 40)[0] & SETS_SIZE:
+                size = struct.unpack_from("<Q", request, 56)[0]
+                for contents in (self.data, self.stable):
+                    del contents[size:]
+                    contents.extend(bytes(size - len(contents)))
             self.answer(request, 0, struct.pack("<QII", 3600, 0, 0) + self.attributes(node))
         elif operation in (OPEN, OPENDIR):
             self.answer(request, 0, bytes(16))
@@ -189,8 +196,17 @@ class FaultyDisk:
     ) -> None:
         self.close()
 
+    def freeze(self) -> None:
+        """From now on nothing is answered, not even an open, until thaw(). Who waits can be killed:
+        the kernel sees to that as long as the file system has not begun with what it was asked."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         """Whoever still waits for it hears of an error."""
+        self.thaw()
         if self.process.stdin:
             self.process.stdin.close()
         self.process.wait()

@@ -75,6 +75,7 @@ class Qmp:
         self.events: list[dict[str, Any]] = []
         self.schema: Schema | None = None
         self.buffer = b""
+        self.started = ""
         if isinstance(where, socket.socket):
             self.socket = where
         else:
@@ -129,12 +130,21 @@ class Qmp:
 
     def execute(self, command: str, **arguments: Any) -> Any:
         """'_' in names of commands and arguments stands for itself; '-' is written as '__'."""
+        self.start(command, **arguments)
+        return self.finish()
+
+    def start(self, command: str, **arguments: Any) -> None:
+        """The same in two steps: finish() has the reply."""
         request: dict[str, Any] = {"execute": command, "id": {"for": command}}
         if arguments:
             request["arguments"] = {name.replace("__", "-"): value for name, value in arguments.items()}
         self.send(json.dumps(request).encode())
+        self.started = command
+
+    def finish(self) -> Any:
+        command = self.started
         reply = self.receive_reply()
-        assert reply.pop("id") == request["id"]
+        assert reply.pop("id") == {"for": command}
         if "error" in reply:
             raise QmpError(reply["error"])
         assert set(reply) == {"return"}

@@ -249,7 +249,7 @@ static int nvme_resize(struct ob_dev *dev, struct ob_block *block, uint64_t size
 	if (namespace_size(n->props, size) < NVME_PAGE)
 		return ob_error_set(err, -EINVAL, "a namespace needs %u bytes", NVME_PAGE);
 	for (unsigned i = 0; i < n->ns_count; i++) {
-		if (n->ns[i].block != block)
+		if (n->ns[i].block != block || n->ns[i].size == namespace_size(n->props, size))
 			continue;
 		n->ns[i].size = namespace_size(n->props, size);
 		nvme_namespace_changed(n, n->ns[i].nsid);

@@ -418,18 +418,19 @@ static void block_nodes_change_their_size(void **state)
 	struct machine *machine = world->machine;
 
 	assert_int_equal(add_block(world, "mem,node-name=b0,size=1M"), 0);
-	assert_int_equal(machine_resize_block(machine, "b0", 4 << 20, &world->err), 0);
+	assert_int_equal(machine_resize_block(machine, "b0", 4 << 20, NULL, &world->err), 0);
 	assert_int_equal(size_of(world), 4 << 20);
-	assert_int_equal(machine_resize_block(machine, "b0", 1000, &world->err), -EINVAL);
-	assert_int_equal(machine_resize_block(machine, "b1", 4096, &world->err), -ENOENT);
+	assert_int_equal(machine_resize_block(machine, "b0", 1000, NULL, &world->err), -EINVAL);
+	assert_int_equal(machine_resize_block(machine, "b1", 4096, NULL, &world->err), -ENOENT);
 	assert_int_equal(add_device(world, "nvme,id=d0,drive=b0"), 0);
-	assert_int_equal(machine_resize_block(machine, "b0", 8 << 20, &world->err), 0);
-	assert_int_equal(machine_resize_block(machine, "b0", 512, &world->err), -EINVAL);
+	assert_int_equal(machine_resize_block(machine, "b0", 8 << 20, NULL, &world->err), 0);
+	assert_int_equal(machine_resize_block(machine, "b0", 512, NULL, &world->err), -EINVAL);
 	assert_int_equal(size_of(world), 8 << 20);
 	assert_int_equal(remove_device(world, "d0"), 0);
 	turn(world);
 	assert_int_equal(add_device(world, "nvme,id=d0,drive=b0,namespaces=2"), 0);
-	assert_int_equal(machine_resize_block(machine, "b0", 16 << 20, &world->err), -ENOTSUP);
+	assert_int_equal(machine_resize_block(machine, "b0", 16 << 20, NULL, &world->err),
+	                 -ENOTSUP);
 	assert_said(world, "namespaces");
 	assert_int_equal(size_of(world), 8 << 20);
 }

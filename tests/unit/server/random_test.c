@@ -136,7 +136,8 @@ static void set_something(struct chaos *chaos)
 	(void)machine_set_property(world->machine, server, name, &opts, &world->err);
 	opts_free(&opts);
 	snprintf(text, sizeof(text), "b%u", below(chaos, BLOCKS));
-	(void)machine_resize_block(world->machine, text, (1 + below(chaos, 8)) << 18, &world->err);
+	(void)machine_resize_block(world->machine, text, (1 + below(chaos, 8)) << 18, NULL,
+	                           &world->err);
 }
 
 /* As a client that means it: the version, a reset, and registers that begin something. */
