@@ -2,7 +2,6 @@
 /* --help and --list; see help.h. */
 #include "help.h"
 
-#include <inttypes.h>
 #include <json-c/json.h>
 
 #include "base/props.h"

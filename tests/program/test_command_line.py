@@ -318,12 +318,12 @@ COMPLETIONS = [
     ("outboard|nvme|disk.img|--|ed", {"edu"}),
     ("outboard|nvme|direct|=|", {"auto", "on", "off"}),
     ("outboard|--ready", {"--ready-fd"}),
-    ("outboard|--run|true|edu|dma", {"dma-mask="}),
+    ("outboard|--run|true|edu|dma-m", {"dma-mask="}),
     ("outboard|-q|edu|socket-g", {"socket-group="}),
     ("outboard|-c|../di", {"../disk.conf"}),
     ("outboard|edu|-D|../di", {"../disk.conf"}),
     ("outboard|--mach", {"--machine"}),
-    ("outboard|-D|log|--pidfile|p|edu|dma", {"dma-mask="}),
+    ("outboard|-D|log|--pidfile|p|edu|dma-m", {"dma-mask="}),
 ]
 
 
