@@ -157,10 +157,10 @@ void stage_begin(struct stage *stage, const char *model, const char *options)
 	cleanup_opts struct opts opts = {0};
 	struct ob_error err = {""};
 
-	loop_set_share(stage->loop, UINT64_MAX); /* the same story every time */
 	stage->guard = (struct loop_fd){guard_event(), EPOLLIN, guard_ready};
 	stage->open_before = open_fds();
 	stage->loop = env.loop = loop_new();
+	loop_set_share(stage->loop, UINT64_MAX); /* the same story every time */
 	/* Lines are made, and go nowhere. */
 	stage->log =
 		(struct log){.fd = getenv("FUZZ_LOG") ? STDERR_FILENO : -1, .level = LOG_DEBUG};
