@@ -35,7 +35,7 @@ struct ob_dma_op {
 	size_t length, transferred;
 	size_t piece; /* what is asked of the client now: src/dma/dma.h, struct dma_remote */
 	uint16_t message_id;
-	uint8_t write, state;
+	uint8_t write, state, doubt;
 	void *owner;
 };
 
@@ -70,6 +70,19 @@ enum ob_dma_dir {
 	OB_DMA_TO_CLIENT,   /* the device writes the client's memory */
 };
 void *ob_dma_direct(struct ob_dev *dev, uint64_t address, size_t length, enum ob_dma_dir dir);
+
+/*
+ * For a model that has read something at address which makes no sense, such as a command of zeroes:
+ * perhaps the client gave a descriptor of memory that it does not share, where nothing that the
+ * guest writes appears. Then the client is asked, once for each such memory, for the same bytes,
+ * into buffer. If they differ, the client's memory is reached by messages from then on, and the log
+ * says so. length is at most 64.
+ *
+ * Returns 0 (there is nothing to ask: the bytes are what the guest wrote), or -EINPROGRESS: done
+ * will be called, whatever the status, when what stands at address should be read again.
+ */
+int ob_dma_doubt(struct ob_dev *dev, uint64_t address, void *buffer, size_t length,
+                 struct ob_dma_op *op);
 
 /* A piece of the client's address space. */
 struct ob_dma_range {
@@ -111,7 +124,8 @@ struct ob_xfer {
 	unsigned nranges, next_range, iov_capacity;
 	uint64_t offset;
 	enum ob_dma_dir dir;
-	uint8_t active, ending;
+	uint8_t active, ending, waiting;
+	struct ob_xfer *next_waiting, *prev_waiting;
 	uint8_t *bounce;
 	struct ob_dma_op op;
 	struct iovec inline_iov[OB_XFER_INLINE_IOV];
@@ -123,7 +137,8 @@ struct ob_xfer {
  * the caller fills iov before ob_xfer_end().
  *
  * Returns 0, -EINPROGRESS, -EFAULT (not mapped for this direction), -ENOMEM, -E2BIG (more than 1024
- * iovecs would be needed). After an error there is nothing to end.
+ * iovecs would be needed). After an error there is nothing to end. What is held for memory that is
+ * reached by messages has a bound, and a transfer past it waits for its turn, in either direction.
  */
 int ob_xfer_begin(struct ob_dev *dev, struct ob_xfer *xfer, const struct ob_dma_range *ranges,
                   unsigned nranges, enum ob_dma_dir dir);

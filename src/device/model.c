@@ -63,6 +63,12 @@ int ob_dma_write(struct ob_dev *dev, uint64_t address, const void *buffer, size_
 	return dma_write(dev->dma, address, buffer, length, op);
 }
 
+int ob_dma_doubt(struct ob_dev *dev, uint64_t address, void *buffer, size_t length,
+                 struct ob_dma_op *op)
+{
+	return dma_doubt(dev->dma, address, buffer, length, op);
+}
+
 void ob_dma_cancel(struct ob_dev *dev, struct ob_dma_op *op)
 {
 	dma_cancel(dev->dma, op);

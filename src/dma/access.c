@@ -156,6 +156,24 @@ static int advance(struct dma_space *space, struct ob_dma_op *op)
 	return 0;
 }
 
+/* What the client said it has, with what stands in the memory that it gave. */
+static void compare(struct dma_space *space, const struct ob_dma_op *op)
+{
+	struct dma_map *map = dma_find(space, op->address);
+	struct dma_memory *memory = map ? map->memory : NULL;
+
+	if (!memory || !(map->direct & DMA_READABLE) || memory->lost ||
+	    dma_piece(map, op->address, op->length) < op->length)
+		return;
+	if (!memcmp(map->bytes + (op->address - map->address), op->buffer, op->length)) {
+		memory->proven = true;
+		return;
+	}
+	dma_memory_give_up(space);
+	if (space->watcher && space->watcher->unshared)
+		space->watcher->unshared(space->watcher, map->address, map->size);
+}
+
 static int transfer(struct dma_space *space, uint64_t address, void *buffer, size_t length,
                     bool write, struct ob_dma_op *op)
 {
@@ -173,6 +191,7 @@ static int transfer(struct dma_space *space, uint64_t address, void *buffer, siz
 	op->length = length;
 	op->transferred = 0;
 	op->write = write;
+	op->doubt = false;
 	rc = advance(space, op);
 	if (rc == -EINPROGRESS)
 		ring_add(&space->under_way, op);
@@ -198,6 +217,41 @@ int dma_write(struct dma_space *space, uint64_t address, const void *buffer, siz
 		return transfer(space, address, (void *)buffer, length, true, op);
 	dma_wrote(space, address, length);
 	return copy_to_map(map, address, buffer, length);
+}
+
+/*
+ * The piece goes to the remote though the map is direct: -EINPROGRESS as a rule. A client that does
+ * not serve it says nothing about its memory.
+ */
+int dma_doubt(struct dma_space *space, uint64_t address, void *buffer, size_t length,
+              struct ob_dma_op *op)
+{
+	struct dma_map *map = NULL;
+	int rc;
+
+	if (dma_find(space, address)) /* makes it the last hit */
+		map = dma_hit(space, address, length, DMA_READABLE);
+	if (!map || !space->remote || map->memory->asked)
+		return 0;
+	map->memory->asked = true;
+	assert(op->state == DMA_OP_IDLE);
+	op->address = address;
+	op->buffer = buffer;
+	op->length = op->piece = length;
+	op->transferred = 0;
+	op->write = false;
+	op->doubt = true;
+	rc = start_piece(space->remote, op, DMA_OP_UNDER_WAY);
+	if (rc == -EINPROGRESS && op->piece == length) {
+		ring_add(&space->under_way, op);
+		return rc;
+	}
+	/* Done at once, or not at all. (Nobody cuts a piece as small as that.) */
+	assert(rc != -EINPROGRESS);
+	op->doubt = false;
+	if (!rc)
+		compare(space, op);
+	return 0;
 }
 
 void *dma_direct(struct dma_space *space, uint64_t address, size_t length, enum ob_dma_dir dir)
@@ -229,7 +283,11 @@ void dma_op_finish(struct dma_space *space, struct ob_dma_op *op, int status)
 {
 	if (op->state != DMA_OP_UNDER_WAY && op->state != DMA_OP_ON_BUS)
 		return;
-	if (status == 0) {
+	if (op->doubt) {
+		op->doubt = false;
+		if (!status)
+			compare(space, op);
+	} else if (status == 0) {
 		piece_moved(space, op, op->state == DMA_OP_ON_BUS);
 		status = advance(space, op);
 		if (status == -EINPROGRESS)
@@ -313,12 +371,18 @@ void dma_set_remote(struct dma_space *space, struct dma_remote *remote)
 		return;
 	/* First, so that what the callbacks begin does not go to the old one. */
 	space->remote = remote;
+	space->unshared = false; /* another client, other memory */
 	for (op = space->under_way.next; op != &space->under_way; op = next) {
 		next = op->next;
 		if (op->state == DMA_OP_UNDER_WAY)
 			leave_remote(space, old, op, DMA_OP_CANCELED);
 	}
 	call_ending(space);
+}
+
+bool dma_has_remote(const struct dma_space *space)
+{
+	return space->remote;
 }
 
 void dma_set_bus(struct dma_space *space, struct dma_bus *bus)

@@ -110,8 +110,8 @@ static int map_memory(struct dma_space *space, struct dma_map *map, const struct
 	rc = dma_memory_get(space, file, fd, map->offset, map->size, &map->memory);
 	if (rc)
 		return rc;
-	map->kind = DMA_DIRECT;
-	map->direct = map->prot;
+	map->kind = map->memory->unshared ? DMA_REMOTE : DMA_DIRECT;
+	map->direct = map->memory->unshared ? 0 : map->prot;
 	map->bytes = map->memory->bytes + (map->offset - map->memory->offset);
 	return 0;
 }

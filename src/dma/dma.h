@@ -71,11 +71,13 @@ struct dma_waiter {
 };
 
 /*
- * The client cut the file behind a map, and the device touched what is gone; see dma/guard.h. The
- * first such map. Called from the event loop; may call anything of this header.
+ * lost(): the client cut the file behind a map, and the device touched what is gone; see
+ * dma/guard.h. The first such map. unshared(): what the client writes does not appear in a map, see
+ * dma_doubt(); may be NULL. Called from the event loop; may call anything of this header.
  */
 struct dma_watcher {
 	void (*lost)(struct dma_watcher *watcher, uint64_t address, uint64_t size);
+	void (*unshared)(struct dma_watcher *watcher, uint64_t address, uint64_t size);
 };
 
 /*
@@ -147,6 +149,7 @@ void dma_set_listener(struct dma_space *space, struct dma_listener *listener);
  * is called for each, then done with -ECANCELED, all before this returns.
  */
 void dma_set_remote(struct dma_space *space, struct dma_remote *remote);
+bool dma_has_remote(const struct dma_space *space);
 
 /* Puts the device on a bus, or with NULL takes it off: no operation is under way there then. */
 void dma_set_bus(struct dma_space *space, struct dma_bus *bus);
@@ -208,6 +211,8 @@ int dma_read(struct dma_space *space, uint64_t address, void *buffer, size_t len
 int dma_write(struct dma_space *space, uint64_t address, const void *buffer, size_t length,
               struct ob_dma_op *op);
 void dma_cancel(struct dma_space *space, struct ob_dma_op *op);
+int dma_doubt(struct dma_space *space, uint64_t address, void *buffer, size_t length,
+              struct ob_dma_op *op);
 void *dma_direct(struct dma_space *space, uint64_t address, size_t length, enum ob_dma_dir dir);
 
 /*

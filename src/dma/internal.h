@@ -43,6 +43,9 @@ struct dma_memory {
 	uint8_t *bytes;
 	size_t length;
 	unsigned maps;
+	bool asked;          /* the client was, whether it has the same there: dma_doubt() */
+	bool proven;         /* it has */
+	bool unshared;       /* it has not: all is reached by messages */
 	bool lost;           /* the file was cut: guard.c put empty memory in its place */
 	void *moved;         /* and moved what was there to here; or NULL */
 	struct loop_job job; /* gives it all back */
@@ -105,6 +108,7 @@ struct dma_space {
 	/* Files mapped here: a table with chains, its size a power of 2, or 0 at first. */
 	struct dma_memory **buckets;
 	unsigned bucket_count, memories;
+	bool unshared; /* what the client gives is not to be trusted: dma_memory_give_up() */
 	struct dma_usage *usage;
 	struct ob_loop *loop; /* for what takes long; NULL: it is done at once */
 
@@ -199,6 +203,12 @@ int dma_memory_get(struct dma_space *space, const struct dma_file *file, int fd,
                    uint64_t size, struct dma_memory **memory);
 /* For each get. With the last one it is unmapped, soon. */
 void dma_memory_put(struct dma_space *space, struct dma_memory *memory);
+
+/*
+ * The client's writes don't appear in some memory: all maps of any that is not proven to be shared
+ * are reached by messages from now on, and those that come as well.
+ */
+void dma_memory_give_up(struct dma_space *space);
 
 /* Closes fd elsewhere: with what is known to be memory, this may free much of it. */
 void dma_close(struct dma_space *space, int fd, bool known);

@@ -163,6 +163,7 @@ static int make(struct dma_space *space, const struct dma_file *file, int fd, ui
 	if (!memory)
 		return -ENOMEM;
 	memory->file = *file;
+	memory->unshared = space->unshared;
 	rc = map_file(space, memory, fd, begin, end);
 	if (rc) {
 		free(memory);
@@ -191,6 +192,21 @@ int dma_memory_get(struct dma_space *space, const struct dma_file *file, int fd,
 	if (!rc)
 		(*memory)->maps++;
 	return rc;
+}
+
+/* Pins go on with what they have; the mapping stays for them until its maps go. */
+void dma_memory_give_up(struct dma_space *space)
+{
+	space->unshared = true;
+	for (unsigned i = 0; i < space->count; i++) {
+		struct dma_map *map = space->maps[i];
+
+		if (!map->memory || map->memory->proven)
+			continue;
+		map->memory->unshared = true;
+		map->kind = DMA_REMOTE;
+		map->direct = 0;
+	}
 }
 
 /* Unmapping */

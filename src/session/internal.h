@@ -98,10 +98,11 @@ struct session {
 	struct dma_waiter unmap_waiter;
 	struct device_waiter quiesce_waiter;
 	struct ob_task step;
-	bool unmap_again;  /* not all maps are gone yet: see dma_unmap_rest() */
-	bool warned_of_fd; /* the client gave one that is not used */
-	bool lost_fds;     /* of the next message */
-	unsigned counted;  /* descriptors, in limits.fds */
+	bool unmap_again;      /* not all maps are gone yet: see dma_unmap_rest() */
+	bool warned_of_fd;     /* the client gave one that is not used */
+	bool warned_of_memory; /* that it is not shared */
+	bool lost_fds;         /* of the next message */
+	unsigned counted;      /* descriptors, in limits.fds */
 	bool (*slice)(struct session *session); /* of SESSION_SLICING */
 	struct session_access access;
 	struct session_report report;

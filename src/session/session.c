@@ -157,6 +157,22 @@ static void memory_lost(struct dma_watcher *watcher, uint64_t address, uint64_t 
 	session_give_up(session, -EFAULT);
 }
 
+/* As of memory-backend-file and memory-backend-memfd with share=off: the guest has a copy. */
+static void memory_unshared(struct dma_watcher *watcher, uint64_t address, uint64_t size)
+{
+	struct session *session = container_of(watcher, struct session, watcher);
+
+	if (!session->warned_of_memory)
+		log_warn(session->log,
+		         "guest memory is not shared (0x%llx bytes at 0x%llx): what the guest "
+		         "writes "
+		         "does not appear in the descriptor that the client gave. Reached by "
+		         "messages "
+		         "from now on, slowly: add share=on",
+		         (unsigned long long)size, (unsigned long long)address);
+	session->warned_of_memory = true;
+}
+
 /* Negotiation */
 
 /* A twin socket's client end if one is proposed, wanted and can be had; else -1. */
@@ -532,6 +548,7 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 	session->unmap_waiter.done = unmapped;
 	session->quiesce_waiter.done = quiet;
 	session->watcher.lost = memory_lost;
+	session->watcher.unshared = memory_unshared;
 	dma_set_watcher(session->dma, &session->watcher);
 	dma_set_limits(session->dma, limits->max_dma_maps, limits->max_fds);
 	session_irqs_init(session);

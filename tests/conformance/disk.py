@@ -36,9 +36,12 @@ class Disk:
     LIST = QUEUES + 0x8000
     DATA, DATA_SIZE = 0x2000000, 0x40000
 
-    def __init__(self, peer: Peer, shared: bool, channel: Peer | None = None) -> None:
-        """channel is where the server's requests come in, if not where replies do."""
-        self.peer, self.shared = peer, shared
+    def __init__(
+        self, peer: Peer, shared: bool, channel: Peer | None = None, copied: bool = False
+    ) -> None:
+        """channel is where the server's requests come in, if not where replies do. copied: memory
+        that is not shared comes with descriptors all the same, of other memory."""
+        self.peer, self.shared, self.copied = peer, shared, copied
         self.channel = channel or peer
         self.requests = 0
         self.order: Callable[[list[Message]], list[Message]] | None = None
@@ -50,7 +53,7 @@ class Disk:
         os.ftruncate(self.data, self.DATA_SIZE)
         if not channel:
             peer.on_request = self.serve
-        peer.map(self.QUEUES, self.QUEUES_SIZE, self.queues if shared else -1)
+        self._map(self.QUEUES, self.QUEUES_SIZE, self.queues)
         self.map_data()
         self.admin = Queue(0, self.QUEUES, self.QUEUES + 4096)
         self.io = Queue(1, self.QUEUES + 8192, self.QUEUES + 16384)
@@ -62,7 +65,16 @@ class Disk:
         os.close(self.data)
 
     def map_data(self) -> None:
-        self.peer.map(self.DATA, self.DATA_SIZE, self.data if self.shared else -1)
+        self._map(self.DATA, self.DATA_SIZE, self.data)
+
+    def _map(self, address: int, size: int, fd: int) -> None:
+        if not self.copied:
+            self.peer.map(address, size, fd if self.shared else -1)
+            return
+        copy = os.memfd_create("copy", os.MFD_CLOEXEC)
+        os.ftruncate(copy, size)
+        self.peer.map(address, size, copy)
+        os.close(copy)
 
     # Memory
 

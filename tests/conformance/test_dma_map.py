@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from disk import READ, WRITE, Disk
 from outboard import wait_until
 from peer import (
     DMA_MAP,
@@ -18,9 +19,11 @@ from peer import (
     EDU_TO_GUEST,
     NO_REPLY,
     READABLE,
+    RESET,
     WRITEABLE,
     Events,
     Memory,
+    Message,
     Peer,
     dma_map,
     frame,
@@ -249,6 +252,40 @@ def test_without_descriptor_memory_is_reached_by_messages(edu: Peer) -> None:
     edu.serve(edu.expect(DMA_READ, AT), lambda address, count: DATA[:count])
     edu.edu_post(EDU_BUFFER, AT + 64, 64, EDU_TO_GUEST)
     assert edu.serve(edu.expect(DMA_WRITE, AT + 64), bytes) == DATA[:64]
+
+
+def test_memory_that_is_not_shared_is_found_out(connect: Callable[..., Peer], process: Process) -> None:
+    """A descriptor of memory that is only a copy (share=off), where nothing that the guest writes
+    appears: the client is asked once, and then for all of it."""
+    with connect("nvme") as peer:
+        peer.ok(RESET)
+        disk = Disk(peer, shared=False, copied=True)
+        disk.store(disk.DATA, DATA.ljust(512, b"x"))
+        assert disk.transfer(WRITE, 3, 1) == 0
+        assert disk.transfer(READ, 3, 1, at=4096) == 0
+        assert disk.load(disk.DATA + 4096, 512) == DATA.ljust(512, b"x")
+        disk.close()
+    assert process.errors().count("add share=on") == 1
+
+
+def test_memory_that_is_shared_is_not_asked_about_twice(connect: Callable[..., Peer]) -> None:
+    """A command that makes no sense is compared with what the client has, once; then it is what it
+    is, and memory stays where it is."""
+    with connect("nvme") as peer:
+        peer.ok(RESET)
+        disk = Disk(peer, shared=True)
+        requests = 0
+
+        def serve(request: Message) -> None:
+            nonlocal requests
+            requests += 1
+            peer.serve(request, disk.load)
+
+        peer.on_request = serve
+        for _ in range(3):
+            assert disk.command(disk.io, 0x7F, 1, disk.DATA) & 0x7FF == 1
+        assert requests == 1
+        disk.close()
 
 
 def test_one_descriptor_at_most(edu: Peer, events: Events) -> None:

@@ -81,6 +81,7 @@ enum nvme_admin_opcode {
 	NVME_ADMIN_ASYNC_EVENT = 0x0c,
 	NVME_ADMIN_DOORBELL_BUFFER = 0x7c,
 	NVME_ADMIN_FORMAT = 0x80,
+	NVME_ADMIN_LAST = 0x84, /* of the standard's: Sanitize */
 };
 
 enum nvme_io_opcode {
@@ -91,6 +92,7 @@ enum nvme_io_opcode {
 	NVME_IO_WRITE_ZEROES = 0x08,
 	NVME_IO_DATASET = 0x09,
 	NVME_IO_VERIFY = 0x0c,
+	NVME_IO_LAST = 0x19, /* of the standard's: Copy */
 };
 
 /* CDW0 (4.2). */

@@ -321,6 +321,46 @@ static unsigned wanted(const struct nvme_sq *sq, unsigned max)
 	return count > max ? max : count;
 }
 
+/* An entry that no driver makes: all that says what to do is zero, or it is no known command. */
+static bool is_absurd(const struct nvme_sq *sq, const uint8_t *entry)
+{
+	uint32_t most = sq->id ? NVME_IO_LAST : NVME_ADMIN_LAST;
+
+	if (!ob_get_le32(entry) && !ob_get_le32(entry + 4) && !ob_get_le32(entry + 40))
+		return true;
+	return entry[0] > most;
+}
+
+/* The client has said what stands at the head; see ob_dma_doubt(). */
+static void doubt_ended(struct ob_dma_op *op, int error)
+{
+	struct nvme_sq *sq = ob_container_of(op, struct nvme_sq, op);
+	struct nvme *n = sq->nvme;
+
+	sq->fetching = 0;
+	nvme_page_put(n, sq->page);
+	sq->page = NULL;
+	/* Without a client, the queue is looked at when there is one again. */
+	if (error != -ECANCELED)
+		nvme_sq_ready(sq);
+}
+
+/* Whether the client is asked about an entry: it is fetched again afterwards. */
+static bool doubts(struct nvme_sq *sq, uint64_t address)
+{
+	sq->page = nvme_page_get(sq->nvme);
+	if (!sq->page)
+		return false;
+	sq->op.done = doubt_ended;
+	if (ob_dma_doubt(sq->nvme->dev, address, sq->page, NVME_SQE_SIZE, &sq->op)) {
+		sq->fetching = 1;
+		return true;
+	}
+	nvme_page_put(sq->nvme, sq->page);
+	sq->page = NULL;
+	return false;
+}
+
 static unsigned fetch(struct nvme_sq *sq, unsigned max)
 {
 	struct nvme *n = sq->nvme;
@@ -336,14 +376,17 @@ static unsigned fetch(struct nvme_sq *sq, unsigned max)
 	if (!count || !nvme_cmd_available(n, sq->id))
 		return 0;
 	entries = ob_dma_direct(n->dev, address, (size_t)count * NVME_SQE_SIZE, OB_DMA_FROM_CLIENT);
+	if (entries && is_absurd(sq, entries) && doubts(sq, address))
+		return 1;
 	if (entries)
 		return begin(sq, entries, count);
 	sq->page = nvme_page_get(n);
 	if (!sq->page) {
-		nvme_fatal(n, "out of memory for a submission queue", address);
+		n->starved = true;
 		return 0;
 	}
 	sq->fetching = count;
+	sq->op.done = fetched;
 	error = ob_dma_read(n->dev, address, sq->page, (size_t)count * NVME_SQE_SIZE, &sq->op);
 	if (error != -EINPROGRESS)
 		fetched(&sq->op, error);

@@ -407,6 +407,130 @@ static void later_pieces_are_looked_up_late(void **state)
 
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+struct doubting {
+	struct dma_watcher watcher;
+	unsigned told;
+	uint64_t address, size;
+};
+
+static void on_unshared(struct dma_watcher *watcher, uint64_t address, uint64_t size)
+{
+	struct doubting *doubting = (struct doubting *)watcher;
+
+	doubting->told++;
+	doubting->address = address;
+	doubting->size = size;
+}
+
+/* The client's memory at 0x10000, and a file of zeroes that it gave for it, in two maps. */
+static struct dma_space *doubt_setup(struct fake_remote *fake, struct doubting *doubting, int file)
+{
+	struct dma_space *space = dma_space_new(16);
+
+	fake_remote_init(fake, 0x10000);
+	*doubting = (struct doubting){.watcher = {.unshared = on_unshared}};
+	dma_set_remote(space, &fake->remote);
+	dma_set_watcher(space, &doubting->watcher);
+	assert_int_equal(dma_map(space, 0x10000, PAGE, RW, dup(file), 0), 0);
+	assert_int_equal(dma_map(space, 0x11000, PAGE, RW, file, PAGE), 0);
+	return space;
+}
+
+static void doubt_end(struct dma_space *space)
+{
+	struct tracked_waiter waiter = TRACKED_WAITER;
+
+	assert_int_equal(dma_unmap_all(space, &waiter.waiter), 0);
+	dma_set_remote(space, NULL);
+	dma_space_free(space);
+}
+
+static void memory_that_is_not_shared_is_found_out(void **state)
+{
+	struct fake_remote fake;
+	struct doubting doubting;
+	struct tracked_op tracked = TRACKED_OP, op = TRACKED_OP;
+	struct dma_space *space;
+	uint8_t bytes[64], word[8] = {0};
+	struct iovec iov[1];
+	unsigned count = 0;
+	int file = memfd_create("copy", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(file, 2 * PAGE), 0);
+	space = doubt_setup(&fake, &doubting, file);
+	assert_int_equal(dma_pin(space, 0x11000, 8, OB_DMA_FROM_CLIENT, iov, &count, 1), 0);
+	assert_int_equal(dma_read(space, 0x10100, word, sizeof(word), &op.op), 0);
+	assert_int_equal(word[0], 0);
+	assert_int_equal(dma_doubt(space, 0x10100, bytes, sizeof(bytes), &tracked.op),
+	                 -EINPROGRESS);
+	kit_answer(space, &fake, &tracked.op, 0);
+	assert_int_equal(tracked.calls, 1);
+	assert_int_equal(tracked.status, 0);
+	assert_int_equal(doubting.told, 1);
+	assert_int_equal(doubting.address, 0x10000);
+	/* Both maps go by messages now, and one that comes as well. */
+	fake.sync = true;
+	assert_null(dma_direct(space, 0x10100, 8, OB_DMA_FROM_CLIENT));
+	assert_int_equal(dma_read(space, 0x10ffc, word, sizeof(word), &op.op), 0);
+	assert_memory_equal(word, fake.memory + 0xffc, sizeof(word));
+	assert_int_equal(dma_map(space, 0x12000, PAGE, RW, make_file(PAGE), 0), 0);
+	assert_int_equal(dma_read(space, 0x12000, word, sizeof(word), &op.op), 0);
+	assert_memory_equal(word, fake.memory + 0x2000, sizeof(word));
+	/* What was pinned before is given back as always. */
+	dma_unpin(space, 0x11000, 8, OB_DMA_FROM_CLIENT);
+	doubt_end(space);
+	(void)state;
+}
+
+static void the_client_is_asked_once(void **state)
+{
+	struct fake_remote fake;
+	struct doubting doubting;
+	struct tracked_op tracked = TRACKED_OP;
+	struct dma_space *space;
+	uint8_t bytes[64];
+	int file = memfd_create("shared", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(file, 2 * PAGE), 0);
+	space = doubt_setup(&fake, &doubting, file);
+	memset(fake.memory, 0, sizeof(fake.memory));
+	assert_int_equal(dma_doubt(space, 0x10100, bytes, sizeof(bytes), &tracked.op),
+	                 -EINPROGRESS);
+	kit_answer(space, &fake, &tracked.op, 0);
+	assert_int_equal(tracked.calls, 1);
+	assert_int_equal(doubting.told, 0);
+	assert_non_null(dma_direct(space, 0x10100, 8, OB_DMA_FROM_CLIENT));
+	assert_int_equal(dma_doubt(space, 0x11100, bytes, sizeof(bytes), &tracked.op), 0);
+	assert_int_equal(fake.starts, 1);
+	doubt_end(space);
+	(void)state;
+}
+
+/* Then it says nothing about its memory. */
+static void a_client_that_does_not_answer_is_believed(void **state)
+{
+	struct fake_remote fake;
+	struct doubting doubting;
+	struct tracked_op tracked = TRACKED_OP;
+	struct dma_space *space;
+	uint8_t bytes[64];
+	int file = memfd_create("shared", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(file, 2 * PAGE), 0);
+	space = doubt_setup(&fake, &doubting, file);
+	assert_int_equal(dma_doubt(space, 0x10100, bytes, sizeof(bytes), &tracked.op),
+	                 -EINPROGRESS);
+	kit_answer(space, &fake, &tracked.op, -EIO);
+	assert_int_equal(tracked.status, -EIO);
+	assert_int_equal(doubting.told, 0);
+	assert_non_null(dma_direct(space, 0x10100, 8, OB_DMA_FROM_CLIENT));
+	/* Without a map, without a client, and for what goes by messages, there is nothing to ask.
+	 */
+	assert_int_equal(dma_doubt(space, 0x20000, bytes, sizeof(bytes), &tracked.op), 0);
+	doubt_end(space);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +552,9 @@ int main(void)
 		WITH_FIXTURE(a_callback_uses_its_operation_again),
 		WITH_FIXTURE(another_remote_takes_over),
 		WITH_FIXTURE(later_pieces_are_looked_up_late),
+		cmocka_unit_test(memory_that_is_not_shared_is_found_out),
+		cmocka_unit_test(the_client_is_asked_once),
+		cmocka_unit_test(a_client_that_does_not_answer_is_believed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
