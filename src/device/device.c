@@ -86,6 +86,7 @@ static int make_pci(struct ob_dev *dev, struct ob_error *err)
 static void dispose(struct ob_dev *dev)
 {
 	ob_task_cancel(&dev->quiet_task);
+	ob_task_cancel(&dev->bounce.turn);
 	device_bus_remove(dev);
 	device_doorbells_free(dev);
 	device_memory_free(dev);
@@ -131,6 +132,7 @@ struct ob_dev *device_new(const struct ob_model *model, const char *id,
 	dev->env = *env;
 	dev->quiet_task.run = waiters_run;
 	device_memory_init(dev);
+	device_bounce_init(dev);
 	strncpy(dev->id, id, sizeof(dev->id) - 1);
 	log_init(&dev->log, env->log, 0, "%s", id);
 	log_init(&dev->guest_log, env->log, GUEST_ERRORS_PER_SECOND, "%s", id);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/budget.h"
 #include "base/log.h"
 #include "base/opts.h"
 #include "dma/dma.h"
@@ -39,6 +40,7 @@ struct device_env {
 	void (*failed)(void *context, struct ob_dev *dev, const char *message);
 	void *context;
 	struct dma_budget *dma_budget; /* see dma_set_budget(); NULL: no bound */
+	struct budget *bounce;         /* bytes of transfers by messages; NULL: none but its own */
 };
 
 /*

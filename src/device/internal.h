@@ -25,6 +25,13 @@ struct device_port {
 	struct ob_task step;
 };
 
+/* Transfers by messages hold buffers, or wait in a ring for their turn: see xfer.c. */
+struct device_bounce {
+	struct budget_share bytes;
+	struct ob_xfer *first; /* NULL: nobody waits */
+	struct ob_task turn;
+};
+
 struct ob_dev {
 	const struct ob_model *model;
 	char id[64];
@@ -33,6 +40,7 @@ struct ob_dev {
 
 	struct pci *pci;
 	struct dma_space *dma;
+	struct device_bounce bounce;
 	void *props, *state, *runtime;
 	struct device_memory memory[PCI_BARS]; /* of BARs with OB_BAR_RAM or a shared area */
 	struct device_doorbell *doorbells;     /* one for each of the layout's */
@@ -72,6 +80,9 @@ void device_tell_irqs(struct ob_dev *dev);
 
 /* layout.c: what src/pci does not check. 0, or -EINVAL with a message. */
 int device_check_layout(const struct pci *pci, struct ob_error *err);
+
+/* xfer.c */
+void device_bounce_init(struct ob_dev *dev);
 
 /* memory.c */
 void device_memory_init(struct ob_dev *dev);

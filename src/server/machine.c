@@ -20,6 +20,9 @@ static void run_stopped(struct ob_task *task)
 	machine->stopped(machine->context);
 }
 
+/* Bytes of transfers by messages, for all clients that take their time to answer. */
+enum { BOUNCE_TOTAL = 256 << 20 };
+
 /* Half of what the process may have open; the rest is for its own sockets and images. */
 static uint64_t fds_for_clients(void)
 {
@@ -40,6 +43,7 @@ struct machine *machine_new(struct ob_loop *loop, struct log *log)
 		return NULL;
 	}
 	machine->fds.total = fds_for_clients();
+	machine->bounce.total = BOUNCE_TOTAL;
 	machine->loop = loop;
 	machine->log = log;
 	machine->stopped_task.run = run_stopped;

@@ -178,6 +178,7 @@ static int start(struct machine_device *device, const struct ob_model *model, st
 		.failed = on_failed,
 		.context = device->machine,
 		.dma_budget = device->machine->dma_budget,
+		.bounce = &device->machine->bounce,
 	};
 
 	device->dev = device_new(model, device->id, &env, opts, err);

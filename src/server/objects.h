@@ -25,7 +25,8 @@ struct machine {
 	struct ob_task stopped_task;
 	struct loop_fd lost_memory; /* see machine_guard_memory() */
 	struct dma_budget *dma_budget;
-	struct budget fds; /* that clients may have us hold */
+	struct budget fds;    /* that clients may have us hold */
+	struct budget bounce; /* bytes of their devices' transfers by messages */
 	bool stopping, guarded;
 	void (*stopped)(void *context);
 	void *context;

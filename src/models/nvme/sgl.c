@@ -40,6 +40,9 @@ int nvme_add_hole(struct nvme_cmd *cmd, uint64_t length)
 		last->length += length;
 		return 0;
 	}
+	/* They are held while the client takes its time to answer. */
+	if (cmd->nholes == NVME_MAX_RANGES)
+		return NVME_INVALID_SGL_COUNT;
 	if (!grow_holes(cmd))
 		return NVME_INTERNAL_ERROR;
 	cmd->holes[cmd->nholes++] = (struct ob_dma_range){offset, length};

@@ -242,6 +242,53 @@ static void a_transfer_by_message_bounces(void **state)
 	unmap(probe);
 }
 
+enum { LARGE = 4 << 20, LARGE_AT = 0x10000000 };
+
+static void begin_large(struct probe *probe, struct ob_xfer *xfer, const struct ob_dma_range *range,
+                        int rc)
+{
+	*xfer = (struct ob_xfer){.ready = ready};
+	assert_int_equal(ob_xfer_begin(probe->dev, xfer, range, 1, OB_DMA_TO_CLIENT), rc);
+}
+
+/* However long a client takes to answer: what is past the bound waits, and holds nothing. */
+static void what_is_held_has_a_bound(void **state)
+{
+	static const struct ob_dma_range large = {LARGE_AT, LARGE}, huge = {LARGE_AT, 6 * LARGE};
+	struct probe *probe = *state;
+	struct ob_xfer xfers[7];
+
+	map_by_message(probe);
+	assert_int_equal(dma_map(device_dma(probe->dev), LARGE_AT, 6 * LARGE, DMA_WRITEABLE, -1, 0),
+	                 0);
+	for (unsigned i = 0; i < 4; i++)
+		begin_large(probe, &xfers[i], &large, 0);
+	for (unsigned i = 4; i < 7; i++)
+		begin_large(probe, &xfers[i], &large, -EINPROGRESS);
+	ob_xfer_abort(&xfers[5]);
+	/* In order, from the loop. */
+	assert_int_equal(ob_xfer_end(&xfers[0], 0), 0);
+	assert_int_equal(ready_count, 0);
+	assert_int_equal(loop_turn(probe->loop, 0), 0);
+	assert_int_equal(ready_count, 1);
+	assert_int_equal(ready_status, 0);
+	assert_int_equal(xfers[4].iovcnt, 1);
+	assert_int_equal(xfers[6].iovcnt, 0);
+	/* A client that is gone answers nobody. */
+	dma_set_remote(device_dma(probe->dev), NULL);
+	ob_xfer_abort(&xfers[1]);
+	assert_int_equal(loop_turn(probe->loop, 0), 0);
+	assert_int_equal(ready_count, 2);
+	assert_int_equal(ready_status, -ECANCELED);
+	dma_set_remote(device_dma(probe->dev), &remote.remote);
+	for (unsigned i = 2; i < 5; i++)
+		ob_xfer_abort(&xfers[i]);
+	/* A single one may be larger. */
+	begin_large(probe, &xfers[0], &huge, 0);
+	ob_xfer_abort(&xfers[0]);
+	unmap(probe);
+}
+
 static void an_aborted_transfer_leaves_nothing(void **state)
 {
 	struct probe *probe = *state;
@@ -274,6 +321,7 @@ int main(void)
 		TEST(a_transfer_in_shared_memory_copies_nothing),
 		TEST(a_long_transfer_is_pinned_too),
 		TEST(a_transfer_by_message_bounces),
+		TEST(what_is_held_has_a_bound),
 		TEST(an_aborted_transfer_leaves_nothing),
 	};
 
