@@ -21,6 +21,7 @@
 #endif
 
 static unsigned calls;
+static bool failing;
 
 #if CAN_COUNT
 void *__libc_malloc(size_t size);
@@ -30,29 +31,29 @@ void *__libc_realloc(void *old, size_t size);
 void *malloc(size_t size)
 {
 	calls++;
-	return __libc_malloc(size);
+	return failing ? NULL : __libc_malloc(size);
 }
 
 void *calloc(size_t count, size_t size)
 {
 	calls++;
-	return __libc_calloc(count, size);
+	return failing ? NULL : __libc_calloc(count, size);
 }
 
 void *realloc(void *old, size_t size)
 {
 	calls++;
-	return __libc_realloc(old, size);
+	return failing ? NULL : __libc_realloc(old, size);
 }
 
 void *reallocarray(void *old, size_t count, size_t size)
 {
 	calls++;
-	return __libc_realloc(old, count * size);
+	return failing ? NULL : __libc_realloc(old, count * size);
 }
 #endif
 
-enum { WRITE = 0x01, READ = 0x02, DEPTH = 40, ROUNDS = 20 };
+enum { FLUSH = 0x00, WRITE = 0x01, READ = 0x02, DEPTH = 40, ROUNDS = 20 };
 
 static void run_batch(struct nk *nk, struct sqe sqes[DEPTH])
 {
@@ -97,10 +98,31 @@ static void nothing_is_allocated_for_a_command(void **state)
 	assert_true(calls > 0);
 }
 
+/* From the first command on, with as many as the queue holds: some at a time, but all of them. */
+static void without_memory_it_goes_on(void **state)
+{
+	struct nk *nk = *state;
+
+	if (!CAN_COUNT)
+		return;
+	nk->drive->later = true;
+	for (unsigned i = 0; i < DEPTH; i++)
+		nk_put(nk, &nk->io, (struct sqe){.dw = {FLUSH, 1}});
+	failing = true;
+	nk_ring(nk, &nk->io);
+	for (unsigned i = 0; i < DEPTH; i++) {
+		struct cqe cqe = nk_wait(nk, &nk->io);
+
+		failing = i < DEPTH / 2;
+		assert_int_equal(cqe.status, 0);
+	}
+}
+
 int main(void)
 {
 	static const struct kit_test tests[] = {
 		KIT_TEST(nothing_is_allocated_for_a_command),
+		KIT_TEST(without_memory_it_goes_on),
 	};
 
 	return KIT_RUN("nvme_alloc", tests, nk_setup, nk_free);

@@ -6,6 +6,7 @@
  * They are allocated in chunks, as many as are in flight at a time and never more than a bound, and
  * used again, the last one first: nothing is allocated per command once a queue runs.
  */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "internal.h"
@@ -21,6 +22,16 @@ struct nvme_page {
 		uint8_t bytes[NVME_PAGE];
 	};
 };
+
+/* What queues wait for has come back: commands, or a page. */
+static void wake_starved(struct nvme *n)
+{
+	if (!n->starved)
+		return;
+	n->starved = false;
+	for (unsigned i = 0; i <= n->props->num_queues; i++)
+		nvme_sq_ready(&n->sqs[i]);
+}
 
 uint8_t *nvme_page_get(struct nvme *n)
 {
@@ -39,6 +50,7 @@ void nvme_page_put(struct nvme *n, uint8_t *bytes)
 {
 	struct nvme_page *page = (struct nvme_page *)bytes;
 
+	wake_starved(n);
 	if (n->spare_pages >= NVME_SPARE_PAGES) {
 		free(page);
 		return;
@@ -66,6 +78,17 @@ static void add_chunk(struct nvme *n)
 		nvme_link_add(&n->free, &cmd->link);
 	}
 	n->allocated += NVME_COMMAND_CHUNK;
+}
+
+int nvme_cmds_init(struct nvme *n)
+{
+	uint8_t *page = nvme_page_get(n);
+
+	if (!page)
+		return -ENOMEM;
+	nvme_page_put(n, page);
+	add_chunk(n);
+	return nvme_link_empty(&n->free) ? -ENOMEM : 0;
 }
 
 /*
@@ -114,11 +137,7 @@ void nvme_cmd_free(struct nvme_cmd *cmd)
 	nvme_link_del(&cmd->link);
 	nvme_link_add(&n->free, &cmd->link);
 	n->in_use--;
-	if (!n->starved)
-		return;
-	n->starved = false;
-	for (unsigned i = 0; i <= n->props->num_queues; i++)
-		nvme_sq_ready(&n->sqs[i]);
+	wake_starved(n);
 }
 
 void nvme_cmd_start(struct nvme_cmd *cmd)

@@ -237,7 +237,7 @@ struct nvme {
 	unsigned requests; /* in flight on drives */
 	struct nvme_link free, yielded;
 	unsigned allocated, in_use;
-	bool starved; /* a queue found no command */
+	bool starved; /* a queue found no command, or no page */
 	struct nvme_chunk *chunks;
 	struct nvme_page *pages;
 	unsigned spare_pages;
@@ -288,6 +288,11 @@ static inline bool nvme_cmd_available(struct nvme *n, unsigned sqid)
 	return (n->in_use < nvme_cmd_bound(sqid) && !nvme_link_empty(&n->free)) ||
 	       nvme_cmd_make_available(n, sqid);
 }
+/*
+ * The first commands, and a page. So a queue that finds no memory for more knows that somebody has
+ * some, and will wake it: no device waits for memory that nobody gives back. 0 or -ENOMEM.
+ */
+int nvme_cmds_init(struct nvme *n);
 struct nvme_cmd *nvme_cmd_get(struct nvme_sq *sq);
 void nvme_cmd_free(struct nvme_cmd *cmd);
 void nvme_cmd_start(struct nvme_cmd *cmd);

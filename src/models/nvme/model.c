@@ -169,6 +169,12 @@ static int nvme_start(struct ob_dev *dev, struct ob_error *err)
 		error = make_namespaces(n, err);
 	if (error)
 		return error;
+	if (nvme_cmds_init(n)) {
+		nvme_cmds_free(n);
+		free(n->ns);
+		n->ns = NULL;
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	}
 	nvme_queues_init(n);
 	nvme_irq_init(n);
 	nvme_poll_init(n);
