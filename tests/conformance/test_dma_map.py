@@ -254,11 +254,11 @@ def test_without_descriptor_memory_is_reached_by_messages(edu: Peer) -> None:
     assert edu.serve(edu.expect(DMA_WRITE, AT + 64), bytes) == DATA[:64]
 
 
-def test_memory_that_is_not_shared_is_found_out(connect: Callable[..., Peer], process: Process) -> None:
+def test_memory_that_is_not_shared_is_found_out(start: Callable[..., Process]) -> None:
     """A descriptor of memory that is only a copy (share=off), where nothing that the guest writes
     appears: the client is asked once, and then for all of it."""
-    with connect("nvme") as peer:
-        peer.ok(RESET)
+    process = start("nvme", "size=1M", "socket=a")
+    with Peer(process.folder / "a") as peer:
         disk = Disk(peer, shared=False, copied=True)
         disk.store(disk.DATA, DATA.ljust(512, b"x"))
         assert disk.transfer(WRITE, 3, 1) == 0

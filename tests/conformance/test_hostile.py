@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import pytest
 from disk import READ, WRITE, Disk
-from outboard import LIMIT, is_sanitized
+from outboard import LIMIT, is_sanitized, wait_until
 from peer import (
     BAR0,
     DATA_EVENTFD,
@@ -329,4 +329,4 @@ def test_attack_leaves_nothing_behind(start: Callable[..., Process], number: int
         attack(process, number, rng)
         with Peer(process.folder / "hostile") as peer:
             assert peer.read(BAR0, EDU_ID, 4) == u32(EDU_ID_VALUE)
-            assert process.fd_count() == process.idle_fds + 1
+            wait_until(lambda: process.fd_count() == process.idle_fds + 1)

@@ -200,7 +200,8 @@ class Guest:
     append     more for the kernel's command line
     firmware   None: QEMU loads the kernel. "seabios", "ovmf": the firmware looks for one on a disk
     qemu_args  more for QEMU's command line
-    shared     False: QEMU keeps the guest's memory to itself, and devices reach it by messages
+    shared     False: QEMU keeps the guest's memory to itself, and devices reach it by messages; or
+               the kind and options of a memory backend
     iommu      True: there is an IOMMU in front of the devices (the kernel needs intel_iommu=on)
     log        where the console is saved when the guest ends
     wait       False: start() returns at once, and wait_ready() is yours to call
@@ -215,7 +216,7 @@ class Guest:
         qemu_args: Sequence[str] = (),
         machine: str = "q35",
         memory: str = "512M",
-        shared: bool = True,
+        shared: bool | str = True,
         iommu: bool = False,
         cpus: int = 2,
         accel: str = "tcg,thread=multi",
@@ -289,7 +290,7 @@ class Guest:
         line += ["-machine", f"{self.machine},memory-backend=mem"]
         line += ["-cpu", CPU, "-smp", str(self.cpus)]
         line += ["-m", self.memory, "-object"]
-        backend = "memfd,share=on" if self.shared else "ram"
+        backend = {True: "memfd,share=on", False: "ram"}.get(self.shared, self.shared)
         line += [f"memory-backend-{backend},id=mem,size={self.memory}"]
         for name in ("console", "commands", "qmp"):
             line += ["-chardev", f"socket,id={name},path={self._dir / name}"]

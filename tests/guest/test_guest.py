@@ -387,6 +387,16 @@ def test_iommu(serve: Serve, boot: Boot, work: Path) -> None:
         guest.reboot(hard=True)
 
 
+def test_memory_that_is_not_shared(serve: Serve, boot: Boot, work: Path, logs: Path) -> None:
+    """QEMU sends a descriptor for it, in which nothing that the guest writes appears."""
+    serve(["nvme", "size=64M", f"socket={work}/a.sock"])
+    guest = boot(work / "a.sock", shared="memfd,share=off")
+    guest.run(write_at("private", 0, MIB))
+    check_at(guest, "private", 0, MIB)
+    assert not kernel_complaints(guest)
+    assert (logs / "outboard-0.log").read_text().count("add share=on") == 1
+
+
 def nvme_json(guest: Guest, command: str) -> Any:
     return json.loads(guest.run(f"nvme {command} -o json"))
 
