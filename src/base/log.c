@@ -21,6 +21,7 @@ void log_init(struct log *log, const struct log *parent, unsigned per_second, co
 		.level = parent->level,
 		.timestamps = parent->timestamps,
 		.priorities = parent->priorities,
+		.sink = parent->sink,
 		.per_second = per_second,
 	};
 	va_start(args, prefix);
@@ -81,63 +82,221 @@ static void blunt(char *text, size_t length)
 	}
 }
 
-static bool within_bound(struct log *log)
+void log_sink_init(struct log_sink *sink, void (*due)(struct log_sink *sink))
+{
+	*sink = (struct log_sink){.due = due, .thread = pthread_self()};
+}
+
+static bool is_ours(const struct log_sink *sink)
+{
+	return pthread_equal(sink->thread, pthread_self());
+}
+
+static void wake(struct log_sink *sink)
+{
+	if (sink->waiting)
+		return;
+	sink->waiting = true;
+	sink->due(sink);
+}
+
+/* Counts a line that is not written. */
+static void drop(struct log *log)
+{
+	struct log_sink *sink = log->sink;
+
+	if (sink && !is_ours(sink))
+		return;
+	if (log->dropped++ || !sink)
+		return;
+	log->next_behind = sink->behind;
+	log->behind_link = &sink->behind;
+	if (sink->behind)
+		sink->behind->behind_link = &log->next_behind;
+	sink->behind = log;
+	wake(sink);
+}
+
+static bool within_bound(struct log_bound *bound, unsigned per_second)
 {
 	struct timespec now;
 
-	if (!log->per_second)
+	if (!per_second)
 		return true;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	if ((uint64_t)now.tv_sec != log->window) {
-		log->window = (uint64_t)now.tv_sec;
-		log->lines = 0;
+	if ((uint64_t)now.tv_sec != bound->window) {
+		bound->window = (uint64_t)now.tv_sec;
+		bound->lines = 0;
 	}
-	if (log->lines >= log->per_second) {
-		log->dropped++;
-		return false;
-	}
-	log->lines++;
-	return true;
+	return bound->lines++ < per_second;
 }
 
 /*
  * A pipe or terminal that nobody reads must not stop every device of the process: what does not fit
- * is dropped. (A pipe with room has room for a page at least.)
+ * is not written. (A pipe with room has room for a page at least.)
  */
-static bool has_room(struct log *log)
+static bool has_room(int fd)
 {
-	struct pollfd pollfd = {.fd = log->fd, .events = POLLOUT};
+	struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
 
-	if (poll(&pollfd, 1, 0) != 0)
-		return true;
-	log->dropped++;
-	return false;
+	return poll(&pollfd, 1, 0) != 0;
+}
+
+/* Whether there is room for a fact until somebody reads. */
+static bool hold(struct log *log, const char *line, size_t length)
+{
+	struct log_sink *sink = log->sink;
+
+	if (!sink || !is_ours(sink) || length > LOG_HELD - sink->held_length)
+		return false;
+	memcpy(sink->held + sink->held_length, line, length);
+	sink->held_length += length;
+	sink->fd = log->fd;
+	wake(sink);
+	return true;
+}
+
+static size_t compose(const struct log *log, enum log_level level, char *line, const char *format,
+                      va_list args)
+{
+	static const char *const names[] = {"error: ", "warning: ", "", "debug: ", "trace: "};
+	static const char *const priorities[] = {"<3>", "<4>", "<6>", "<7>", "<7>"};
+	size_t used = 0;
+
+	if (log->priorities)
+		put(line, &used, "%s", priorities[level]);
+	if (log->timestamps)
+		used += put_timestamp(line + used, MAX_LINE - used);
+	put(line, &used, "outboard: %s%s%s", names[level], log->prefix, log->prefix[0] ? ": " : "");
+	put_text(line, &used, format, args);
+	blunt(line, used);
+	line[used++] = '\n';
+	return used;
+}
+
+/* A log that cannot be written must not stop a device. */
+static void write_out(int fd, const char *bytes, size_t length)
+{
+	ssize_t n = write(fd, bytes, length);
+
+	(void)n;
 }
 
 void log_vline(struct log *log, enum log_level level, const char *format, va_list args)
 {
-	static const char *const names[] = {"error: ", "warning: ", "", "debug: ", "trace: "};
-	static const char *const priorities[] = {"<3>", "<4>", "<6>", "<7>", "<7>"};
 	char line[MAX_LINE];
-	size_t used = 0;
 
-	if (level > log->level || !within_bound(log) || !has_room(log))
+	if (level > log->level)
 		return;
-	if (log->priorities)
-		put(line, &used, "%s", priorities[level]);
-	if (log->timestamps)
-		used += put_timestamp(line + used, sizeof(line) - used);
-	put(line, &used, "outboard: %s%s%s", names[level], log->prefix, log->prefix[0] ? ": " : "");
-	put_text(line, &used, format, args);
-	if (log->dropped) {
-		put(line, &used, " (and %u lines not shown)", log->dropped);
-		log->dropped = 0;
+	if (!within_bound(&log->noise, log->per_second) || !has_room(log->fd))
+		drop(log);
+	else
+		write_out(log->fd, line, compose(log, level, line, format, args));
+}
+
+void log_vfact(struct log *log, enum log_level level, const char *format, va_list args)
+{
+	bool held = log->sink && log->sink->held_length;
+	char line[MAX_LINE];
+	size_t length;
+
+	if (level > log->level)
+		return;
+	if (!within_bound(&log->facts, log->per_second ? LOG_FACTS_PER_SECOND : 0)) {
+		drop(log);
+		return;
 	}
-	blunt(line, used);
-	line[used++] = '\n';
-	/* A log that cannot be written must not stop a device. */
-	if (write(log->fd, line, used) < 0)
+	length = compose(log, level, line, format, args);
+	/* In their order. */
+	if (!held && has_room(log->fd))
+		write_out(log->fd, line, length);
+	else if (!hold(log, line, length))
+		drop(log);
+}
+
+/* Telling what was dropped */
+
+static void leave_sink(struct log *log)
+{
+	if (!log->behind_link)
 		return;
+	*log->behind_link = log->next_behind;
+	if (log->next_behind)
+		log->next_behind->behind_link = log->behind_link;
+	log->behind_link = NULL;
+	log->next_behind = NULL;
+}
+
+static void say(const struct log *log, const char *format, ...)
+{
+	char line[MAX_LINE];
+	va_list args;
+	size_t length;
+
+	va_start(args, format);
+	length = compose(log, LOG_WARN, line, format, args);
+	va_end(args);
+	write_out(log->fd, line, length);
+}
+
+/* Whether there was nothing to tell, or it was told. */
+static bool tell(struct log *log)
+{
+	if (log->dropped && !has_room(log->fd))
+		return false;
+	if (log->dropped)
+		say(log, "%u line%s not shown", log->dropped, log->dropped == 1 ? "" : "s");
+	log->dropped = 0;
+	leave_sink(log);
+	return true;
+}
+
+/* Whole lines, no more at a time than a pipe with room has room for. */
+static bool tell_held(struct log_sink *sink)
+{
+	enum { ROOM = 4096 };
+	const char *end;
+	size_t length;
+
+	while (sink->held_length && has_room(sink->fd)) {
+		length = sink->held_length < ROOM ? sink->held_length : ROOM;
+		end = memrchr(sink->held, '\n', length);
+		length = (size_t)(end - sink->held) + 1;
+		write_out(sink->fd, sink->held, length);
+		sink->held_length -= length;
+		memmove(sink->held, sink->held + length, sink->held_length);
+	}
+	return !sink->held_length;
+}
+
+bool log_sink_tell(struct log_sink *sink)
+{
+	bool all = tell_held(sink);
+	struct log *log, *next;
+
+	for (log = sink->behind; log; log = next) {
+		next = log->next_behind;
+		all = tell(log) && all;
+	}
+	sink->waiting = !all;
+	return !all;
+}
+
+void log_end(struct log *log)
+{
+	if (!tell(log))
+		leave_sink(log);
+}
+
+struct log log_copy(const struct log *log)
+{
+	struct log copy = *log;
+
+	copy.sink = NULL;
+	copy.behind_link = NULL;
+	copy.next_behind = NULL;
+	copy.dropped = 0;
+	return copy;
 }
 
 void log_line(struct log *log, enum log_level level, const char *format, ...)
@@ -146,5 +305,14 @@ void log_line(struct log *log, enum log_level level, const char *format, ...)
 
 	va_start(args, format);
 	log_vline(log, level, format, args);
+	va_end(args);
+}
+
+void log_fact(struct log *log, enum log_level level, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_vfact(log, level, format, args);
 	va_end(args);
 }

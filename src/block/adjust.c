@@ -43,8 +43,9 @@ int block_options_apply(struct ob_block *block, struct ob_error *err)
 		                    "detect-zeroes=unmap needs a node that gives space back: add "
 		                    "discard=unmap, or say detect-zeroes=on");
 	if (options->no_flush)
-		log_warn(&block->log, "cache.no-flush=on: nothing is flushed, so a crash of the "
-		                      "host loses what was written");
+		log_fact(&block->log, LOG_WARN,
+		         "cache.no-flush=on: nothing is flushed, so a crash of the "
+		         "host loses what was written");
 	if (!options->writeback)
 		block->info.volatile_cache = false;
 	block->adjusts = options->no_flush || !options->writeback || options->detect_zeroes ||

@@ -108,8 +108,8 @@ static int lock_file(struct file_node *node, struct ob_error *err)
 				  "need read-only=on each; locking=off takes the risk");
 	if (props->locking == FILE_LOCKING_AUTO &&
 	    (rc == -ENOLCK || rc == -EOPNOTSUPP || rc == -ENOSYS || rc == -EINVAL)) {
-		log_warn(&node->block.log, "its file system has no locks (%s): nobody is kept out",
-		         strerror(-rc));
+		log_fact(&node->block.log, LOG_WARN,
+		         "its file system has no locks (%s): nobody is kept out", strerror(-rc));
 		return 0;
 	}
 	if (rc)
@@ -157,7 +157,7 @@ void file_give_up(struct file_node *node)
 		return;
 	file_forget(node);
 	if (reopen(node, 0, &err))
-		log_error(&node->block.log, "cannot be given up: %s", err.message);
+		log_fact(&node->block.log, LOG_ERROR, "cannot be given up: %s", err.message);
 }
 
 static void pause_ms(unsigned ms)
@@ -182,7 +182,7 @@ static bool is_held(const struct file_node *node, struct ob_error *err)
 int file_claim(struct file_node *node, const atomic_bool *stop, struct ob_error *err)
 {
 	const struct file_props *props = node->block.props;
-	struct log log = node->block.log;
+	struct log log = log_copy(&node->block.log);
 	int rc = lock(node, err);
 
 	if (rc != -EBUSY || !stop || is_held(node, err))

@@ -458,7 +458,8 @@ static bool is_unpolled(struct file_io *io)
 	if (!io->polled)
 		return false;
 	if (node->iopoll)
-		log_warn(&node->block.log, "the device has no queues to poll: as with iopoll=off");
+		log_fact(&node->block.log, LOG_WARN,
+		         "the device has no queues to poll: as with iopoll=off");
 	node->iopoll = false;
 	start_job(io, io->job.op);
 	return true;

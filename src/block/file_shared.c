@@ -105,7 +105,7 @@ static struct engine *threads_of(struct file_shared *shared, struct log *log)
 		int rc = threads_new(shared->loop, &shared->threads);
 
 		if (rc)
-			log_error(log, "no thread for I/O: %s", strerror(-rc));
+			log_fact(log, LOG_ERROR, "no thread for I/O: %s", strerror(-rc));
 	}
 	return shared->threads;
 }
@@ -140,7 +140,8 @@ static struct engine *uring_of(struct file_node *node, unsigned which)
 	} else {
 		/* Asked once for a loop: what refused us will do so again. */
 		shared->uring_refused[which] = true;
-		log_info(&node->block.log, "no io_uring here (%s): using threads", strerror(-rc));
+		log_fact(&node->block.log, LOG_INFO, "no io_uring here (%s): using threads",
+		         strerror(-rc));
 	}
 	return shared->uring[which];
 }

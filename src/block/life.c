@@ -79,6 +79,7 @@ static void free_node(struct ob_block *block)
 	if (block->props)
 		props_free(block->driver->props, block->props);
 	free(block->props);
+	log_end(&block->log);
 	free(block);
 }
 

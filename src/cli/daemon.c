@@ -28,6 +28,8 @@
 #include "server/machine.h"
 #include "short_form.h"
 
+enum { TELL_NS = 1000000000 }; /* from the first line that is dropped */
+
 struct daemon {
 	struct args *args;
 	struct log *log;
@@ -41,6 +43,8 @@ struct daemon {
 	int ready;              /* of background_begin(); -1: in the foreground, or ready already */
 	int pid_file;           /* -1: none */
 	struct log_file *log_file; /* NULL: none */
+	struct log_sink sink;
+	struct ob_timer tell;  /* what the sink has */
 	bool hangup_ignored;       /* as nohup has it */
 	pid_t command;             /* 0: none runs */
 	bool command_told;         /* to end */
@@ -163,11 +167,51 @@ static int begin_process(struct daemon *daemon, pid_t parent, struct ob_error *e
 	return rc < 0 ? rc : 0;
 }
 
+static void tell_later(struct daemon *daemon)
+{
+	/* Without memory for the timer, the next line that is dropped tries again. */
+	if (ob_timer_arm(daemon->loop, &daemon->tell, TELL_NS))
+		daemon->sink.waiting = false;
+}
+
+static void on_due(struct log_sink *sink)
+{
+	tell_later(container_of(sink, struct daemon, sink));
+}
+
+static void on_tell(struct ob_timer *timer)
+{
+	struct daemon *daemon = container_of(timer, struct daemon, tell);
+
+	if (log_sink_tell(&daemon->sink))
+		tell_later(daemon);
+}
+
+static void begin_log(struct daemon *daemon)
+{
+	log_sink_init(&daemon->sink, on_due);
+	daemon->tell.expired = on_tell;
+	daemon->log->sink = &daemon->sink;
+}
+
+/* Nobody comes later. */
+static void end_log(struct daemon *daemon)
+{
+	if (!daemon->log->sink)
+		return;
+	log_sink_tell(&daemon->sink);
+	log_end(daemon->log);
+	ob_timer_cancel(daemon->loop, &daemon->tell);
+	daemon->log->sink = NULL;
+}
+
 static int begin_loop(struct daemon *daemon, struct ob_error *err)
 {
 	int rc;
 
 	daemon->loop = loop_new();
+	if (daemon->loop)
+		begin_log(daemon);
 	if (daemon->loop)
 		daemon->machine = machine_new(daemon->loop, daemon->log);
 	if (!daemon->machine)
@@ -336,6 +380,7 @@ static void end(struct daemon *daemon)
 	monitors_free(daemon->monitors);
 	moves_free(daemon->moves);
 	machine_free(daemon->machine);
+	end_log(daemon);
 	loop_free(daemon->loop);
 	pid_file_remove(daemon->args->pid_file, daemon->pid_file);
 	opts_free(&daemon->named);
@@ -345,7 +390,7 @@ static void end(struct daemon *daemon)
 /* Whoever started us looks at standard error, wherever the log is. */
 static void fail(struct daemon *daemon, const struct ob_error *err)
 {
-	struct log log = *daemon->log;
+	struct log log = log_copy(daemon->log);
 
 	log_error(daemon->log, "%s", err->message);
 	if (log.fd != STDERR_FILENO) {

@@ -16,7 +16,7 @@
 #include "base/props.h"
 #include "internal.h"
 
-enum { GUEST_ERRORS_PER_SECOND = 10 };
+enum { GUEST_ERRORS_PER_SECOND = 10, WARNINGS_PER_SECOND = 10 };
 
 static void waiters_run(struct ob_task *task);
 
@@ -94,6 +94,8 @@ static void dispose(struct ob_dev *dev)
 		release_blocks(dev);
 		props_free(dev->model->props, dev->props);
 	}
+	log_end(&dev->log);
+	log_end(&dev->guest_log);
 	pci_free(dev->pci);
 	dma_space_free(dev->dma);
 	free(dev->props);
@@ -134,7 +136,7 @@ struct ob_dev *device_new(const struct ob_model *model, const char *id,
 	device_memory_init(dev);
 	device_bounce_init(dev);
 	strncpy(dev->id, id, sizeof(dev->id) - 1);
-	log_init(&dev->log, env->log, 0, "%s", id);
+	log_init(&dev->log, env->log, WARNINGS_PER_SECOND, "%s", id);
 	log_init(&dev->guest_log, env->log, GUEST_ERRORS_PER_SECOND, "%s", id);
 	if (make(dev, opts, err)) {
 		dispose(dev);

@@ -36,7 +36,7 @@ struct ob_dev {
 	const struct ob_model *model;
 	char id[64];
 	struct device_env env;
-	struct log log, guest_log; /* what the guest causes has a bound of its own */
+	struct log log, guest_log; /* what the guest causes is not to hide what its drives say */
 
 	struct pci *pci;
 	struct dma_space *dma;

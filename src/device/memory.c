@@ -136,11 +136,11 @@ void device_memory_revoke(struct ob_dev *dev)
 		int rc = dev->memory[i].given ? replace(&dev->memory[i]) : 0;
 
 		if (rc)
-			log_error(&dev->log,
-			          "BAR %u: cannot take its memory from the client that left: %s", i,
-			          strerror(-rc));
+			log_fact(&dev->log, LOG_ERROR,
+			         "BAR %u: cannot take its memory from the client that left: %s", i,
+			         strerror(-rc));
 		else if (dev->memory[i].bytes && dev->memory[i].fd < 0)
-			log_warn(&dev->log, "BAR %u: no client can map it any more", i);
+			log_fact(&dev->log, LOG_WARN, "BAR %u: no client can map it any more", i);
 	}
 }
 

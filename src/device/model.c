@@ -97,7 +97,7 @@ void ob_dev_failed(struct ob_dev *dev, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(dev->failure, sizeof(dev->failure), format, args);
 	va_end(args);
-	log_error(&dev->guest_log, "failed: %s", dev->failure);
+	log_fact(&dev->log, LOG_ERROR, "failed: %s", dev->failure);
 	if (dev->env.failed)
 		dev->env.failed(dev->env.context, dev, dev->failure);
 }
@@ -112,6 +112,6 @@ void ob_dev_warn(struct ob_dev *dev, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	log_vline(&dev->guest_log, LOG_WARN, format, args);
+	log_vline(&dev->log, LOG_WARN, format, args);
 	va_end(args);
 }

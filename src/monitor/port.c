@@ -98,7 +98,8 @@ static void on_acceptable(struct loop_fd *watch, uint32_t events)
 
 	/* An inherited socket is others' too. Its watch would go on saying this for ever. */
 	if (events & EPOLLHUP) {
-		log_error(&port->set->log, "%s: the listening socket was shut down", port->id);
+		log_fact(&port->set->log, LOG_ERROR, "%s: the listening socket was shut down",
+		         port->id);
 		loop_fd_remove(port->set->env.loop, watch);
 		return;
 	}
@@ -369,5 +370,7 @@ void monitors_free(struct monitors *monitors)
 		list_remove(&port->link);
 		port_free(port);
 	}
+	log_end(&monitors->log);
+	log_end(&monitors->deeds);
 	free(monitors);
 }

@@ -36,6 +36,7 @@ void moves_free(struct moves *moves)
 	out_free(moves->out);
 	in_free(moves->in);
 	set_free(&moves->going);
+	log_end(&moves->log);
 	free(moves);
 }
 
@@ -94,10 +95,10 @@ void moves_ended(struct moves *moves, enum move_status status, const struct ob_e
 	if (error)
 		moves->error = *error;
 	if (status == MOVE_COMPLETED)
-		log_info(&moves->log, "all devices have moved %s",
+		log_fact(&moves->log, LOG_INFO, "all devices have moved %s",
 		         moves->incoming ? "here" : "away");
 	else
-		log_warn(&moves->log, "devices have not moved %s: %s",
+		log_fact(&moves->log, LOG_WARN, "devices have not moved %s: %s",
 		         moves->incoming ? "here" : "away", error->message);
 	moves_set_status(moves, status);
 }

@@ -94,7 +94,7 @@ static void on_closed(void *context, int reason)
 	struct client *client = context;
 
 	if (reason && answer_qmp(client))
-		log_warn(client->config->log,
+		log_fact(client->config->log, LOG_WARN,
 		         "client disconnected: it speaks QMP: this is a vfio-user socket, and no "
 		         "monitor's");
 	else if (reason == -EDQUOT)
@@ -102,9 +102,10 @@ static void on_closed(void *context, int reason)
 		         "client disconnected: it sent more descriptors than its share of those "
 		         "that the process has, or such as take long to close");
 	else if (reason)
-		log_warn(client->config->log, "client disconnected: %s", strerror(-reason));
+		log_fact(client->config->log, LOG_WARN, "client disconnected: %s",
+		         strerror(-reason));
 	else
-		log_info(client->config->log, "client disconnected");
+		log_fact(client->config->log, LOG_INFO, "client disconnected");
 	leave(client, reason);
 }
 
@@ -127,7 +128,7 @@ static void on_twin_closed(void *context, int reason)
 
 	/* A client that exits closes both; then the main one says how it ended. */
 	if (!hung_up)
-		log_warn(client->config->log, "the twin socket is closed: %s",
+		log_fact(client->config->log, LOG_WARN, "the twin socket is closed: %s",
 		         reason ? strerror(-reason) : "the client hung up");
 	transport_send_after(client->main.transport, NULL);
 	transport_free(take_ptr(&client->twin.transport));

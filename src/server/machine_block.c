@@ -276,8 +276,9 @@ static int add_one(struct machine *machine, struct opts *opts, struct machine_bl
 /* QEMU keeps what guests discard unless it is told otherwise; whoever is used to more is told. */
 static void note_discard(const struct machine_block *block)
 {
-	log_info(&block->block->log, "discard=ignore, as QEMU has it: what the guest trims stays "
-	                             "allocated; discard=unmap gives it back");
+	log_fact(&block->block->log, LOG_INFO,
+	         "discard=ignore, as QEMU has it: what the guest trims stays "
+	         "allocated; discard=unmap gives it back");
 }
 
 /* One that was never written to: there is nothing to flush. */

@@ -100,8 +100,8 @@ static void greet(struct server *server, int fd)
 	server->client = client_new(&server->client_config, fd);
 	if (server->client) {
 		server->clients++;
-		log_info(&server->log, "client connected (pid %d, uid %u, gid %u)", peer.pid,
-		         peer.uid, peer.gid);
+		log_fact(&server->log, LOG_INFO, "client connected (pid %d, uid %u, gid %u)",
+		         peer.pid, peer.uid, peer.gid);
 	} else {
 		log_error(&server->log, "client refused (pid %d, uid %u, gid %u): %s", peer.pid,
 		          peer.uid, peer.gid, strerror(ENOMEM));
@@ -156,8 +156,8 @@ static void on_acceptable(struct loop_fd *watch, uint32_t events)
 
 	/* An inherited socket is others' too. Its watch would go on saying this for ever. */
 	if (events & EPOLLHUP) {
-		log_error(&server->log,
-		          "the listening socket was shut down: no client can connect any more");
+		log_fact(&server->log, LOG_ERROR,
+		         "the listening socket was shut down: no client can connect any more");
 		loop_fd_remove(server->loop, watch);
 		return;
 	}
@@ -306,6 +306,8 @@ void server_free(struct server *server)
 		return;
 	session_drop_shared(server->loop);
 	loop_closer_free(server->client_config.closer);
+	log_end(&server->log);
+	log_end(&server->client_log);
 	free(server);
 }
 

@@ -138,6 +138,22 @@ def test_log_lines_have_a_bound(outboard: Start, folder: Path) -> None:
     assert process.errors().count("fails") < 100
 
 
+def test_noise_hides_no_facts(outboard: Start, folder: Path) -> None:
+    """How a session begins and ends is said, and how much was left out, with nothing after it."""
+    process = serve(outboard, "log-lines=3")
+    with Client(folder / "a") as client:
+        for _ in range(200):
+            with pytest.raises(ErrorReply):
+                client.read(77, 0, 4)
+        client.send(HEADER.pack(1, REGION_READ, 16, 2, 0))  # neither command nor reply
+        with pytest.raises(Hangup):
+            client.receive()
+    process.wait_log("client connected")
+    process.wait_log("message type 2")
+    process.wait_log("client disconnected: Protocol error")
+    process.wait_log("lines not shown")
+
+
 def test_coming_back_does_not_lift_the_bound(outboard: Start, folder: Path) -> None:
     process = serve(outboard, "log-lines=3")
     for _ in range(100):

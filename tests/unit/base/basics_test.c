@@ -239,21 +239,73 @@ static void log_traces(void **state)
 	close(logged.pipe[1]);
 }
 
-/* Whoever should read the log does not: nothing waits for them. */
+/* A sink that counts how often it was said to have something. */
+struct told {
+	struct log_sink sink;
+	unsigned due;
+};
+
+static void on_due(struct log_sink *sink)
+{
+	((struct told *)sink)->due++;
+}
+
+static void log_to_sink(struct logged *logged, struct told *told, unsigned per_second)
+{
+	log_to_pipe(logged, per_second);
+	log_sink_init(&told->sink, on_due);
+	told->due = 0;
+	logged->log.sink = &told->sink;
+}
+
+static void fill_pipe(struct logged *logged)
+{
+	unsigned dropped = logged->log.dropped;
+
+	while (logged->log.dropped == dropped)
+		log_info(&logged->log, "line");
+}
+
+static void drain_pipe(struct logged *logged)
+{
+	char chunk[4096];
+
+	while (read(logged->pipe[0], chunk, sizeof(chunk)) > 0)
+		;
+}
+
+/* Whoever should read the log does not: nothing waits for them, and facts are kept for them. */
 static void log_nobody_reads(void **state)
 {
 	struct logged logged;
-	char chunk[4096];
+	struct told told;
+	char fact[800];
 
-	log_to_pipe(&logged, 0);
+	log_to_sink(&logged, &told, 0);
 	assert_int_equal(fcntl(logged.pipe[1], F_SETFL, 0), 0); /* as standard error is */
-	for (unsigned i = 0; i < 5000; i++)
-		log_info(&logged.log, "line");
-	assert_true(logged.log.dropped > 0);
-	while (read(logged.pipe[0], chunk, sizeof(chunk)) > 0)
-		;
-	log_info(&logged.log, "again");
-	assert_non_null(strstr(take_text(&logged), "again (and "));
+	fill_pipe(&logged);
+	assert_int_equal(told.due, 1);
+	log_fact(&logged.log, LOG_ERROR, "it has failed");
+	log_fact(&logged.log, LOG_INFO, "it has ended");
+	assert_true(log_sink_tell(&told.sink));
+	drain_pipe(&logged);
+	assert_false(log_sink_tell(&told.sink));
+	assert_string_equal(take_text(&logged), "outboard: error: d0: it has failed\n"
+	                                        "outboard: d0: it has ended\n"
+	                                        "outboard: warning: d0: 1 line not shown\n");
+	assert_false(log_sink_tell(&told.sink));
+	assert_string_equal(take_text(&logged), "");
+	/* Facts have a bound of memory; what is more is counted. */
+	fill_pipe(&logged);
+	memset(fact, 'x', sizeof(fact) - 1);
+	fact[sizeof(fact) - 1] = '\0';
+	for (unsigned i = 0; i < 100; i++)
+		log_fact(&logged.log, LOG_INFO, "%s", fact);
+	assert_in_range(told.sink.held_length, LOG_HELD / 2, LOG_HELD);
+	assert_in_range(logged.log.dropped, 70, 90);
+	drain_pipe(&logged);
+	log_end(&logged.log);
+	assert_null(told.sink.behind);
 	close(logged.pipe[0]);
 	close(logged.pipe[1]);
 }
@@ -261,9 +313,10 @@ static void log_nobody_reads(void **state)
 static void log_bound(void **state)
 {
 	struct logged logged;
+	struct told told;
 	unsigned lines = 0;
 
-	log_to_pipe(&logged, 5);
+	log_to_sink(&logged, &told, 5);
 	for (unsigned i = 0; i < 100; i++)
 		log_warn(&logged.log, "flood");
 	for (const char *at = take_text(&logged); *at; at++)
@@ -271,12 +324,53 @@ static void log_bound(void **state)
 	/* Twice the bound if the second ended meanwhile. */
 	assert_in_range(lines, 5, 10);
 	assert_true(logged.log.dropped >= 90);
-	logged.log.window = 0; /* as if the second had ended */
+	assert_int_equal(told.due, 1);
+	/* Noise hides no fact, and a fact does not wait for the next line to be said. */
+	log_fact(&logged.log, LOG_ERROR, "it has failed");
+	assert_string_equal(take_text(&logged), "outboard: error: d0: it has failed\n");
 	logged.log.dropped = 12;
-	log_warn(&logged.log, "again");
-	assert_string_equal(take_text(&logged),
-	                    "outboard: warning: d0: again (and 12 lines not shown)\n");
+	assert_false(log_sink_tell(&told.sink));
+	assert_string_equal(take_text(&logged), "outboard: warning: d0: 12 lines not shown\n");
 	assert_int_equal(logged.log.dropped, 0);
+	/* Facts that come as fast as noise are noise. */
+	for (unsigned i = 0; i < 1000; i++)
+		log_fact(&logged.log, LOG_INFO, "again");
+	lines = 0;
+	for (const char *at = take_text(&logged); *at; at++)
+		lines += *at == '\n';
+	assert_in_range(lines, LOG_FACTS_PER_SECOND - 1, 3 * LOG_FACTS_PER_SECOND);
+	assert_int_equal(told.due, 2);
+	log_end(&logged.log);
+	assert_non_null(strstr(take_text(&logged), " lines not shown\n"));
+	close(logged.pipe[0]);
+	close(logged.pipe[1]);
+}
+
+/* Logs come and go in any order, with and without something to tell. */
+static void log_sinks(void **state)
+{
+	struct logged logged;
+	struct told told;
+	struct log logs[4], copy;
+
+	log_to_sink(&logged, &told, 1);
+	for (unsigned i = 0; i < 4; i++) {
+		log_init(&logs[i], &logged.log, 1, "l%u", i);
+		while (!logs[i].dropped)
+			log_info(&logs[i], "line");
+	}
+	copy = log_copy(&logs[1]);
+	log_end(&logs[1]);
+	log_end(&logs[0]);
+	log_info(&copy, "of another thread, perhaps");
+	log_end(&copy);
+	take_text(&logged);
+	assert_false(log_sink_tell(&told.sink));
+	assert_string_equal(take_text(&logged), "outboard: warning: l3: 1 line not shown\n"
+	                                        "outboard: warning: l2: 1 line not shown\n");
+	log_end(&logs[3]);
+	log_end(&logs[2]);
+	assert_string_equal(take_text(&logged), "");
 	close(logged.pipe[0]);
 	close(logged.pipe[1]);
 }
@@ -288,7 +382,7 @@ int main(void)
 		cmocka_unit_test(lists),      cmocka_unit_test(little_endian),
 		cmocka_unit_test(ownership),  cmocka_unit_test(log_lines),
 		cmocka_unit_test(log_bound),  cmocka_unit_test(log_nobody_reads),
-		cmocka_unit_test(log_traces),
+		cmocka_unit_test(log_traces), cmocka_unit_test(log_sinks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
