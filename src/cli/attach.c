@@ -8,6 +8,13 @@
 
 #include "base/fd.h"
 
+/*
+ * How long QEMU waits for an answer, in milliseconds. A reset or an unmap is answered when what is
+ * in flight has ended, which takes as long as the storage does; by default QEMU gives the device up
+ * after 5 s. A server that ends is noticed at once all the same.
+ */
+#define MSG_TIMEOUT "3600000"
+
 /* The argument of QEMU's -device: JSON, since its other form has no way to write a socket. */
 static char *qemu_device(const char *path)
 {
@@ -26,7 +33,7 @@ static char *qemu_device(const char *path)
 		else
 			fputc(*path, out);
 	}
-	fputs("\"}}", out);
+	fputs("\"},\"x-msg-timeout\":" MSG_TIMEOUT "}", out);
 	if (fclose(out)) {
 		free(text);
 		return NULL;

@@ -171,6 +171,9 @@ static void print_added_json(const struct add *add)
 	print_json(added, false);
 }
 
+/* For a reset or an unmap to wait for slow storage, instead of QEMU's 5 s. */
+enum { MSG_TIMEOUT_MS = 3600000 };
+
 /* How to attach a guest, as outboard itself prints it. */
 static void print_added(const struct add *add)
 {
@@ -182,6 +185,7 @@ static void print_added(const struct add *add)
 	json_object_object_add(device, "socket", socket);
 	json_add_text(socket, "type", "unix");
 	json_add_text(socket, "path", path);
+	json_object_object_add(device, "x-msg-timeout", json_object_new_int(MSG_TIMEOUT_MS));
 	printf("%s (%s) is served at %s\n  QEMU: -device '", json_text(add->server, "device"),
 	       add->model, path);
 	print_plain(json_object_to_json_string_ext(device, JSON_C_TO_STRING_PLAIN |

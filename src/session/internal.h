@@ -79,6 +79,21 @@ struct session_report {
 	uint64_t size; /* of the bitmap, in bytes */
 };
 
+/* A SET_IRQS that acts on many vectors, and goes on in slices. */
+struct session_irq_acts {
+	struct wire_set_irqs set;
+	uint8_t *bools; /* a copy, of one that goes on */
+	unsigned done;
+};
+
+/* wait.c */
+struct session_wait {
+	struct ob_timer timer;
+	uint64_t since;
+	bool on;
+	const char *waiter; /* what the log said that it waits; NULL: nothing */
+};
+
 struct session {
 	struct ob_dev *dev;
 	struct pci *pci;
@@ -98,6 +113,7 @@ struct session {
 	struct dma_waiter unmap_waiter;
 	struct device_waiter quiesce_waiter;
 	struct ob_task step;
+	struct session_wait wait;
 	bool unmap_again;      /* not all maps are gone yet: see dma_unmap_rest() */
 	bool warned_of_fd;     /* the client gave one that is not used */
 	bool warned_of_memory; /* that it is not shared */
@@ -106,6 +122,7 @@ struct session {
 	bool (*slice)(struct session *session); /* of SESSION_SLICING */
 	struct session_access access;
 	struct session_report report;
+	struct session_irq_acts irq_acts;
 	struct migrate_waiter migrate_waiter;
 	struct {
 		struct wire_device_feature header;
@@ -225,6 +242,10 @@ void session_move(struct session *session, enum session_state to);
 void session_irqs_init(struct session *session);
 /* Closes all descriptors and takes the sink back. */
 void session_irqs_end(struct session *session);
+
+/* wait.c: to be called whenever the state has changed. */
+void session_wait_init(struct session *session);
+void session_wait_update(struct session *session);
 
 /* remote.c */
 void session_remote_init(struct session *session);

@@ -37,6 +37,7 @@ const struct session_limits session_default_limits = {
 	.max_dma_maps = WIRE_DEFAULT_DMA_MAPS,
 	.max_fds = 1024,
 	.twin_socket = true,
+	.slow_ns = 1000000000,
 };
 
 size_t session_max_message(const struct session_limits *limits)
@@ -76,6 +77,7 @@ void session_move(struct session *session, enum session_state to)
 
 	assert(moves[session->state] & (1u << to));
 	session->state = to;
+	session_wait_update(session);
 	if (waited && !is_waiting(to))
 		session_stats_end(session);
 	if (session->link && waited != is_waiting(to))
@@ -139,7 +141,7 @@ void session_violation(struct session *session, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	log_vline(session->log, LOG_ERROR, format, args);
+	log_vfact(session->log, LOG_ERROR, format, args);
 	va_end(args);
 	session_give_up(session, -EPROTO);
 }
@@ -149,8 +151,8 @@ static void memory_lost(struct dma_watcher *watcher, uint64_t address, uint64_t 
 {
 	struct session *session = container_of(watcher, struct session, watcher);
 
-	log_error(
-		session->log,
+	log_fact(
+		session->log, LOG_ERROR,
 		"the client's memory at 0x%llx (0x%llx bytes) is gone: the file that it shared was "
 		"cut, or has no pages",
 		(unsigned long long)address, (unsigned long long)size);
@@ -187,7 +189,7 @@ static int make_twin(struct session *session, const struct wire_capabilities *cl
 	fd = link->make_twin(link, &session->twin);
 	if (fd >= 0)
 		return fd;
-	log_warn(session->log, "no twin socket: %s", strerror(-fd));
+	log_fact(session->log, LOG_WARN, "no twin socket: %s", strerror(-fd));
 	return -1;
 }
 
@@ -445,6 +447,7 @@ void session_slices_drop(struct session *session)
 {
 	free(take_ptr(&session->access.payload));
 	free(take_ptr(&session->report.log.bits));
+	free(take_ptr(&session->irq_acts.bools));
 }
 
 /* A wait for maps is over, or it is time for the next slice of something long. */
@@ -552,6 +555,7 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 	dma_set_watcher(session->dma, &session->watcher);
 	dma_set_limits(session->dma, limits->max_dma_maps, limits->max_fds);
 	session_irqs_init(session);
+	session_wait_init(session);
 	session_remote_init(session);
 	device_client_came(dev);
 	return session;

@@ -41,6 +41,7 @@ struct session_limits {
 	uint32_t max_dma_maps;
 	uint32_t max_fds; /* held for the client: of interrupts, and of maps that need theirs */
 	bool twin_socket; /* made for clients that propose it */
+	uint64_t slow_ns; /* a wait that takes longer is logged */
 	/* Where descriptors that are held are counted, and which bounds them as well; or NULL. */
 	struct budget_share *fds;
 	bool any_memory; /* descriptors that are no memory are accessed: see dma_fd_is_memory() */

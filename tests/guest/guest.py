@@ -76,7 +76,8 @@ class Disk:
 
     def argument(self) -> str:
         path = {"type": "unix", "path": str(self.socket)}
-        return json.dumps({"driver": "vfio-user-pci", "socket": path, **self.props})
+        device = {"driver": "vfio-user-pci", "socket": path, "x-msg-timeout": 3600000}
+        return json.dumps({**device, **self.props})
 
 
 @dataclass

@@ -225,7 +225,10 @@ def test_lines_to_attach_with(outboard: Start, folder: Path) -> None:
     process = outboard("edu", "socket=it's $1.sock")
     path = f"{folder}/it'\\''s $1.sock"
     output = process.output()
-    device = f'{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{path}"}}}}'
+    device = (
+        f'{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":"{path}"}},'
+        '"x-msg-timeout":3600000}'
+    )
     assert f"-device '{device}'" in output
     assert "-object memory-backend-memfd,id=mem,size=1G,share=on" in output
     assert "-machine q35,memory-backend=mem" in output

@@ -52,7 +52,9 @@ def test_run_sees_the_sockets(run: Run, folder: Path) -> None:
     )
     result = run("edu", "socket=a", "--", "edu", "socket=b", "--run", command)
     a, b = folder / "a", folder / "b"
-    device = '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"%s"}}'
+    device = (
+        '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"%s"},"x-msg-timeout":3600000}'
+    )
     assert result.stdout.splitlines() == [str(a), str(a), str(b), device % a, device % b]
     assert result.returncode == 0
     assert not sockets_in(folder)

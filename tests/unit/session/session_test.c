@@ -436,6 +436,59 @@ static void reset_waits_for_quiet(void **state)
 	rig_state(rig)->slow = false;
 }
 
+static unsigned count_lines(const char *text)
+{
+	unsigned lines = 0;
+
+	for (; *text; text++)
+		lines += *text == '\n';
+	return lines;
+}
+
+/* What takes long is said once, with what is waited for, and again when it is over. */
+static void long_waits_are_logged(void **state)
+{
+	static const char *const lines[] = {
+		"warning: DEVICE_RESET waits for the device to be quiet, for ",
+		"outboard: DEVICE_RESET goes on, after ",
+		"warning: DMA_UNMAP waits for the device to be quiet, for ",
+		"outboard: DMA_UNMAP goes on, after ",
+	};
+	struct rig *rig = *state;
+	struct pinned pinned;
+	char text[2048] = "";
+	const char *at = text;
+	int pipe[2];
+
+	assert_int_equal(pipe2(pipe, O_CLOEXEC | O_NONBLOCK), 0);
+	rig->log = (struct log){.fd = pipe[1], .level = LOG_INFO};
+	rig->limits.slow_ns = 0;
+	rig_restart(rig, "{}");
+	begin_slow_reset(rig);
+	rig_turns(rig);
+	ob_dev_quiet(rig->dev);
+	rig_turns(rig);
+	assert_int_equal(rig_reply(rig, WIRE_RESET), 0);
+	rig_state(rig)->slow = false;
+	pin(rig, &pinned);
+	begin_unmap(rig, 0);
+	rig_end(rig);
+	rig_turns(rig);
+	assert_int_equal(ob_xfer_end(&pinned.xfer, 0), 0);
+	rig_turns(rig);
+	assert_null(rig->session);
+	assert_true(read(pipe[0], text, sizeof(text) - 1) > 0);
+	for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		at = strstr(at, lines[i]);
+		assert_non_null(at);
+	}
+	assert_int_equal(count_lines(text), 4);
+	rig->log = (struct log){.fd = -1, .level = LOG_ERROR};
+	close(pipe[0]);
+	close(pipe[1]);
+	rig_new_session(rig);
+}
+
 /* The end */
 
 static void assert_gone(struct rig *rig)
@@ -704,6 +757,7 @@ int main(void)
 		test(unmap_waits_for_pins),
 		test(reset_at_once),
 		test(reset_waits_for_quiet),
+		test(long_waits_are_logged),
 		raw(end_before_negotiation),
 		test(end_while_running_keeps_state),
 		test(end_after_a_violation),
