@@ -127,6 +127,11 @@ int feature_handle(struct session *session, struct request *request, const struc
 	rc = check_methods(feature, call.header.flags, request);
 	if (rc)
 		return rc;
+	/* As in Linux, argsz covers what is set; here that is also what the reply repeats. */
+	if ((call.header.flags & (WIRE_FEATURE_SET | WIRE_FEATURE_PROBE)) == WIRE_FEATURE_SET &&
+	    call.header.argsz - sizeof(call.header) < call.length)
+		return refuse(request, -EINVAL,
+		              "argsz: at least 8 and the size of the data expected");
 	if (!(call.header.flags & WIRE_FEATURE_PROBE))
 		return run_method(session, feature, &call);
 	return session_reply(session, &request->header, request->payload, request->length);

@@ -11,7 +11,7 @@
 #include "base/fd.h"
 #include "feature.h"
 
-enum { MIN_PAGE = 4096, WORD_BITS = 64 };
+enum { WORD_BITS = 64 };
 
 static int get_migration(struct session *session, struct feature_call *call)
 {
@@ -142,8 +142,8 @@ static int check_report(const struct session *session, const struct wire_dma_rep
 {
 	uint64_t pages;
 
-	call->why = "page_size: a power of 2 from 4096 on expected";
-	if (report->page_size < MIN_PAGE || !is_power_of_2(report->page_size))
+	call->why = "page_size: a power of 2 expected";
+	if (!is_power_of_2(report->page_size))
 		return -EINVAL;
 	call->why = "length: more than 0 expected";
 	if (!report->length)

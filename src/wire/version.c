@@ -99,9 +99,10 @@ static int decode_migration(struct json_object *object, struct wire_capabilities
 		return 0;
 	if (!json_object_is_type(migration, json_type_object))
 		return refuse(why, "capability migration: an object expected");
-	/* Where these are no numbers, the defaults hold. */
-	(void)get_number(migration, "max_bitmap_size", 0, UINT64_MAX, &caps->max_bitmap_size);
-	(void)get_number(migration, "pgsize", 1, UINT64_MAX, &caps->migration_pgsize);
+	if (get_number(migration, "max_bitmap_size", 0, UINT64_MAX, &caps->max_bitmap_size))
+		return refuse(why, "capability migration.max_bitmap_size: a whole number expected");
+	if (get_number(migration, "pgsize", 1, UINT64_MAX, &caps->migration_pgsize))
+		return refuse(why, "capability migration.pgsize: a number above 0 expected");
 	caps->migration = true;
 	return 0;
 }

@@ -53,6 +53,20 @@ def test_argsz_covers_the_structure(device: Peer, argsz: int) -> None:
     device.fails(DEVICE_FEATURE, feature(FEATURE_GET | FEATURE_MIGRATION, argsz=argsz), None)
 
 
+def test_argsz_covers_what_is_set(device: Peer) -> None:
+    """The reply to SET has the request's payload: argsz has room for it, or nothing is set."""
+    if not supports(device, FEATURE_SET | FEATURE_MIG_DEVICE_STATE):
+        return
+    stop = struct.pack("<II", 1, 0)
+    for argsz in (8, 12, 15):
+        request = feature(FEATURE_SET | FEATURE_MIG_DEVICE_STATE, stop, argsz=argsz)
+        device.fails(DEVICE_FEATURE, request)
+    state = device.ok(DEVICE_FEATURE, feature(FEATURE_GET | FEATURE_MIG_DEVICE_STATE)).payload
+    assert struct.unpack_from("<III", state)[2] == RUNNING
+    request = feature(FEATURE_SET | FEATURE_MIG_DEVICE_STATE, stop, argsz=16)
+    assert device.ok(DEVICE_FEATURE, request).payload == request
+
+
 @pytest.mark.parametrize("name", FEATURES)
 def test_get_and_set_exclude_each_other(device: Peer, name: str) -> None:
     """GET with SET is an error, unless it is a probe."""

@@ -250,6 +250,7 @@ def start_logging(page_size: int, *ranges: tuple[int, int], count: int = -1) -> 
     return feature(
         FEATURE_SET | FEATURE_LOGGING_START,
         head + b"".join(struct.pack("<QQ", *each) for each in ranges),
+        1 << 16,
     )
 
 
@@ -307,14 +308,14 @@ def test_no_ranges_are_all_memory(mapped: Peer, memory: Memory) -> None:
     assert written(mapped, AT, (PAGES + 1) * PAGE) == {1, PAGES}
 
 
-@pytest.mark.parametrize("report", [PAGE, 2 * PAGE, 16 * PAGE])
+@pytest.mark.parametrize("report", [64, 512, PAGE, 2 * PAGE, 16 * PAGE])
 @pytest.mark.parametrize("log", [PAGE, 4 * PAGE])
 def test_reports_may_have_other_pages(mapped: Peer, log: int, report: int) -> None:
     """The page size of a report need not be that of the log."""
     mapped.ok(DEVICE_FEATURE, start_logging(log, (AT, PAGES * PAGE)))
     mapped.edu_store(AT + 21 * PAGE, 8)
     first = 21 * PAGE // log * log
-    expected = {at // report for at in range(first, first + log, PAGE)}
+    expected = {at // report for at in range(first, first + log, min(PAGE, report))}
     assert written(mapped, AT, PAGES * PAGE, report) == expected
     assert written(mapped, AT, PAGES * PAGE, report) == set()
 
@@ -373,7 +374,7 @@ def test_reports_are_bounded(mapped: Peer) -> None:
     mapped.fails(DEVICE_FEATURE, report_request(0, 0))
     mapped.fails(DEVICE_FEATURE, report_request(1, 2**64 - 1), errno.E2BIG)
     mapped.fails(DEVICE_FEATURE, report_request(2**64 - PAGE, 2 * PAGE), errno.EOVERFLOW)
-    for page_size in (0, 1, 2048, 5000, 3 * PAGE):
+    for page_size in (0, 3, 5000, 3 * PAGE):
         mapped.fails(DEVICE_FEATURE, report_request(AT, PAGE, page_size))
     mapped.edu_store(AT, 8)
     short = mapped.ok(DEVICE_FEATURE, report_request(AT, PAGE, argsz=39)).payload

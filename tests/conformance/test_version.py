@@ -274,6 +274,12 @@ WRONG: list[tuple[str, str]] = [
     *[("twin_socket", '{"supported":%s}' % value) for value in ("1", '"true"', "null")],
     ("max_data_xfer_size", "0"),
     ("pgsizes", "0"),
+    *[
+        ("migration", '{"%s":%s}' % (name, value))
+        for name in ("pgsize", "max_bitmap_size")
+        for value in ('"8"', "true", "null", "{}", "[1]", "-1", "1.5")
+    ],
+    ("migration", '{"pgsize":0}'),
 ]
 
 

@@ -129,6 +129,12 @@ static void malformed_is_refused(void **state)
 		"{\"capabilities\": {\"twin_socket\": true}}",
 		"{\"capabilities\": {\"twin_socket\": {\"supported\": 1}}}",
 		"{\"capabilities\": {\"migration\": 1}}",
+		"{\"capabilities\": {\"migration\": {\"pgsize\": \"4096\"}}}",
+		"{\"capabilities\": {\"migration\": {\"pgsize\": 0}}}",
+		"{\"capabilities\": {\"migration\": {\"pgsize\": null}}}",
+		"{\"capabilities\": {\"migration\": {\"max_bitmap_size\": true}}}",
+		"{\"capabilities\": {\"migration\": {\"max_bitmap_size\": -1}}}",
+		"{\"capabilities\": {\"migration\": {\"max_bitmap_size\": 1.5}}}",
 		"{\"a\": \"\xff\xfe\"}",
 		"{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":1}}}}}}}}}"};
 
