@@ -22,7 +22,7 @@
 
 enum {
 	LOG_LINES_PER_SECOND = 5,
-	CLEAR_AT_ONCE = 64 << 20, /* bytes of drives, before others have their turn */
+	CLEAR_AT_ONCE = 512 << 10, /* bytes of drives, between two looks at the clock */
 };
 
 struct migration {
@@ -130,8 +130,10 @@ static void drop_streams(struct migration *m)
 /* What is under way frees it when it ends. */
 static void free_unless_busy(struct migration *m)
 {
-	if (!m->flushing && !m->activating)
-		free(m);
+	if (m->flushing || m->activating)
+		return;
+	log_end(&m->log);
+	free(m);
 }
 
 static void flushed(struct ob_block_request *request, int status)
@@ -289,24 +291,24 @@ static void next_step(struct ob_task *task)
 /* To give back the memory of a large disk takes time: some in each turn. */
 static int clear_drives(struct migration *m)
 {
-	uint64_t budget = CLEAR_AT_ONCE;
+	struct ob_loop *loop = ob_dev_loop(m->dev);
 	struct ob_block *block;
 
 	for (; (block = device_drive(m->dev, m->drive)); m->drive++, m->cleared = 0) {
-		uint64_t size = ob_block_info(block)->size, piece = size - m->cleared;
+		const struct block_migration *drive = block_migration(block);
+		uint64_t size = drive ? ob_block_info(block)->size : 0;
 
-		if (!block_migration(block))
-			continue;
-		if (piece > budget)
-			piece = budget;
-		if (piece)
-			block_migration(block)->clear(block_storage(block), m->cleared, piece);
-		m->cleared += piece;
-		budget -= piece;
-		if (m->cleared == size)
-			continue;
-		ob_task_schedule(ob_dev_loop(m->dev), &m->step);
-		return -EINPROGRESS;
+		while (m->cleared < size) {
+			uint64_t left = size - m->cleared;
+			uint64_t piece = left < CLEAR_AT_ONCE ? left : CLEAR_AT_ONCE;
+
+			drive->clear(block_storage(block), m->cleared, piece);
+			m->cleared += piece;
+			if (!ob_loop_spent(loop))
+				continue;
+			ob_task_schedule(loop, &m->step);
+			return -EINPROGRESS;
+		}
 	}
 	return 0;
 }
@@ -366,9 +368,9 @@ static int take_arc(struct migration *m, unsigned to)
 static void log_failure(struct migration *m, int rc)
 {
 	if (rc && rc != -EINPROGRESS && m->why.message[0])
-		log_error(&m->log, "migration, on the way to %s: %s; now %s",
-		          migrate_state_name(m->target), m->why.message,
-		          migrate_state_name(m->state));
+		log_fact(&m->log, LOG_ERROR, "migration, on the way to %s: %s; now %s",
+		         migrate_state_name(m->target), m->why.message,
+		         migrate_state_name(m->state));
 }
 
 /* As far as it gets: 0 (there), -EINPROGRESS or -errno. */
@@ -443,7 +445,7 @@ ssize_t migrate_read(struct migration *m, void *buffer, size_t size)
 		                    migrate_state_name(m->state));
 	rc = saver_read(m->saver, buffer, size, &m->why);
 	if (rc < 0)
-		log_error(&m->log, "migration: %s", m->why.message);
+		log_fact(&m->log, LOG_ERROR, "migration: %s", m->why.message);
 	return rc;
 }
 
@@ -463,7 +465,7 @@ int migrate_write(struct migration *m, const void *bytes, size_t size)
 	failed_before = loader_failed(m->loader);
 	rc = loader_write(m->loader, bytes, size, &m->why);
 	if (rc && !failed_before)
-		log_error(&m->log, "migration: %s", m->why.message);
+		log_fact(&m->log, LOG_ERROR, "migration: %s", m->why.message);
 	return rc;
 }
 
@@ -517,7 +519,8 @@ void migrate_abandon(struct migration *m)
 		if (begun) {
 			device_reset(m->dev);
 			m->state = MIGRATE_ERROR;
-			log_error(&m->log, "migration: left half loaded; now ERROR, until a reset");
+			log_fact(&m->log, LOG_ERROR,
+			         "migration: left half loaded; now ERROR, until a reset");
 			break;
 		}
 		run_if_possible(m);

@@ -8,10 +8,13 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "internal.h"
+
+enum { CLOCK_ACTS = 4 }; /* of a SET_IRQS, between two looks at the clock */
 
 /* How long an asserted pin waits after UNMASK: see unmask_pin(). */
 static const uint64_t PIN_HOLD_NS = 1000000;
@@ -206,6 +209,50 @@ static void act(struct session *session, enum pci_irq kind, unsigned vector, uin
 	             action == WIRE_IRQ_ACTION_MASK ? IRQ_ON_MASK : IRQ_ON_UNMASK);
 }
 
+/* A signal is a system call, and there may be 2,048 vectors: as many as there is time for. */
+static bool act_some(struct session *session)
+{
+	struct session_irq_acts *acts = &session->irq_acts;
+	const struct wire_set_irqs *set = &acts->set;
+
+	for (unsigned i = acts->done; i < set->count; i++) {
+		if (i != acts->done && i % CLOCK_ACTS == 0 &&
+		    ob_loop_spent(ob_dev_loop(session->dev))) {
+			acts->done = i;
+			return false;
+		}
+		if (set->data == WIRE_IRQ_DATA_NONE || set->bools[i])
+			act(session, set->index, set->start + i, set->action);
+	}
+	return true;
+}
+
+static bool act_slice(struct session *session)
+{
+	if (!act_some(session))
+		return false;
+	session_reply(session, &session->waiting, NULL, 0);
+	return true;
+}
+
+static int act_all(struct session *session, const struct wire_set_irqs *set,
+                   const struct request *request)
+{
+	struct session_irq_acts *acts = &session->irq_acts;
+
+	*acts = (struct session_irq_acts){.set = *set};
+	if (act_some(session))
+		return 0;
+	if (set->data == WIRE_IRQ_DATA_BOOL) {
+		acts->bools = malloc(set->count);
+		if (!acts->bools)
+			return -ENOMEM;
+		memcpy(acts->bools, set->bools, set->count);
+		acts->set.bools = acts->bools;
+	}
+	return session_slices(session, &request->header, act_slice);
+}
+
 static int set_irqs(struct session *session, const struct wire_set_irqs *set,
                     struct request *request)
 {
@@ -221,11 +268,7 @@ static int set_irqs(struct session *session, const struct wire_set_irqs *set,
 	}
 	if (set->data == WIRE_IRQ_DATA_EVENTFD)
 		return assign(session, set, events[set->action], request);
-	for (unsigned i = 0; i < set->count; i++) {
-		if (set->data == WIRE_IRQ_DATA_NONE || set->bools[i])
-			act(session, set->index, set->start + i, set->action);
-	}
-	return 0;
+	return act_all(session, set, request);
 }
 
 int session_set_irqs(struct session *session, struct request *request)

@@ -103,6 +103,30 @@ static void msix_vectors_signal(void **state)
 	close(c.ours);
 }
 
+/* Signals are system calls: many of them are sent in several turns, each once. */
+static void many_signals_in_several_turns(void **state)
+{
+	const struct wire_irq_set all = {sizeof(all) + 8, BOOL | TRIGGER, PCI_IRQ_MSIX, 0, 8};
+	const uint8_t which[8] = {1, 1, 0, 1, 1, 1, 1, 1};
+	struct rig *rig = *state;
+	struct event events[8];
+
+	for (unsigned i = 0; i < 8; i++)
+		events[i] = wire(rig, TRIGGER, PCI_IRQ_MSIX, i);
+	loop_set_share(rig->loop, 0);
+	rig_send(rig, 77, WIRE_SET_IRQS, 0, &all, sizeof(all), which, sizeof(which), NULL, 0);
+	assert_true(rig->paused);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(count(events[i]), i < 4 && which[i]);
+	rig_turns(rig);
+	assert_false(rig->paused);
+	assert_int_equal(rig_reply(rig, WIRE_SET_IRQS), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		assert_int_equal(count(events[i]), i >= 4);
+		close(events[i].ours);
+	}
+}
+
 static void several_in_one_call(void **state)
 {
 	struct rig *rig = *state;
@@ -376,6 +400,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(irq_info),
 		test(msix_vectors_signal),
+		test(many_signals_in_several_turns),
 		test(several_in_one_call),
 		test(an_eventfd_can_be_replaced),
 		test(disabling_takes_all_away),
