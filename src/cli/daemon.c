@@ -44,10 +44,10 @@ struct daemon {
 	int pid_file;           /* -1: none */
 	struct log_file *log_file; /* NULL: none */
 	struct log_sink sink;
-	struct ob_timer tell;  /* what the sink has */
-	bool hangup_ignored;       /* as nohup has it */
-	pid_t command;             /* 0: none runs */
-	bool command_told;         /* to end */
+	struct ob_timer tell; /* what the sink has */
+	bool hangup_ignored;  /* as nohup has it */
+	pid_t command;        /* 0: none runs */
+	bool command_told;    /* to end */
 	bool stopping, stopped;
 	int status;
 };
