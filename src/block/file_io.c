@@ -416,6 +416,10 @@ static void discard_done(struct file_io *io, ssize_t result)
 
 	/* Discard is advice to a device, and one that can't take it has lost nothing. */
 	if (result == -EOPNOTSUPP && node->is_device) {
+		if (node->block.info.discard)
+			log_info(&node->block.log,
+			         "discard is off, guests' discards free nothing: the device has "
+			         "none");
 		node->block.info.discard = false;
 		result = 0;
 	}

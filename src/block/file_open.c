@@ -219,15 +219,45 @@ static int choose_cache(struct file_node *node, struct ob_error *err)
 	return 0;
 }
 
-/* Punching a hole behind the end of the file changes nothing, and shows whether it can be done. */
-static bool probe_punch(const struct file_node *node)
+static int punch(int fd, off_t offset, off_t length)
+{
+	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) ? -errno
+	                                                                                 : 0;
+}
+
+/*
+ * 0 or -errno: whether holes can be punched. One behind the end of the file changes nothing, but
+ * there is no room for it if the file is as large as the file system has them. Then a byte of a
+ * hole that is there is made one again. Who else has the file may write to it just now, so that is
+ * for claimed files only; where it can't be tried, it will show.
+ */
+static int probe_punch(const struct file_node *node)
+{
+	off_t end = (off_t)node->block.info.size, hole;
+	int rc = punch(node->fd, end, end > INT64_MAX - 4096 ? INT64_MAX - end : 4096);
+
+	if (rc == -EFBIG)
+		rc = punch(node->fd, end, 1);
+	if (rc != -EFBIG)
+		return rc;
+	hole = node->block.inactive ? -1 : lseek(node->fd, 0, SEEK_HOLE);
+	return hole < 0 || hole >= end ? 0 : punch(node->fd, hole, 1);
+}
+
+static bool find_punch(const struct file_node *node)
 {
 	const struct file_props *props = node->block.props;
+	int rc;
 
 	if (props->read_only)
 		return false;
-	return node->is_device || !fallocate(node->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-	                                     (off_t)node->block.info.size, 4096);
+	rc = node->is_device ? 0 : probe_punch(node);
+	if (rc && props->discard == FILE_DISCARD_UNMAP)
+		log_info(&node->block.log,
+		         "file '%s': discard is off, guests' discards free nothing: its file "
+		         "system makes no holes in files: %s",
+		         props->filename, strerror(-rc));
+	return !rc;
 }
 
 int file_open_node(struct file_node *node, struct ob_error *err)
@@ -252,6 +282,6 @@ int file_open_node(struct file_node *node, struct ob_error *err)
 		return rc;
 	}
 	node->can_zero = true;
-	node->can_punch = probe_punch(node);
+	node->can_punch = find_punch(node);
 	return 0;
 }

@@ -70,6 +70,49 @@ static void refusals(void **state)
 	loop_free(loop);
 }
 
+/* As large as its file system has files: the first size that can't be had, less one sector. */
+static uint64_t make_largest(const char *name)
+{
+	int fd = open(name, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	uint64_t size = 0;
+
+	assert_true(fd >= 0);
+	for (uint64_t bit = UINT64_C(1) << 62; bit >= 512; bit >>= 1) {
+		if (!ftruncate(fd, (off_t)(size | bit)))
+			size |= bit;
+	}
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	close(fd);
+	return size;
+}
+
+/* There is no room behind its end to try whether holes can be punched. */
+static void discard_of_the_largest_file(void **state)
+{
+	struct ob_loop *loop = new_loop();
+	uint64_t size = make_largest("a");
+	struct ob_block *block;
+	struct stat before, after;
+	uint8_t bytes[4096];
+	int fd = open("a", O_RDWR | O_CLOEXEC);
+
+	memset(bytes, 0xa5, sizeof(bytes));
+	assert_int_equal(pwrite(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	assert_int_equal(fstat(fd, &before), 0);
+	block = open_block(loop, "file,node-name=b0,filename=a,direct=off");
+	assert_true(ob_block_info(block)->size == size);
+	assert_true(ob_block_info(block)->discard);
+	assert_true(ob_block_info(block)->discard_zeroes);
+	assert_int_equal(fstat(fd, &after), 0);
+	assert_int_equal(after.st_blocks, before.st_blocks);
+	assert_int_equal(pread(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		assert_int_equal(bytes[i], 0xa5);
+	block_close(block);
+	close(fd);
+	loop_free(loop);
+}
+
 /* Root may open anything, so the test is another user where it has to. */
 static void no_permission_child(void)
 {
@@ -242,9 +285,13 @@ static void io_uring_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refusals),        cmocka_unit_test(no_permission),
-		cmocka_unit_test(direct_and_size), cmocka_unit_test(locks),
-		cmocka_unit_test(locks_like_qemu), cmocka_unit_test(io_uring_refused),
+		cmocka_unit_test(refusals),
+		cmocka_unit_test(no_permission),
+		cmocka_unit_test(discard_of_the_largest_file),
+		cmocka_unit_test(direct_and_size),
+		cmocka_unit_test(locks),
+		cmocka_unit_test(locks_like_qemu),
+		cmocka_unit_test(io_uring_refused),
 	};
 
 	return cmocka_run_group_tests(tests, enter_folder, leave_folder);
