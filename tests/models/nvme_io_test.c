@@ -222,6 +222,35 @@ static void write_zeroes_says_what_it_may(void **state)
 	assert_int_equal(nk_run(nk, &nk->io, nk_rw(ZEROES, 1, 0, 65536)), 0);
 }
 
+/* The limits of CNS 06h, and a command at each and over it. */
+static void limits_are_told_and_hold(void **state)
+{
+	struct nk *nk = *state;
+	struct sqe sqe = nk_sqe(0x80, 1);
+	uint8_t limits[PAGE];
+
+	assert_int_equal(nk_identify(nk, 6, 0, limits), 0);
+	assert_int_equal(limits[0], 0);  /* VSL: no limit */
+	assert_int_equal(limits[1], 13); /* WZSL: 2 ** 13 pages */
+	for (unsigned i = 2; i < PAGE; i++)
+		assert_int_equal(limits[i], 0); /* WUSL, DMRL, DMRSL, DMSL: none */
+	/* With blocks of 512 bytes the field ends where the limit is. */
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(ZEROES, 1, 0, 65536)), 0);
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(VERIFY, 1, 0, 65536)), 0);
+	sqe.dw[10] = 1; /* blocks of 4096 bytes */
+	assert_int_equal(nk_run(nk, &nk->admin, sqe), 0);
+	memset(nk->drive->data, 0xee, 64 << 20);
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(ZEROES, 1, 0, 8193)), 0x02);
+	assert_false(nk->last.retry);
+	assert_int_equal(nk->drive->data[0], 0xee);
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(ZEROES, 1, 0, 8192)), 0);
+	assert_int_equal(nk->drive->data[(32 << 20) - 1], 0);
+	assert_int_equal(nk->drive->data[32 << 20], 0xee);
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(VERIFY, 1, 0, 16384)), 0);
+	/* A range that is out of bounds is that, however long. */
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(ZEROES, 1, 8192, 8193)), 0x80);
+}
+
 static void writes_are_durable_when_asked(void **state)
 {
 	struct nk *nk = *state;
@@ -744,6 +773,7 @@ int main(void)
 		KIT_TEST(many_in_flight),
 		KIT_TEST(flush_reaches_the_drive),
 		KIT_TEST(write_zeroes_says_what_it_may),
+		KIT_TEST(limits_are_told_and_hold),
 		KIT_TEST(writes_are_durable_when_asked),
 		KIT_TEST(deallocate_reaches_the_drive),
 		KIT_TEST(long_deallocations_are_cut),

@@ -140,9 +140,19 @@ static void fill_descriptors(struct nvme_cmd *cmd)
 	/* A type of 0 ends the list. */
 }
 
-/* All zeroes: no formats with more than a size, no limits but those of the commands' fields. */
+/* All zeroes: no formats with more than a size. */
 static void fill_nothing(struct nvme_cmd *cmd)
 {
+}
+
+/*
+ * WZSL says how much Write Zeroes takes, in pages and as a power of two. Without it Linux takes
+ * MDTS for the limit. The others stay 0, no limit: Verify and Dataset Management take whatever
+ * their fields can say, and Write Uncorrectable there is none.
+ */
+static void fill_nvm_controller(struct nvme_cmd *cmd)
+{
+	cmd->page[NVME_IDCTRL_NVM_WZSL] = NVME_ZEROES_PAGES_SHIFT;
 }
 
 /* NVMe 2.0, 5.17.2.8: what is the same for all command sets. */
@@ -193,7 +203,7 @@ static int send_of_command_set(struct nvme_cmd *cmd, unsigned cns)
 	if (cns == NVME_CNS_NVM_NAMESPACE)
 		return send_of_namespace(cmd, fill_nothing);
 	if (cns == NVME_CNS_NVM_CONTROLLER)
-		return send(cmd, fill_nothing);
+		return send(cmd, fill_nvm_controller);
 	return send_list(cmd);
 }
 

@@ -38,6 +38,12 @@ enum {
 	NVME_TEMPERATURE = 310, /* K; nothing here gets warm */
 	NVME_TEMPERATURE_WARNING = 343,
 	NVME_TEMPERATURE_CRITICAL = 353,
+	/*
+	 * What Write Zeroes takes, 32 MiB: as many blocks of 512 bytes as its field can say. Linux
+	 * cuts a longer command's count of blocks to the field's 16 bits without a word.
+	 */
+	NVME_ZEROES_PAGES_SHIFT = 13,
+	NVME_ZEROES_MAX = NVME_PAGE << NVME_ZEROES_PAGES_SHIFT,
 	NVME_WORK_CHUNK = 1 << 26, /* bytes of a Format between two looks at everything else, */
 	NVME_FREE_CHUNK = 1 << 19, /* also where the drive is memory, which is freed on the spot */
 };

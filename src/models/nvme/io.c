@@ -212,6 +212,8 @@ static int do_write_zeroes(struct nvme_cmd *cmd)
 		status = NVME_WRITE_PROTECTED;
 	if (status)
 		return status;
+	if (cmd->length > NVME_ZEROES_MAX)
+		return NVME_INVALID_FIELD;
 	if (cmd->dw[12] & NVME_ZEROES_DEAC)
 		flags |= OB_BLOCK_UNMAP;
 	nvme_sweep(cmd, OB_BLOCK_WRITE_ZEROES, flags, NVME_WORK_CHUNK, zeroed);

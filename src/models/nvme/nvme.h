@@ -80,6 +80,7 @@ enum nvme_admin_opcode {
 	NVME_ADMIN_GET_FEATURES = 0x0a,
 	NVME_ADMIN_ASYNC_EVENT = 0x0c,
 	NVME_ADMIN_DOORBELL_BUFFER = 0x7c,
+	NVME_ADMIN_FABRICS = 0x7f, /* over PCI Express there is none */
 	NVME_ADMIN_FORMAT = 0x80,
 	NVME_ADMIN_LAST = 0x84, /* of the standard's: Sanitize */
 };
@@ -238,6 +239,16 @@ enum {
 	NVME_DLFEAT_DEAC = 1 << 3,
 	NVME_NSATTR_WRITE_PROTECTED = 1 << 0,
 	NVME_NIDT_UUID = 3,
+};
+
+/* What CNS 06h has for the NVM command set (NVM Command Set 1.0, 4.1.5.2). */
+enum {
+	NVME_IDCTRL_NVM_VSL = 0,
+	NVME_IDCTRL_NVM_WZSL = 1,
+	NVME_IDCTRL_NVM_WUSL = 2,
+	NVME_IDCTRL_NVM_DMRL = 3,
+	NVME_IDCTRL_NVM_DMRSL = 4, /* 4 bytes */
+	NVME_IDCTRL_NVM_DMSL = 8,  /* 8 bytes */
 };
 
 /* Features (5.21.1). */
