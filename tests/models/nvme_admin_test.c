@@ -569,6 +569,21 @@ static void unknown_commands_are_refused(void **state)
 	}
 }
 
+/* nvme-cli's show-regs sends one to find out whether this is a controller over fabrics. */
+static void a_fabrics_command_is_no_error_to_remember(void **state)
+{
+	struct nk *nk = *state;
+	uint8_t log[512];
+
+	assert_int_equal(nk_run(nk, &nk->admin, nk_sqe(0x7f, 0)), 0x01);
+	assert_false(nk->last.retry);
+	assert_int_equal(nk_log(nk, 2, false, 0, log, 512), 0);
+	assert_true(ob_get_le64(log + 176) == 0); /* entries of the error log, ever */
+	assert_int_equal(nk_run(nk, &nk->admin, nk_sqe(0x7e, 0)), 0x01);
+	assert_int_equal(nk_log(nk, 2, false, 0, log, 512), 0);
+	assert_true(ob_get_le64(log + 176) == 1);
+}
+
 static void admin_commands_use_prps(void **state)
 {
 	struct nk *nk = *state;
@@ -615,6 +630,7 @@ int main(void)
 		KIT_TEST(a_format_tells_of_the_change),
 		KIT_TEST(a_drive_of_another_size_is_told),
 		KIT_TEST(unknown_commands_are_refused),
+		KIT_TEST(a_fabrics_command_is_no_error_to_remember),
 		KIT_TEST(admin_commands_use_prps),
 	};
 

@@ -187,11 +187,17 @@ static bool is_permanent(int status)
 	}
 }
 
+/*
+ * A Fabrics command is how some tools find out whether this is a controller over fabrics. It is
+ * refused, and no entry of the error log: monitors raise an alarm when that becomes longer.
+ */
 static int error_status(struct nvme_cmd *cmd, int status)
 {
 	if (is_permanent(status))
 		status |= NVME_DNR;
 	if (status == NVME_ABORT_REQUESTED || status == NVME_ABORT_SQ_DELETION)
+		return status;
+	if (!cmd->sqid && nvme_opcode(cmd) == NVME_ADMIN_FABRICS)
 		return status;
 	status |= NVME_MORE;
 	nvme_log_error(cmd->nvme, cmd, cmd->sqid, (uint16_t)status);
