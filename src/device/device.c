@@ -265,6 +265,7 @@ void device_reset_by(struct ob_dev *dev, void (*reset)(struct pci *pci))
 	device_doorbells_reset(dev);
 	dev->failure[0] = '\0';
 	dev->outdated = false;
+	dev->owned = false;
 	dev->model->reset(dev);
 	device_follow_function(dev);
 }
@@ -272,6 +273,17 @@ void device_reset_by(struct ob_dev *dev, void (*reset)(struct pci *pci))
 void device_reset(struct ob_dev *dev)
 {
 	device_reset_by(dev, pci_reset);
+}
+
+void device_set_owner(struct ob_dev *dev, const struct device_owner *owner)
+{
+	dev->owner = *owner;
+	dev->owned = true;
+}
+
+const struct device_owner *device_owner(const struct ob_dev *dev)
+{
+	return dev->owned ? &dev->owner : NULL;
 }
 
 void device_set_outdated(struct ob_dev *dev)

@@ -102,6 +102,22 @@ void device_client_uses(struct ob_dev *dev);
 void device_client_left(struct ob_dev *dev);
 bool device_has_client(const struct ob_dev *dev);
 
+/*
+ * Whose memory the device's state speaks of: the last client that mapped some and left. A reset
+ * forgets it.
+ */
+enum { DEVICE_OWNER_FILES = 8 };
+struct device_owner {
+	int64_t pid;      /* 0: not known */
+	uint64_t started; /* the process, in ticks since the host did; 0: not known */
+	unsigned files;   /* that memory is of, as far as they are known; the first ones */
+	struct {
+		uint64_t device, inode;
+	} file[DEVICE_OWNER_FILES];
+};
+void device_set_owner(struct ob_dev *dev, const struct device_owner *owner);
+const struct device_owner *device_owner(const struct ob_dev *dev); /* NULL: nobody's */
+
 /* Power-on state of function and model. Only between a quiesce and its resume. */
 void device_reset(struct ob_dev *dev);
 

@@ -55,7 +55,9 @@ struct ob_dev {
 	bool quieting;  /* the model was told, and has not said that it is quiet */
 	bool quiet;
 	struct device_waiter *waiters;
-	bool client;   /* somebody is connected */
+	bool client; /* somebody is connected */
+	bool owned;  /* see device_set_owner() */
+	struct device_owner owner;
 	bool outdated; /* see device_set_outdated() */
 	bool deserted; /* one of the holds is for want of a client: see device_client_left() */
 	struct ob_task quiet_task;

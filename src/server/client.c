@@ -3,7 +3,9 @@
 #include "client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -216,9 +218,34 @@ static const struct session_link link_ops = {
 	.make_twin = make_twin,
 };
 
+/*
+ * When a process was started, so that its number is not taken for that of an earlier one; 0: not
+ * known. Its name, in parentheses, may have any characters (proc_pid_stat(5)).
+ */
+static uint64_t process_start(pid_t pid)
+{
+	enum { NAME = 2, START_TIME = 22 }; /* fields */
+	char path[64], text[1024];
+	cleanup_fd int fd = -1;
+	const char *at;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	at = strrchr(text, ')');
+	for (unsigned field = NAME; at && field < START_TIME; field++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
 struct client *client_new(const struct client_config *config, int fd)
 {
 	struct client *client = calloc(1, sizeof(*client));
+	struct session_limits limits = config->limits;
 	socklen_t length = sizeof(client->peer);
 	struct timespec now;
 
@@ -236,8 +263,10 @@ struct client *client_new(const struct client_config *config, int fd)
 	client->main.transport = start_transport(client, fd, &main_ops);
 	if (!client->main.transport)
 		goto no_transport;
+	limits.client = (struct device_owner){.pid = client->peer.pid,
+	                                      .started = process_start(client->peer.pid)};
 	client->session =
-		session_new(config->dev, &config->limits, &client->main.link, client->config->log);
+		session_new(config->dev, &limits, &client->main.link, client->config->log);
 	if (!client->session)
 		goto no_session;
 	return client;

@@ -27,6 +27,11 @@ static const char *const poll_choices[] = {[SERVER_POLL_ADAPTIVE] = "adaptive",
 static const char *const dma_fds_choices[] = {
 	[SERVER_DMA_FDS_MEMORY] = "memory", [SERVER_DMA_FDS_ANY] = "any", NULL};
 
+static const char *const reset_choices[] = {[SESSION_RESET_AUTO] = "auto",
+                                            [SESSION_RESET_ON] = "on",
+                                            [SESSION_RESET_OFF] = "off",
+                                            NULL};
+
 const struct ob_prop server_props[] = {
 	{.name = "type",
          .type = OB_PROP_ENUM,
@@ -56,6 +61,12 @@ const struct ob_prop server_props[] = {
          .offset = FIELD(queue),
          .preset = "off",
          .help = "a second client waits until the first leaves, instead of being refused"},
+	{.name = "reset-on-connect",
+         .type = OB_PROP_ENUM,
+         .offset = FIELD(reset_on_connect),
+         .preset = "auto",
+         .choices = reset_choices,
+         .help = "reset the device for a client that maps memory; auto: if another one left it"},
 	{.name = "allow-uid",
          .type = OB_PROP_STRING,
          .offset = FIELD(allow_uid),
@@ -213,6 +224,7 @@ struct session_limits server_config_limits(const struct server_config *config)
 	limits.max_dma_maps = config->max_dma_maps;
 	limits.max_fds = config->max_fds;
 	limits.twin_socket = config->twin_socket;
+	limits.reset_on_connect = (enum session_reset)config->reset_on_connect;
 	limits.any_memory = config->dma_fds == SERVER_DMA_FDS_ANY;
 	return limits;
 }

@@ -17,6 +17,7 @@ struct server_config {
 	uint32_t type;
 	char *path, *mode, *group, *fd;
 	bool queue, twin_socket;
+	uint32_t reset_on_connect; /* enum session_reset */
 	char *allow_uid, *allow_gid;
 	uint64_t max_data_xfer_size, max_unsent;
 	uint32_t max_fds, max_dma_maps, log_lines;

@@ -131,6 +131,8 @@ struct session {
 
 	struct migration *migration; /* NULL: the device does not migrate */
 	bool moves;                  /* the client has asked for a state */
+	struct device_owner owner;   /* this client, as the device will remember it */
+	unsigned maps;               /* DMA_MAPs so far, up to a bound: see memory.c */
 	struct session_irqs irqs;
 	struct session_remote remote;
 	struct dma_watcher watcher;
@@ -192,8 +194,13 @@ bool session_may_hold(const struct session *session, unsigned more);
 /* The session has ended, and nothing but the device's being quiet is waited for. */
 void session_quiesce(struct session *session);
 
+/* memory.c: the client goes, and the device's state speaks of its memory from now on. */
+void session_leave_memory(struct session *session);
+
 /* memory.c: resets the device, which is quiet, and lets it run. */
 void session_reset_now(struct session *session);
+/* memory.c: the same, for the first map of a client that is another one than who left. */
+void session_reset_left(struct session *session);
 
 /*
  * Goes on with a long command in slices, one in each turn of the loop; slice() returns whether it

@@ -2,6 +2,7 @@
 /* DMA_MAP, DMA_UNMAP and RESET: the commands that touch what is in flight, the latter two by
  * waiting. */
 #include <errno.h>
+#include <sys/stat.h>
 
 #include "internal.h"
 
@@ -24,10 +25,74 @@ static int usable_fd(struct session *session, const struct request *request)
 	return -1;
 }
 
-static int map_memory(struct session *session, struct request *request,
-                      const struct wire_dma_map *map)
+/*
+ * Whose memory it is
+ *
+ * A client that left has a controller behind that knows addresses in its memory. If another one
+ * maps its own there and does not reset the device (some never do), the controller would write into
+ * that. So the device is reset before, unless who comes is who left: the same process, with the
+ * same memory, as far as that can be told: the first file that it maps is one that was mapped.
+ */
+
+enum { LOOKED_AT = 64 }; /* maps of a session whose file is asked for */
+
+static bool has_file(const struct device_owner *owner, const struct stat *st)
 {
-	int fd = usable_fd(session, request);
+	for (unsigned i = 0; i < owner->files; i++) {
+		if (owner->file[i].device == st->st_dev && owner->file[i].inode == st->st_ino)
+			return true;
+	}
+	return false;
+}
+
+/* fd is memory that this client is about to map, which nobody can make us wait for; or -1. */
+static void note_file(struct session *session, int fd)
+{
+	struct device_owner *owner = &session->owner;
+	struct stat st;
+
+	if (session->maps == LOOKED_AT)
+		return;
+	session->maps++;
+	if (fd < 0 || owner->files == DEVICE_OWNER_FILES || fstat(fd, &st) || has_file(owner, &st))
+		return;
+	owner->file[owner->files].device = st.st_dev;
+	owner->file[owner->files++].inode = st.st_ino;
+}
+
+static bool is_same_client(const struct session *session, const struct device_owner *left, int fd)
+{
+	const struct device_owner *here = &session->limits.client;
+	struct stat st;
+
+	if (!here->pid || !here->started || here->pid != left->pid ||
+	    here->started != left->started)
+		return false;
+	return fd < 0 || !left->files || fstat(fd, &st) || has_file(left, &st);
+}
+
+/* Before the first map. Why the device is to be reset, or NULL. */
+static const char *why_reset(const struct session *session, int fd)
+{
+	const struct device_owner *left = device_owner(session->dev);
+
+	if (session->maps || !left || session->limits.reset_on_connect == SESSION_RESET_OFF)
+		return NULL;
+	if (session->limits.reset_on_connect == SESSION_RESET_ON)
+		return "reset-on-connect=on";
+	return is_same_client(session, left, fd) ? NULL
+	                                         : "another client than the one that left it";
+}
+
+void session_leave_memory(struct session *session)
+{
+	if (session->maps)
+		device_set_owner(session->dev, &session->owner);
+}
+
+static int map_memory(struct session *session, struct request *request,
+                      const struct wire_dma_map *map, int fd)
+{
 	unsigned prot = 0;
 	int rc;
 
@@ -35,6 +100,7 @@ static int map_memory(struct session *session, struct request *request,
 		prot |= DMA_READABLE;
 	if (map->flags & WIRE_DMA_WRITEABLE)
 		prot |= DMA_WRITEABLE;
+	note_file(session, fd); /* which dma_map() may close */
 	/* The offset means nothing without a descriptor, whatever the client left there. */
 	rc = dma_map(session->dma, map->address, map->size, prot, fd, fd >= 0 ? map->offset : 0);
 	if (rc == -ENOSPC)
@@ -53,9 +119,43 @@ static int map_memory(struct session *session, struct request *request,
 	return rc;
 }
 
+/* What was left is forgotten; where the device is on its way to another process, it stays there. */
+void session_reset_left(struct session *session)
+{
+	device_reset(session->dev);
+	device_resume(session->dev);
+}
+
+/*
+ * The device begins nothing from here on, and nothing is in flight that knows of the new map: so
+ * that can be there before the device is quiet. The reply comes then.
+ */
+static int map_after_reset(struct session *session, struct request *request,
+                           const struct wire_dma_map *map, int fd, const char *why)
+{
+	int quiet = device_quiesce(session->dev, &session->quiesce_waiter);
+	int rc;
+
+	log_info(session->log, "the device is reset: %s", why);
+	if (!quiet)
+		session_reset_left(session);
+	rc = map_memory(session, request, map, fd);
+	if (quiet && rc) {
+		device_quiesce_cancel(session->dev, &session->quiesce_waiter);
+		return rc;
+	}
+	if (rc || !quiet)
+		return rc ? rc : session_reply(session, &request->header, NULL, 0);
+	session->waiting = request->header;
+	session_move(session, SESSION_RESETTING);
+	return -EINPROGRESS;
+}
+
 int session_dma_map(struct session *session, struct request *request)
 {
 	struct wire_dma_map map;
+	const char *why;
+	int fd;
 	int rc = wire_decode_dma_map(request->payload, request->length, &map, &request->why);
 
 	if (rc)
@@ -64,7 +164,11 @@ int session_dma_map(struct session *session, struct request *request)
 		return refuse(request, -EINVAL, "descriptors: one or none expected");
 	dma_set_limits(session->dma, session->limits.max_dma_maps,
 	               dma_fd_count(session->dma) + session_may_hold(session, 1));
-	rc = map_memory(session, request, &map);
+	fd = usable_fd(session, request);
+	why = why_reset(session, fd);
+	if (why)
+		return map_after_reset(session, request, &map, fd, why);
+	rc = map_memory(session, request, &map, fd);
 	return rc ? rc : session_reply(session, &request->header, NULL, 0);
 }
 

@@ -395,6 +395,7 @@ static void finish(struct session *session)
 	device_revoke(session->dev);
 	if (session->moves)
 		migrate_abandon(session->migration);
+	session_leave_memory(session);
 	session_move(session, SESSION_ENDED);
 	device_client_left(session->dev);
 	session->ended(session->ended_context);
@@ -494,7 +495,10 @@ static void quiet(struct device_waiter *waiter)
 		clear(session);
 		return;
 	}
-	session_reset_now(session);
+	if (session->waiting.command == WIRE_DMA_MAP)
+		session_reset_left(session);
+	else
+		session_reset_now(session);
 	session_reply(session, &session->waiting, NULL, 0);
 	session_move(session, SESSION_RUNNING);
 }
@@ -546,6 +550,7 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 	session->link = link;
 	session->log = log;
 	session->limits = *limits;
+	session->owner = limits->client;
 	session->minor = -1;
 	session->step.run = run_step;
 	session->unmap_waiter.done = unmapped;

@@ -35,6 +35,9 @@ struct session_link {
 	int (*make_twin)(struct session_link *link, struct session_link **twin);
 };
 
+/* Whether a client that maps memory has the device reset: see memory.c. */
+enum session_reset { SESSION_RESET_AUTO, SESSION_RESET_ON, SESSION_RESET_OFF };
+
 struct session_limits {
 	uint32_t max_data_xfer_size; /* bytes */
 	uint32_t max_msg_fds;
@@ -44,6 +47,8 @@ struct session_limits {
 	uint64_t slow_ns; /* a wait that takes longer is logged */
 	/* Where descriptors that are held are counted, and which bounds them as well; or NULL. */
 	struct budget_share *fds;
+	enum session_reset reset_on_connect;
+	struct device_owner client; /* who it is; files are the session's to fill in */
 	bool any_memory; /* descriptors that are no memory are accessed: see dma_fd_is_memory() */
 };
 
