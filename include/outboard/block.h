@@ -52,6 +52,7 @@ struct ob_block_request {
 struct ob_block_info {
 	uint64_t identity;   /* the same each time for the same storage; 0: it has none */
 	uint64_t size;       /* bytes, a multiple of block_size */
+	bool size_given;     /* somebody chose it; else it is what the storage happens to have */
 	uint32_t block_size; /* smallest unit of offset and length: 512 */
 	uint32_t optimal_io; /* bytes; the size and alignment that is written without
 	                      * read-modify-write: 4096 as a rule */

@@ -261,6 +261,7 @@ static int mem_open(struct ob_block *block, struct ob_error *err)
 		return refuse_size(props->size, -rc, err);
 	block->info = (struct ob_block_info){
 		.size = props->size,
+		.size_given = true,
 		.block_size = BLOCK_SECTOR,
 		.optimal_io = MEM_PAGE,
 		.discard = true,

@@ -20,6 +20,7 @@ static int null_open(struct ob_block *block, struct ob_error *err)
 
 	block->info = (struct ob_block_info){
 		.size = props->size,
+		.size_given = true,
 		.block_size = BLOCK_SECTOR,
 		.optimal_io = 4096,
 		.discard = true,

@@ -91,6 +91,7 @@ struct kit_drive *kit_add_drive(struct kit *kit, const char *name, uint64_t size
 	drive->block.driver = &kit_driver;
 	drive->block.loop = kit->loop;
 	drive->block.info = (struct ob_block_info){.size = size,
+	                                           .size_given = true,
 	                                           .block_size = 512,
 	                                           .optimal_io = 4096,
 	                                           .discard = true,

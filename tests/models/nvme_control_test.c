@@ -512,6 +512,38 @@ static void refuses(enum kit_mode mode, const char *options, const char *why)
 	kit_free(kit);
 }
 
+/* A drive of 64 KiB and a block more, of a size that nobody chose. */
+static bool takes_tail(enum kit_mode mode, const char *options, const char *why)
+{
+	struct kit *kit = kit_new(mode);
+	struct ob_error err = {""};
+	bool starts;
+
+	kit_add_drive(kit, "d0", (64 << 10) + 512)->block.info.size_given = false;
+	starts = kit_try_start(kit, "nvme", options, &err);
+	if (!starts && !strstr(err.message, why))
+		fail_msg("%s: %s", options, err.message);
+	kit_free(kit);
+	return starts;
+}
+
+static void the_end_of_an_image_is_not_lost_by_chance(void **state)
+{
+	struct nk *nk = *state;
+	enum kit_mode mode = nk->kit->mode;
+
+	assert_true(takes_tail(mode, "drive=d0", ""));
+	assert_false(takes_tail(mode, "drive=d0,block-size=4096",
+	                        "drive d0: its last 512 bytes would be out of reach, as 66048 is "
+	                        "no multiple of 4096"));
+	assert_false(takes_tail(mode, "drive=d0,namespaces=3",
+	                        "its last 4608 bytes would be out of reach, as 66048 is no "
+	                        "multiple of 12288"));
+	assert_true(takes_tail(mode, "drive=d0,block-size=4096,tail=leave", ""));
+	assert_true(takes_tail(mode, "drive=d0,namespaces=3,tail=leave", ""));
+	starts(mode, "drive=d0,namespaces=3,block-size=4096");
+}
+
 static void properties_are_checked(void **state)
 {
 	struct nk *nk = *state;
@@ -538,6 +570,7 @@ int main(void)
 	static const struct kit_test off[] = {
 		KIT_TEST(registers_say_what_there_is),
 		KIT_TEST(registers_keep_what_they_should),
+		KIT_TEST(the_end_of_an_image_is_not_lost_by_chance),
 		KIT_TEST(what_is_wrong_at_enable_is_fatal),
 		KIT_TEST(queue_entry_sizes_may_be_set_late),
 		KIT_TEST(what_is_fixed_while_enabled_stays),

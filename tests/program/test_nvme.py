@@ -23,6 +23,7 @@ from outboard import LIMIT
 from vfio_user import IRQ_MSIX, Client
 
 MIB = 1 << 20
+FORMAT_NVM = 0x80
 
 
 def image(folder: Path, name: str, size: int = MIB) -> Path:
@@ -50,6 +51,28 @@ def test_identify(outboard: Start, folder: Path, open_disk: OpenDisk) -> None:
     assert controller[4:24] == b"abc123".ljust(20)
     assert namespaces(nvme) == [1]
     assert namespace_size(nvme, 1) == 8 * MIB
+
+
+def test_the_end_of_an_image_is_not_lost_without_a_word(
+    outboard: Start, run: Run, folder: Path, open_disk: OpenDisk
+) -> None:
+    path = image(folder, "a.img", MIB + 512)
+    refused = run("nvme", path, "socket=a", "block-size=4096")
+    assert refused.returncode == 1
+    assert "its last 512 bytes would be out of reach" in refused.stderr
+    assert "'truncate -s %4096 FILE' makes it one, or tail=leave" in refused.stderr
+    server = outboard("nvme", path, "socket=a", "block-size=4096", "tail=leave")
+    server.wait_log("its last 512 bytes are out of reach")
+    server.stop()
+    server = outboard("nvme", path, "socket=a")
+    nvme = open_disk(folder / "a")
+    assert namespace_size(nvme, 1) == MIB + 512
+    assert "out of reach" not in server.errors()
+    nvme.submit(nvme.admin, FORMAT_NVM, 1, (1,))
+    server.wait_log("its last 512 bytes are out of reach: 1 namespace with blocks of 4096 bytes")
+    assert namespace_size(nvme, 1) == MIB
+    # A size that was asked for is what somebody wanted.
+    outboard("nvme", "size=4608", "socket=b", "block-size=4096").wait_log("its last 512 bytes are")
 
 
 def test_a_disk_keeps_its_serial_number(outboard: Start, folder: Path) -> None:

@@ -34,6 +34,8 @@ static void erased(struct nvme_cmd *cmd, int error)
 		return;
 	}
 	n->state->lba_shift[nsid - 1] = (uint8_t)new_shift(cmd);
+	if (changed)
+		nvme_warn_of_tail(n, cmd->ns, ob_block_info(cmd->ns->block)->size);
 	next_namespace(cmd);
 	if (changed)
 		nvme_namespace_changed(n, nsid);

@@ -514,6 +514,9 @@ void nvme_irq_consumed(struct nvme *n);
 /* queue.c: all that the runtime knows of queues, from the state. */
 void nvme_queues_rebuild(struct nvme *n);
 
+/* model.c: says so if no namespace has the end of the drive, which has so many bytes. */
+void nvme_warn_of_tail(const struct nvme *n, const struct nvme_namespace *ns, uint64_t size);
+
 /* controller.c: enable, reset, shutdown, fatal errors */
 void nvme_set_cc(struct nvme *n, uint32_t value);
 void nvme_fatal(struct nvme *n, const char *what, uint64_t where);

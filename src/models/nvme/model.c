@@ -5,6 +5,7 @@
  * like, and its life. internal.h says how the rest hangs together.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,43 @@ static uint64_t namespace_size(const struct nvme_props *props, uint64_t size)
 	return size / props->namespaces / NVME_PAGE * NVME_PAGE;
 }
 
+/* What of a drive of so many bytes no namespace has, with blocks of 1 << shift bytes. */
+static uint64_t tail_of(const struct nvme_props *props, uint64_t size, unsigned shift)
+{
+	return size - props->namespaces * (namespace_size(props, size) >> shift << shift);
+}
+
+/* Data at the end of an image that no guest could reach: somebody has to have meant that. */
+static int check_tail(const struct nvme_props *props, const struct ob_block *drive,
+                      struct ob_error *err)
+{
+	const struct ob_block_info *info = ob_block_info(drive);
+	unsigned shift = props->block_size ? 12 : 9;
+	uint64_t tail = tail_of(props, info->size, shift);
+	unsigned unit = props->namespaces > 1 ? props->namespaces * NVME_PAGE : 1u << shift;
+
+	if (!tail || info->size_given || props->tail == NVME_TAIL_LEAVE)
+		return 0;
+	return ob_error_set(
+		err, -EINVAL,
+		"drive %s: its last %" PRIu64 " bytes would be out of reach, as %" PRIu64
+		" is no multiple of %u (block-size, namespaces): 'truncate -s %%%u FILE' "
+		"makes it one, or tail=leave leaves them",
+		ob_block_name(drive), tail, info->size, unit, unit);
+}
+
+void nvme_warn_of_tail(const struct nvme *n, const struct nvme_namespace *ns, uint64_t size)
+{
+	uint64_t tail = tail_of(n->props, size, nvme_lba_shift(n, ns));
+
+	if (tail)
+		ob_dev_warn(n->dev,
+		            "drive %s: its last %" PRIu64 " bytes are out of reach: %u namespace%s "
+		            "with blocks of %u bytes",
+		            ob_block_name(ns->block), tail, n->props->namespaces,
+		            n->props->namespaces > 1 ? "s" : "", 1u << nvme_lba_shift(n, ns));
+}
+
 static int check_drives(const struct nvme_props *props, struct ob_error *err)
 {
 	const struct ob_block_list *drives = &props->drives;
@@ -64,11 +102,15 @@ static int check_drives(const struct nvme_props *props, struct ob_error *err)
 		                    "%u drives with namespaces=%u are more than %u namespaces",
 		                    drives->count, props->namespaces, NVME_MAX_NAMESPACES);
 	for (unsigned i = 0; i < drives->count; i++) {
-		if (namespace_size(props, ob_block_info(drives->nodes[i])->size) >= NVME_PAGE)
-			continue;
-		return ob_error_set(err, -EINVAL,
-		                    "drive %s is too small: each namespace needs %u bytes",
-		                    ob_block_name(drives->nodes[i]), NVME_PAGE);
+		int rc;
+
+		if (namespace_size(props, ob_block_info(drives->nodes[i])->size) < NVME_PAGE)
+			return ob_error_set(err, -EINVAL,
+			                    "drive %s is too small: each namespace needs %u bytes",
+			                    ob_block_name(drives->nodes[i]), NVME_PAGE);
+		rc = check_tail(props, drives->nodes[i], err);
+		if (rc)
+			return rc;
 	}
 	return 0;
 }
@@ -146,6 +188,8 @@ static int make_namespaces(struct nvme *n, struct ob_error *err)
 		                                   .nsid = i + 1};
 		n->state->lba_shift[i] = props->block_size ? 12 : 9;
 		n->write_cache |= ob_block_info(block)->volatile_cache;
+		if (i % props->namespaces == 0)
+			nvme_warn_of_tail(n, &n->ns[i], ob_block_info(block)->size);
 	}
 	return 0;
 }
@@ -258,6 +302,7 @@ static int nvme_resize(struct ob_dev *dev, struct ob_block *block, uint64_t size
 		if (n->ns[i].block != block || n->ns[i].size == namespace_size(n->props, size))
 			continue;
 		n->ns[i].size = namespace_size(n->props, size);
+		nvme_warn_of_tail(n, &n->ns[i], size);
 		nvme_namespace_changed(n, n->ns[i].nsid);
 	}
 	return 0;
@@ -265,6 +310,7 @@ static int nvme_resize(struct ob_dev *dev, struct ob_block *block, uint64_t size
 
 static const char *const polling[] = {"off", "on", "adaptive", NULL};
 static const char *const write_caches[] = {"auto", "on", "off", NULL};
+static const char *const tails[] = {"refuse", "leave", NULL};
 static const char *const block_sizes[] = {"512", "4096", NULL};
 static const char *const bar_sizes[] = {"16k", "8k", NULL};
 
@@ -296,6 +342,10 @@ static const struct ob_prop nvme_prop_table[] = {
          .help = "the best kind that the guest may use; the pin is always there"},
 	{"block-size", OB_PROP_ENUM, offsetof(struct nvme_props, block_size), .preset = "512",
          .choices = block_sizes, .help = "logical block size in bytes"},
+	{"tail", OB_PROP_ENUM, offsetof(struct nvme_props, tail), .preset = "refuse",
+         .choices = tails,
+         .help = "what becomes of the end of an image that makes no whole block or namespace; "
+                 "leave: it is out of the guest's reach"},
 	{"bar-size", OB_PROP_ENUM, offsetof(struct nvme_props, bar_size), .preset = "16k",
          .choices = bar_sizes,
          .help = "size of BAR 0; 8k, with which Windows fails, is for guests that come from "

@@ -35,6 +35,7 @@ enum {
 /* Of the properties of these names. */
 enum nvme_interrupts { NVME_MSIX, NVME_MSI, NVME_INTX };
 enum nvme_write_cache { NVME_CACHE_AUTO, NVME_CACHE_ON, NVME_CACHE_OFF };
+enum nvme_tail { NVME_TAIL_REFUSE, NVME_TAIL_LEAVE };
 enum nvme_polling { NVME_POLL_OFF, NVME_POLL_ON, NVME_POLL_ADAPTIVE };
 
 struct nvme_props {
@@ -47,6 +48,7 @@ struct nvme_props {
 	uint32_t msix_vectors; /* 0: one for each queue, at most 64 */
 	uint32_t interrupts;   /* enum nvme_interrupts */
 	uint32_t block_size;   /* 0: 512, 1: 4096 */
+	uint32_t tail;         /* enum nvme_tail */
 	uint32_t bar_size;     /* of BAR 0; 0: 16 KiB, 1: 8 KiB */
 	uint32_t mdts;
 	bool ioeventfds, mmap_doorbells;
