@@ -192,6 +192,10 @@ void file_unlock(struct file_node *node);
 /* The engine lets go of the open file, if it has it. */
 void file_forget(struct file_node *node);
 
+/* file_identity.c: a number that is not 0, of what is open. */
+struct stat;
+uint64_t file_identity(struct file_node *node, const struct stat *st);
+
 /*
  * file_holder.c. Who is to be seen that has a claim on the file or device behind fd, in words.
  * False: nobody, or who is about to end. Looks at all processes.

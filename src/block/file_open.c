@@ -76,15 +76,6 @@ static int open_file(const struct file_props *props, struct stat *st, struct ob_
 	return rc ? rc : take_fd(&fd);
 }
 
-/* Of the file or device itself, whatever its name: a number that is not 0. */
-static uint64_t identity_of(const struct stat *st)
-{
-	uint64_t number = S_ISBLK(st->st_mode) ? st->st_rdev : st->st_ino;
-
-	/* Fibonacci hashing spreads what are small numbers over all bits. */
-	return ((number ^ (uint64_t)st->st_dev << 32) * UINT64_C(0x9e3779b97f4a7c15)) | 1;
-}
-
 int file_size(const struct file_node *node, uint64_t *size, struct ob_error *err)
 {
 	const struct file_props *props = node->block.props;
@@ -112,7 +103,6 @@ static int look_at(struct file_node *node, const struct stat *st, struct ob_erro
 {
 	int rc = 0;
 
-	node->block.info.identity = identity_of(st);
 	node->sector = BLOCK_SECTOR;
 	if (node->is_device)
 		rc = file_device_look(node, st->st_rdev, err);
@@ -281,6 +271,7 @@ int file_open_node(struct file_node *node, struct ob_error *err)
 		fd_close(&node->fd);
 		return rc;
 	}
+	node->block.info.identity = file_identity(node, &st);
 	node->can_zero = true;
 	node->can_punch = find_punch(node);
 	return 0;

@@ -242,6 +242,35 @@ static int make(struct machine_device *device, const struct ob_model *model, str
 	return rc;
 }
 
+/* What was given as serial=, or NULL. */
+static const char *given_serial(struct ob_dev *dev)
+{
+	const struct ob_prop *prop = prop_find(device_model(dev)->props, "serial");
+
+	if (!prop || prop->type != OB_PROP_STRING)
+		return NULL;
+	return *(char **)((char *)ob_dev_props(dev) + prop->offset);
+}
+
+/* Whether both go to one guest is not known here; that one would take only the first. */
+static void warn_of_serial(struct machine_device *device)
+{
+	const char *serial = given_serial(device->dev);
+	struct machine_device *other;
+
+	list_for_each (other, &device->machine->devices, struct machine_device, link) {
+		const char *has = given_serial(other->dev);
+
+		if (!serial || !has || strcmp(serial, has) != 0)
+			continue;
+		log_warn(device->machine->log,
+		         "devices '%s' and '%s' have the same serial=%s: a guest that gets both "
+		         "will use one of them",
+		         other->id, device->id, serial);
+		return;
+	}
+}
+
 static int add_model_device(struct machine *machine, const struct ob_model *model,
                             struct opts *opts, struct ob_error *err)
 {
@@ -262,6 +291,7 @@ static int add_model_device(struct machine *machine, const struct ob_model *mode
 		return rc;
 	}
 	root_attach(&device->place, device->dev);
+	warn_of_serial(device);
 	list_append(&machine->devices, &device->link);
 	device_join_pause(device);
 	return 0;

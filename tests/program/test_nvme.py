@@ -24,6 +24,7 @@ from vfio_user import IRQ_MSIX, Client
 
 MIB = 1 << 20
 FORMAT_NVM = 0x80
+ATTRIBUTE = "user.outboard.identity"
 
 
 def image(folder: Path, name: str, size: int = MIB) -> Path:
@@ -75,27 +76,54 @@ def test_the_end_of_an_image_is_not_lost_without_a_word(
     outboard("nvme", "size=4608", "socket=b", "block-size=4096").wait_log("its last 512 bytes are")
 
 
+def serial_of(outboard: Start, folder: Path, *words: str | Path) -> str:
+    server = outboard("nvme", *words, "socket=a")
+    with Client(folder / "a") as client:
+        nvme = Nvme(client)
+        nvme.enable()
+        serial = nvme.identify(CNS_CONTROLLER)[4:24].decode()
+        nvme.close()
+    server.stop()
+    return serial
+
+
 def test_a_disk_keeps_its_serial_number(outboard: Start, folder: Path) -> None:
     """It is the file's, whatever the process; what is in memory is new each time."""
     for name in ("a.img", "b.img"):
         image(folder, name)
-
-    def serial(*words: str) -> bytes:
-        process = outboard("nvme", *words, "socket=a")
-        with Client(folder / "a") as client:
-            nvme = Nvme(client)
-            nvme.enable()
-            number = nvme.identify(CNS_CONTROLLER)[4:24]
-            nvme.close()
-        process.stop()
-        return number
-
-    first = serial("a.img")
+    first = serial_of(outboard, folder, "a.img")
     assert first.strip()
-    (folder / "a.img").rename(folder / "c.img")
-    assert serial("c.img") == first
-    assert serial("b.img") != first
-    assert serial("size=1M") != serial("size=1M")
+    assert serial_of(outboard, folder, "b.img") != first
+    assert serial_of(outboard, folder, "a.img") == first
+    assert serial_of(outboard, folder, "size=1M") != serial_of(outboard, folder, "size=1M")
+
+
+def test_a_serial_number_goes_with_its_image(outboard: Start, folder: Path) -> None:
+    """Moved or restored with its attributes, it is the same disk; a copy of the bytes is another."""
+    path = image(folder, "a.img")
+    first = serial_of(outboard, folder, path)
+    assert os.getxattr(path, ATTRIBUTE).decode()[:12] in first
+    assert serial_of(outboard, folder, path.rename(folder / "b.img")) == first
+    restored, copy = folder / "restored.img", folder / "copy.img"
+    for name in (restored, copy):
+        name.write_bytes((folder / "b.img").read_bytes())
+    os.setxattr(restored, ATTRIBUTE, os.getxattr(folder / "b.img", ATTRIBUTE))
+    assert serial_of(outboard, folder, restored) == first
+    assert serial_of(outboard, folder, copy, "read-only=on") != first
+    assert ATTRIBUTE not in os.listxattr(copy)
+    # Nonsense is nobody's identity, and not ours to remove.
+    os.setxattr(copy, ATTRIBUTE, b"../../etc/passwd")
+    other = serial_of(outboard, folder, copy)
+    assert other != first
+    assert os.getxattr(copy, ATTRIBUTE) == b"../../etc/passwd"
+    assert serial_of(outboard, folder, copy, "serial=mine").strip() == "mine"
+
+
+def test_equal_serial_numbers_are_told(outboard: Start) -> None:
+    server = outboard("nvme", "size=1M", "serial=x", "socket=a", "--", "nvme", "size=1M", "serial=x", "socket=b")
+    server.wait_log("devices 'nvme0' and 'nvme1' have the same serial=x")
+    other = outboard("nvme", "size=1M", "serial=x", "socket=c", "--", "nvme", "size=1M", "serial=y", "socket=d")
+    assert "same serial" not in other.errors()
 
 
 def test_long_form_says_the_same(outboard: Start, folder: Path, open_disk: OpenDisk) -> None:

@@ -158,7 +158,7 @@ static int make_serial(struct ob_dev *dev, struct ob_error *err)
 	const struct nvme_props *props = ob_dev_props(dev);
 	struct nvme_state *s = ob_dev_state(dev);
 	uint64_t identity = ob_block_info(props->drives.nodes[0])->identity;
-	uint32_t number = (uint32_t)(identity >> 32);
+	uint64_t number = identity >> 16;
 
 	if (props->serial) {
 		snprintf(s->serial, sizeof(s->serial), "%s", props->serial);
@@ -166,7 +166,8 @@ static int make_serial(struct ob_dev *dev, struct ob_error *err)
 	}
 	if (!identity && getrandom(&number, sizeof(number), 0) != sizeof(number))
 		return ob_error_set(err, -EIO, "no random number for a serial; give serial=");
-	snprintf(s->serial, sizeof(s->serial), "%.11s-%08x", ob_dev_id(dev), number);
+	number &= (UINT64_C(1) << 48) - 1;
+	snprintf(s->serial, sizeof(s->serial), "%.7s-%012" PRIx64, ob_dev_id(dev), number);
 	return 0;
 }
 
@@ -318,7 +319,7 @@ static const struct ob_prop nvme_prop_table[] = {
 	{"drive", OB_PROP_BLOCKS, offsetof(struct nvme_props, drives),
          .help = "block node behind it; may be given several times"},
 	{"serial", OB_PROP_STRING, offsetof(struct nvme_props, serial), .max = NVME_SERIAL_LENGTH,
-         .help = "serial number (default: made of the id and the storage behind it)"},
+         .help = "serial number (default: made of the id and the identity of the storage)"},
 	{"model", OB_PROP_STRING, offsetof(struct nvme_props, model), .max = NVME_MODEL_LENGTH,
          .preset = "outboard NVMe", .help = "model number that the guest sees"},
 	{"firmware", OB_PROP_STRING, offsetof(struct nvme_props, firmware),
