@@ -272,4 +272,5 @@ def test_descriptors_that_are_not_wanted_are_closed(outboard: Start, folder: Pat
             client.sock.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
             client.receive()
         memory.close()
-        assert len(os.listdir(f"/proc/{process.pid}/fd")) == count
+        # Helper threads do that.
+        wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/fd")) == count)
