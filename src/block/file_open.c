@@ -234,7 +234,7 @@ static int probe_punch(const struct file_node *node)
 	return hole < 0 || hole >= end ? 0 : punch(node->fd, hole, 1);
 }
 
-static bool find_punch(const struct file_node *node)
+static bool find_punch(struct file_node *node)
 {
 	const struct file_props *props = node->block.props;
 	int rc;
