@@ -225,6 +225,13 @@ void *ob_bar_shared(struct ob_dev *dev, unsigned bar);
 /* The id that the user gave the device, or one that the core made. Owned by the device. */
 const char *ob_dev_id(const struct ob_dev *dev);
 
+/*
+ * Says by which serial number guests know the device, whoever chose it: lists show it, and two
+ * devices with the same one are warned of. Copied; cut at 63 characters. For a model's start and
+ * loaded. "" (the default): it has none.
+ */
+void ob_dev_set_serial(struct ob_dev *dev, const char *serial);
+
 /* Tells the core that a quiesce has finished. */
 void ob_dev_quiet(struct ob_dev *dev);
 

@@ -139,6 +139,9 @@ bool device_is_outdated(const struct ob_dev *dev);
 int device_resize_block(struct ob_dev *dev, struct ob_block *block, uint64_t size,
                         struct ob_error *err);
 
+/* By which guests know the device; "": it has none. */
+const char *device_serial(const struct ob_dev *dev);
+
 /* What the model said when it failed; NULL: it has not since the last reset. */
 const char *device_failure(const struct ob_dev *dev);
 

@@ -35,6 +35,7 @@ struct device_bounce {
 struct ob_dev {
 	const struct ob_model *model;
 	char id[64];
+	char serial[64]; /* see ob_dev_set_serial() */
 	struct device_env env;
 	struct log log, guest_log; /* what the guest causes is not to hide what its drives say */
 

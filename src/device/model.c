@@ -31,6 +31,16 @@ const char *ob_dev_id(const struct ob_dev *dev)
 	return dev->id;
 }
 
+void ob_dev_set_serial(struct ob_dev *dev, const char *serial)
+{
+	snprintf(dev->serial, sizeof(dev->serial), "%s", serial);
+}
+
+const char *device_serial(const struct ob_dev *dev)
+{
+	return dev->serial;
+}
+
 void ob_irq_raise(struct ob_dev *dev, unsigned vector)
 {
 	pci_irq_raise(dev->pci, vector);

@@ -242,30 +242,19 @@ static int make(struct machine_device *device, const struct ob_model *model, str
 	return rc;
 }
 
-/* What was given as serial=, or NULL. */
-static const char *given_serial(struct ob_dev *dev)
-{
-	const struct ob_prop *prop = prop_find(device_model(dev)->props, "serial");
-
-	if (!prop || prop->type != OB_PROP_STRING)
-		return NULL;
-	return *(char **)((char *)ob_dev_props(dev) + prop->offset);
-}
-
 /* Whether both go to one guest is not known here; that one would take only the first. */
-static void warn_of_serial(struct machine_device *device)
+static void warn_of_serial(const struct machine_device *device)
 {
-	const char *serial = given_serial(device->dev);
-	struct machine_device *other;
+	const char *serial = device_serial(device->dev);
+	const struct machine_device *other;
 
 	list_for_each (other, &device->machine->devices, struct machine_device, link) {
-		const char *has = given_serial(other->dev);
-
-		if (!serial || !has || strcmp(serial, has) != 0)
+		if (!*serial || device_model(other->dev) != device_model(device->dev) ||
+		    strcmp(device_serial(other->dev), serial) != 0)
 			continue;
 		log_warn(device->machine->log,
-		         "devices '%s' and '%s' have the same serial=%s: a guest that gets both "
-		         "will use one of them",
+		         "devices '%s' and '%s' have the same serial number, %s: a guest that gets "
+		         "both will use one of them; serial= gives another",
 		         other->id, device->id, serial);
 		return;
 	}

@@ -319,7 +319,9 @@ int machine_get_property(const struct machine *machine, const char *path, const 
 		return rc;
 	tables_of(&object, tables);
 	prop = find_prop(tables, name);
-	if (prop) {
+	if (object.device && !strcmp(name, "serial") && *device_serial(object.device->dev)) {
+		rc = opts_add(out, "serial", device_serial(object.device->dev));
+	} else if (prop) {
 		type_of = machine_type_name(prop->type);
 		rc = add_prop(&object, prop, out);
 	} else if (!strcmp(name, "type")) {

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import resource
 import select
+import shutil
 import signal
 import struct
 from pathlib import Path
@@ -20,6 +21,7 @@ from nvme_driver import (
     Nvme,
 )
 from outboard import LIMIT
+from qmp import Qmp
 from vfio_user import IRQ_MSIX, Client
 
 MIB = 1 << 20
@@ -121,9 +123,22 @@ def test_a_serial_number_goes_with_its_image(outboard: Start, folder: Path) -> N
 
 def test_equal_serial_numbers_are_told(outboard: Start) -> None:
     server = outboard("nvme", "size=1M", "serial=x", "socket=a", "--", "nvme", "size=1M", "serial=x", "socket=b")
-    server.wait_log("devices 'nvme0' and 'nvme1' have the same serial=x")
+    server.wait_log("devices 'nvme0' and 'nvme1' have the same serial number, x")
     other = outboard("nvme", "size=1M", "serial=x", "socket=c", "--", "nvme", "size=1M", "serial=y", "socket=d")
     assert "same serial" not in other.errors()
+
+
+def test_the_serial_number_that_was_made_is_told(outboard: Start, folder: Path) -> None:
+    """By monitors; and where a copy has the identity of its original."""
+    image(folder, "a.img")
+    serial = serial_of(outboard, folder, "a.img", "id=disk-of-vm1")
+    shutil.copyfile(folder / "a.img", folder / "b.img")
+    os.setxattr(folder / "b.img", "user.outboard.identity", os.getxattr(folder / "a.img", "user.outboard.identity"))
+    server = outboard("nvme", "a.img", "id=disk-of-vm1", "socket=a", "--", "nvme", "b.img", "id=disk-of-vm2",
+                      "socket=b", "--", "-qmp", "unix:q,server=on,wait=off")  # fmt: skip
+    with Qmp(folder / "q") as qmp:
+        assert qmp.execute("qom-get", path="/machine/peripheral/disk-of-vm1", property="serial") == serial.strip()
+    server.wait_log(f"'disk-of-vm1' and 'disk-of-vm2' have the same serial number, {serial.strip()}")
 
 
 def test_long_form_says_the_same(outboard: Start, folder: Path, open_disk: OpenDisk) -> None:

@@ -203,6 +203,7 @@ static int nvme_loaded(struct ob_dev *dev, unsigned version, struct ob_error *er
 		rc = check_queues(n, err);
 	if (rc)
 		return rc;
+	ob_dev_set_serial(dev, s->serial);
 	n->page_size = NVME_PAGE;
 	if (s->csts & NVME_CSTS_RDY)
 		n->page_size <<= (s->cc & NVME_CC_MPS) >> NVME_CC_MPS_SHIFT;

@@ -162,12 +162,14 @@ static int make_serial(struct ob_dev *dev, struct ob_error *err)
 
 	if (props->serial) {
 		snprintf(s->serial, sizeof(s->serial), "%s", props->serial);
+		ob_dev_set_serial(dev, s->serial);
 		return 0;
 	}
 	if (!identity && getrandom(&number, sizeof(number), 0) != sizeof(number))
 		return ob_error_set(err, -EIO, "no random number for a serial; give serial=");
 	number &= (UINT64_C(1) << 48) - 1;
 	snprintf(s->serial, sizeof(s->serial), "%.7s-%012" PRIx64, ob_dev_id(dev), number);
+	ob_dev_set_serial(dev, s->serial);
 	return 0;
 }
 
