@@ -35,6 +35,8 @@ static int do_request(struct kit_drive *drive, const struct ob_block_request *re
 	if (drive->fail[request->op] &&
 	    (bad == UINT64_MAX || (bad >= offset && bad - offset < request->length)))
 		return drive->fail[request->op];
+	if (!drive->data)
+		return 0;
 	if (request->op == OB_BLOCK_WRITE_ZEROES || request->op == OB_BLOCK_DISCARD)
 		memset(drive->data + offset, 0, request->length);
 	for (unsigned i = 0; request->op <= OB_BLOCK_WRITE && i < request->iovcnt; i++) {
@@ -85,7 +87,7 @@ struct kit_drive *kit_add_drive(struct kit *kit, const char *name, uint64_t size
 {
 	struct kit_drive *drive = &kit->drives[kit->drive_count++];
 
-	drive->data = calloc(1, size);
+	drive->data = size <= KIT_KEPT ? calloc(1, size) : NULL;
 	drive->finish.run = finish;
 	drive->fail_offset = UINT64_MAX;
 	drive->block.driver = &kit_driver;

@@ -27,6 +27,7 @@ enum {
 	KIT_VECTORS = 160,
 	KIT_ASKED = 4096,
 	KIT_CALLS = 4096,
+	KIT_KEPT = 1 << 30, /* the size of a drive beyond which it keeps nothing */
 };
 
 #define KIT_BASE UINT64_C(0x100000000) /* where guest memory is */

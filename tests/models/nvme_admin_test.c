@@ -507,6 +507,101 @@ static void others_wait_for_a_format(void **state)
 	assert_int_equal(nk_run(nk, &nk->io, nk_rw(0x0c, 1, 0, 1)), 0);
 }
 
+/* Beside d0 a drive of 8 EiB, and one that is done in pieces of one size: 256 times 64 MiB. */
+static void *setup_huge(enum kit_mode mode)
+{
+	struct nk *nk = nk_new(mode);
+
+	kit_add_drive(nk->kit, "d1", (uint64_t)INT64_MAX & ~UINT64_C(511));
+	kit_add_drive(nk->kit, "d2", UINT64_C(16) << 30);
+	nk_start(nk, "drive=d0,drive=d1,drive=d2");
+	nk_enable(nk);
+	return nk;
+}
+
+/* What the drive is asked for grows as long as that takes no time, and covers all of it once. */
+static void a_format_of_8_eib_ends(void **state)
+{
+	struct nk *nk = *state;
+	struct kit_drive *huge = &nk->kit->drives[1];
+	uint64_t at = 0;
+
+	for (unsigned later = 0; later < 2; later++) {
+		huge->later = later;
+		huge->call_count = 0;
+		assert_int_equal(format(nk, 2, 0), 0);
+		assert_true(huge->call_count >= 256 && huge->call_count < KIT_CALLS);
+		at = 0;
+		for (unsigned i = 0; i < huge->call_count; i++) {
+			assert_int_equal(huge->calls[i].op, OB_BLOCK_DISCARD);
+			assert_true(huge->calls[i].offset == at);
+			at += huge->calls[i].length;
+		}
+		assert_true(at == huge->block.info.size);
+	}
+}
+
+/* Lets one request of a drive end, and has it keep the next one. */
+static void release_one(struct nk *nk, struct kit_drive *drive)
+{
+	unsigned before = drive->call_count;
+
+	kit_drive_release(nk->kit, drive);
+	drive->hold = true;
+	kit_settle(nk->kit);
+	assert_true(drive->call_count <= before + 1);
+}
+
+static unsigned fpi(struct nk *nk, uint32_t nsid)
+{
+	uint8_t id[PAGE];
+
+	assert_int_equal(nk_identify(nk, 0, nsid, id), 0);
+	return id[32];
+}
+
+static void a_format_shows_its_progress(void **state)
+{
+	struct nk *nk = *state;
+	struct kit_drive *large = &nk->kit->drives[2];
+	struct sqe sqe = nk_sqe(0x80, 0xffffffff);
+	unsigned left = 100, steps = 0;
+
+	assert_int_equal(fpi(nk, 1), 0x80);
+	large->hold = true;
+	nk_submit(nk, &nk->admin, sqe);
+	while (!large->held)
+		kit_turn(nk->kit);
+	/* The first is done and waits for the last, which has most of it before it. */
+	assert_int_equal(fpi(nk, 1), 0x81);
+	assert_int_equal(fpi(nk, 3), 0x80 | 100);
+	while (large->held) {
+		unsigned now = fpi(nk, 3) & 0x7f;
+
+		assert_true(now >= 1 && now <= left);
+		left = now;
+		steps++;
+		release_one(nk, large);
+	}
+	assert_int_equal(left, 1);
+	assert_true(steps == 256);
+	assert_int_equal(nk_wait(nk, &nk->admin).status, 0);
+	assert_int_equal(fpi(nk, 1), 0x80);
+	assert_int_equal(fpi(nk, 3), 0x80);
+	/* A reset in the midst of it ends it with the request that is under way. */
+	nk_submit(nk, &nk->admin, sqe);
+	while (!large->held)
+		kit_turn(nk->kit);
+	release_one(nk, large);
+	nk_set(nk, REG_CC, 0);
+	kit_drive_release(nk->kit, large);
+	kit_settle(nk->kit);
+	large->call_count = 0;
+	nk_enable(nk);
+	assert_int_equal(fpi(nk, 3), 0x80);
+	assert_int_equal(large->call_count, 0);
+}
+
 static void a_format_tells_of_the_change(void **state)
 {
 	struct nk *nk = *state;
@@ -634,5 +729,11 @@ int main(void)
 		KIT_TEST(admin_commands_use_prps),
 	};
 
-	return KIT_RUN("nvme_admin", tests, nk_setup, nk_free);
+	static const struct kit_test large[] = {
+		KIT_TEST(a_format_of_8_eib_ends),
+		KIT_TEST(a_format_shows_its_progress),
+	};
+
+	return KIT_RUN("nvme_admin", tests, nk_setup, nk_free) +
+	       KIT_RUN("nvme_admin large drives", large, setup_huge, nk_free);
 }

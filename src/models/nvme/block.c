@@ -72,7 +72,31 @@ int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint6
 	return error;
 }
 
+/*
+ * A drive that frees or zeroes without looking at each byte takes a long piece in the time of a
+ * short one, and one that writes zeroes takes time by the byte. So a piece grows while it is over
+ * at once, and shrinks when everybody who wants this to end would have to wait for it.
+ */
+static void pace(struct nvme_cmd *cmd)
+{
+	uint64_t now = ob_loop_now(), took = now - cmd->sweep_began;
+
+	if (!cmd->sweep_most)
+		return;
+	if (took < NVME_SWEEP_QUICK && cmd->sweep_chunk <= cmd->sweep_most / 2)
+		cmd->sweep_chunk *= 2;
+	else if (took > NVME_SWEEP_SLOW && cmd->sweep_chunk > NVME_WORK_CHUNK)
+		cmd->sweep_chunk /= 2;
+	nvme_format_progress(cmd, now);
+}
+
 static void sweep(struct nvme_cmd *cmd, int error);
+
+static void sweep_next(struct nvme_cmd *cmd, int error)
+{
+	pace(cmd);
+	sweep(cmd, error);
+}
 
 static void sweep_again(struct nvme_cmd *cmd)
 {
@@ -93,9 +117,11 @@ static void sweep(struct nvme_cmd *cmd, int error)
 	cmd->bulk_iov = (struct iovec){cmd->bulk, chunk};
 	cmd->request.iov = &cmd->bulk_iov;
 	cmd->request.iovcnt = 1;
-	error = nvme_submit(cmd, cmd->sweep_op, cmd->sweep_flags, offset, chunk, sweep);
+	cmd->sweep_began = ob_loop_now();
+	error = nvme_submit(cmd, cmd->sweep_op, cmd->sweep_flags, offset, chunk, sweep_next);
 	if (error == -EINPROGRESS)
 		return;
+	pace(cmd);
 	if (error || !cmd->length)
 		cmd->swept(cmd, error);
 	else
@@ -110,6 +136,21 @@ void nvme_sweep(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint3
 	cmd->sweep_op = op;
 	cmd->sweep_flags = flags;
 	cmd->sweep_chunk = chunk < most ? chunk : most;
+	cmd->sweep_most = 0;
+	cmd->swept = swept;
+	sweep(cmd, 0);
+}
+
+void nvme_sweep_paced(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags,
+                      void (*swept)(struct nvme_cmd *cmd, int error))
+{
+	bool copies = ob_block_info(cmd->ns->block)->copies;
+
+	cmd->sweep_op = op;
+	cmd->sweep_flags = flags;
+	cmd->sweep_chunk = nvme_chunk_of(cmd->ns, op);
+	/* Memory is freed on the spot, by the page. */
+	cmd->sweep_most = copies ? cmd->sweep_chunk : cmd->length / NVME_SWEEP_PIECES;
 	cmd->swept = swept;
 	sweep(cmd, 0);
 }

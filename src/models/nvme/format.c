@@ -11,6 +11,10 @@
 
 static const uint8_t shifts[] = {9, 12}; /* of the LBA formats that Identify Namespace shows */
 
+#define NS_PER_S UINT64_C(1000000000)
+
+static const uint64_t tell_every = 10 * NS_PER_S;
+
 static void next_namespace(struct nvme_cmd *cmd);
 
 static unsigned new_shift(const struct nvme_cmd *cmd)
@@ -23,6 +27,42 @@ static bool is_meant(const struct nvme_cmd *cmd, const struct nvme_namespace *ns
 	return cmd->dw[1] == NVME_NSID_ALL || cmd->dw[1] == ns->nsid;
 }
 
+unsigned nvme_format_left(const struct nvme_namespace *ns)
+{
+	const struct nvme_cmd *cmd = ns->formatting;
+	uint64_t left = ns->size;
+
+	if (!cmd)
+		return 0;
+	if (ns == cmd->ns)
+		left = cmd->length;
+	else if (ns->nsid <= cmd->step)
+		left = 0; /* it waits for others of the same command */
+	/* 0 is what is left when it has ended. */
+	left = left / (ns->size / 100 + 1);
+	return left < 99 ? (unsigned)left + 1 : 100;
+}
+
+/* What lasts for seconds is told; and when that ends, that it has. */
+void nvme_format_progress(struct nvme_cmd *cmd, uint64_t now)
+{
+	if (now - cmd->told < tell_every)
+		return;
+	cmd->told = now;
+	ob_dev_warn(cmd->nvme->dev, "format of namespace %u goes on: %u %% are left after %llu s",
+	            cmd->ns->nsid, nvme_format_left(cmd->ns),
+	            (unsigned long long)((now - cmd->begun) / NS_PER_S));
+}
+
+static void tell_end(const struct nvme_cmd *cmd)
+{
+	uint64_t took = ob_loop_now() - cmd->begun;
+
+	if (took >= tell_every)
+		ob_dev_warn(cmd->nvme->dev, "format of namespace %u ended after %llu s",
+		            cmd->ns->nsid, (unsigned long long)(took / NS_PER_S));
+}
+
 static void erased(struct nvme_cmd *cmd, int error)
 {
 	struct nvme *n = cmd->nvme;
@@ -33,6 +73,7 @@ static void erased(struct nvme_cmd *cmd, int error)
 		nvme_complete(cmd, nvme_block_status(cmd, error, true));
 		return;
 	}
+	tell_end(cmd);
 	n->state->lba_shift[nsid - 1] = (uint8_t)new_shift(cmd);
 	if (changed)
 		nvme_warn_of_tail(n, cmd->ns, ob_block_info(cmd->ns->block)->size);
@@ -55,11 +96,12 @@ static void next_namespace(struct nvme_cmd *cmd)
 	cmd->ns = &n->ns[cmd->step++];
 	cmd->offset = cmd->ns->offset;
 	cmd->length = cmd->ns->size;
+	cmd->begun = cmd->told = ob_loop_now();
 	info = ob_block_info(cmd->ns->block);
 	if (info->discard && info->discard_zeroes)
-		nvme_sweep(cmd, OB_BLOCK_DISCARD, 0, NVME_WORK_CHUNK, erased);
+		nvme_sweep_paced(cmd, OB_BLOCK_DISCARD, 0, erased);
 	else
-		nvme_sweep(cmd, OB_BLOCK_WRITE_ZEROES, OB_BLOCK_UNMAP, NVME_WORK_CHUNK, erased);
+		nvme_sweep_paced(cmd, OB_BLOCK_WRITE_ZEROES, OB_BLOCK_UNMAP, erased);
 }
 
 /* 0 or a status: whether each namespace that is meant can be formatted now. */

@@ -122,6 +122,7 @@ static void fill_namespace(struct nvme_cmd *cmd)
 	id[NVME_IDNS_NSFEAT] = NVME_NSFEAT_OPTPERF;
 	id[NVME_IDNS_NLBAF] = 1; /* the second */
 	id[NVME_IDNS_FLBAS] = shift == 12;
+	id[NVME_IDNS_FPI] = (uint8_t)(NVME_FPI_SUPPORTED | nvme_format_left(cmd->ns));
 	id[NVME_IDNS_DLFEAT] = NVME_DLFEAT_DEAC | (info->discard_zeroes ? NVME_DLFEAT_ZEROES : 0);
 	ob_put_le16(id + NVME_IDNS_NPWG, preferred);
 	ob_put_le16(id + NVME_IDNS_NPWA, preferred);

@@ -48,6 +48,13 @@ enum {
 	NVME_FREE_CHUNK = 1 << 19, /* also where the drive is memory, which is freed on the spot */
 };
 
+/* Of a paced sweep: times of a request, in ns, and how many there are at least. */
+enum {
+	NVME_SWEEP_QUICK = 5 * 1000 * 1000,
+	NVME_SWEEP_SLOW = 50 * 1000 * 1000,
+	NVME_SWEEP_PIECES = 256,
+};
+
 /* What a step returns instead of a status, when the command will be completed by somebody later. */
 enum { NVME_PENDING = -1 };
 /* What a walk of PRPs or SGLs returns when it wants more of the guest's list. */
@@ -107,7 +114,10 @@ struct nvme_cmd {
 	/* A sweep of the drive from offset on, length bytes: see nvme_sweep(). */
 	enum ob_block_op sweep_op;
 	unsigned sweep_flags;
-	uint32_t sweep_chunk;
+	uint64_t sweep_chunk;
+	uint64_t sweep_most;  /* what it may grow to; 0: it stays as it is */
+	uint64_t sweep_began; /* the last request */
+	uint64_t begun, told; /* Format: when it began, and when the log was told last */
 	void (*swept)(struct nvme_cmd *cmd, int error);
 
 	/* Data between guest and controller: see nvme_map(). */
@@ -544,6 +554,10 @@ int nvme_delete_cq(struct nvme_cmd *cmd);
 int nvme_abort(struct nvme_cmd *cmd);
 int nvme_async_event(struct nvme_cmd *cmd);
 int nvme_format(struct nvme_cmd *cmd);
+/* Tells the log now and then how far it is. */
+void nvme_format_progress(struct nvme_cmd *cmd, uint64_t now);
+/* How much of a namespace is still to be formatted, in percent; 0: it is not being formatted. */
+unsigned nvme_format_left(const struct nvme_namespace *ns);
 /* Takes a command's claim on namespaces back, if it has one. */
 void nvme_format_release(struct nvme_cmd *cmd);
 static inline void nvme_format_end(struct nvme_cmd *cmd)
@@ -578,6 +592,12 @@ int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint6
  */
 void nvme_sweep(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint32_t chunk,
                 void (*swept)(struct nvme_cmd *cmd, int error));
+/*
+ * The same for a Format: in pieces that grow and shrink with the time that the drive takes for
+ * them.
+ */
+void nvme_sweep_paced(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags,
+                      void (*swept)(struct nvme_cmd *cmd, int error));
 /* How much of a discard, or of zeroes, a drive is asked for at a time. */
 static inline uint32_t nvme_chunk_of(const struct nvme_namespace *ns, enum ob_block_op op)
 {
