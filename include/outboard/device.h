@@ -139,6 +139,9 @@ struct ob_model {
 	const char *name;    /* as in `-device NAME` */
 	const char *summary; /* one line for --list */
 
+	/* Optional: the identity that QEMU's device of this name has, for its remote machine. */
+	const struct ob_pci_ident *qemu_ident;
+
 	size_t props_size, state_size, runtime_size;
 	struct ob_layout layout;
 	const struct ob_prop *props; /* may be NULL */
@@ -213,6 +216,12 @@ extern const struct ob_model *const ob_models[];
 void *ob_dev_props(struct ob_dev *dev);
 void *ob_dev_state(struct ob_dev *dev);
 void *ob_dev_runtime(struct ob_dev *dev);
+
+/*
+ * What the device's function says that it is: the layout's, or what the user has given instead. Its
+ * subsystem is never 0. From start on.
+ */
+const struct ob_pci_ident *ob_dev_ident(struct ob_dev *dev);
 
 struct ob_loop *ob_dev_loop(struct ob_dev *dev);
 

@@ -268,6 +268,7 @@ static int make_objects(struct daemon *daemon, struct ob_error *err)
 	struct args *args = daemon->args;
 	int rc;
 
+	machine_set_remote(daemon->machine, args->remote);
 	machine_set_auto_shutdown(daemon->machine, args_auto_shutdown(args));
 	/* Nothing is there yet, so nothing has to become quiet first. */
 	if (args->stopped)

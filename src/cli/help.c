@@ -36,7 +36,8 @@ void help_print_machine(FILE *out)
 	fputs("-machine x-remote: behaves as QEMU's machine of that name does.\n"
 	      "  vfio-user=on            there is no other protocol\n"
 	      "  auto-shutdown=on|off    end when the last client has gone; on with x-remote, off "
-	      "without\n",
+	      "without\n"
+	      "  devices have the PCI identities of QEMU's: nvme is 1b36:0010\n",
 	      out);
 }
 
@@ -161,6 +162,9 @@ void help_print_list_json(FILE *out)
 	for (unsigned i = 0; models[i]; i++)
 		json_object_array_add(list, json_entry(models[i]->name, models[i]->summary,
 		                                       models[i]->props, false));
+	list = add_list(all, "devices");
+	json_object_array_add(list, json_entry("device", "what devices of every model have",
+	                                       device_common_props, false));
 	list = add_list(all, "block-drivers");
 	for (unsigned i = 0; drivers[i]; i++)
 		json_object_array_add(list, json_entry(drivers[i]->name, drivers[i]->summary,

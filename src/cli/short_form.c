@@ -166,6 +166,7 @@ static int note_unknown(struct short_form *form, const char *key, struct ob_erro
 	if (refuse_backend(form, key, err))
 		return -EINVAL;
 	nearest_try_props(&nearest, form->model->props);
+	nearest_try_props(&nearest, device_common_props);
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		nearest_try(&nearest, words[i]);
 	for (size_t i = 0; form->drive && i < ARRAY_SIZE(disk_words); i++)
@@ -194,7 +195,8 @@ static int hand_out(struct short_form *form, const struct opt *opt, struct ob_er
 	struct opts *to;
 	int rc;
 
-	if (prop_find(form->model->props, key) || !strcmp(key, "bus") || !strcmp(key, "addr")) {
+	if (prop_find(form->model->props, key) || prop_find(device_common_props, key) ||
+	    !strcmp(key, "bus") || !strcmp(key, "addr")) {
 		to = &form->device;
 	} else if (!strcmp(key, "socket")) {
 		to = &form->server;

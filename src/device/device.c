@@ -46,8 +46,11 @@ static int apply_props(struct ob_dev *dev, struct opts *opts, struct ob_error *e
 {
 	struct props_blocks blocks = {.claim = claim_block, .context = dev};
 
-	return props_apply(dev->model->props, dev->props, opts,
-	                   dev->env.claim_block ? &blocks : NULL, err);
+	int rc = props_apply(device_common_props, &dev->ident, opts, NULL, err);
+
+	return rc ? rc
+	          : props_apply(dev->model->props, dev->props, opts,
+	                        dev->env.claim_block ? &blocks : NULL, err);
 }
 
 /* Making */
@@ -69,9 +72,9 @@ static int alloc_parts(struct ob_dev *dev, struct ob_error *err)
 static int make_pci(struct ob_dev *dev, struct ob_error *err)
 {
 	struct ob_layout layout = dev->model->layout;
-	int rc = 0;
+	int rc = device_choose_ident(dev, &layout.ident, err);
 
-	if (dev->model->configure)
+	if (!rc && dev->model->configure)
 		rc = dev->model->configure(dev, &layout, err);
 	if (rc)
 		return rc;

@@ -40,6 +40,7 @@ struct device_env {
 	void (*failed)(void *context, struct ob_dev *dev, const char *message);
 	void *context;
 	struct dma_budget *dma_budget; /* see dma_set_budget(); NULL: no bound */
+	bool qemu_ident;               /* devices are who QEMU's of their name are */
 	struct budget *bounce;         /* bytes of transfers by messages; NULL: none but its own */
 };
 
@@ -199,7 +200,15 @@ int device_region_write(struct ob_dev *dev, unsigned region, uint64_t offset, co
 const struct ob_model *const *device_models(void);
 const struct ob_model *device_model_find(const char *name);
 
-/* Prints the property table as `outboard MODEL --help` shows it. */
+/*
+ * The properties that devices of every model have: their PCI identity. The values of a device are
+ * in the struct that device_common_values() returns: those that it was given, or that it has
+ * anyway.
+ */
+extern const struct ob_prop device_common_props[];
+const void *device_common_values(const struct ob_dev *dev);
+
+/* Prints the property tables as `outboard MODEL --help` shows it. */
 void device_print_help(const struct ob_model *model, FILE *out);
 
 #endif

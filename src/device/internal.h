@@ -8,6 +8,11 @@
 
 struct device_doorbell;
 
+/* What the user says of the device's identity; 0: nothing. Then what it is. */
+struct device_ident {
+	uint32_t vendor, device, subsystem_vendor, subsystem;
+};
+
 /* The memory of a BAR, as large as the BAR; most of it a hole where just an area is shared. */
 struct device_memory {
 	void *bytes;
@@ -43,6 +48,7 @@ struct ob_dev {
 	struct dma_space *dma;
 	struct device_bounce bounce;
 	void *props, *state, *runtime;
+	struct device_ident ident;
 	struct device_memory memory[PCI_BARS]; /* of BARs with OB_BAR_RAM or a shared area */
 	struct device_doorbell *doorbells;     /* one for each of the layout's */
 
@@ -80,6 +86,9 @@ void device_function_init(struct ob_dev *dev);
 void device_config_written(struct ob_dev *dev);
 /* The device is awake: the model is told of what became of interrupts meanwhile. */
 void device_tell_irqs(struct ob_dev *dev);
+
+/* ident.c: who it is, from what the model says and dev->ident; fills in both. */
+int device_choose_ident(struct ob_dev *dev, struct ob_pci_ident *ident, struct ob_error *err);
 
 /* layout.c: what src/pci does not check. 0, or -EINVAL with a message. */
 int device_check_layout(const struct pci *pci, struct ob_error *err);

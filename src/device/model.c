@@ -21,6 +21,11 @@ void *ob_dev_runtime(struct ob_dev *dev)
 	return dev->runtime;
 }
 
+const struct ob_pci_ident *ob_dev_ident(struct ob_dev *dev)
+{
+	return &pci_layout(dev->pci)->ident;
+}
+
 struct ob_loop *ob_dev_loop(struct ob_dev *dev)
 {
 	return dev->env.loop;

@@ -23,4 +23,11 @@ void device_print_help(const struct ob_model *model, FILE *out)
 {
 	fprintf(out, "%s: %s\n", model->name, model->summary);
 	props_print(model->props, out);
+	props_print(device_common_props, out);
+	fprintf(out, "  (PCI identity, if none is given: %04x:%04x", model->layout.ident.vendor,
+	        model->layout.ident.device);
+	if (model->qemu_ident)
+		fprintf(out, "; %04x:%04x with -machine x-remote", model->qemu_ident->vendor,
+		        model->qemu_ident->device);
+	fputs(")\n", out);
 }

@@ -43,11 +43,41 @@ static uint8_t variable_bits(const struct pci *pci, unsigned offset)
 	return bits;
 }
 
+/* Who the stream's function is: the properties that make this one the same. */
+static int check_ident(const struct pci *pci, const uint8_t *config, struct ob_error *err)
+{
+	const uint8_t *ours = pci->state.config;
+	unsigned vendor = ob_get_le16(config + PCI_VENDOR_ID);
+	unsigned device = ob_get_le16(config + PCI_DEVICE_ID);
+	unsigned subsystem_vendor = ob_get_le16(config + PCI_SUBSYSTEM_VENDOR_ID);
+	unsigned subsystem = ob_get_le16(config + PCI_SUBSYSTEM_ID);
+
+	if (!memcmp(config, ours, 4) &&
+	    !memcmp(config + PCI_SUBSYSTEM_VENDOR_ID, ours + PCI_SUBSYSTEM_VENDOR_ID, 4))
+		return 0;
+	if (vendor == subsystem_vendor && device == subsystem)
+		return ob_error_set(err, -EINVAL,
+		                    "the stream is of a function %04x:%04x, and this one is "
+		                    "%04x:%04x: one with vendor-id=0x%04x,device-id=0x%04x can "
+		                    "load it",
+		                    vendor, device, ob_get_le16(ours + PCI_VENDOR_ID),
+		                    ob_get_le16(ours + PCI_DEVICE_ID), vendor, device);
+	return ob_error_set(err, -EINVAL,
+	                    "the stream is of a function %04x:%04x, subsystem %04x:%04x: one with "
+	                    "vendor-id=0x%04x,device-id=0x%04x,subsystem-vendor-id=0x%04x,"
+	                    "subsystem-id=0x%04x can load it",
+	                    vendor, device, subsystem_vendor, subsystem, vendor, device,
+	                    subsystem_vendor, subsystem);
+}
+
 static int check_config(const struct pci *pci, const uint8_t *config, struct ob_error *err)
 {
 	unsigned power_state = config[CAP_PM + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK;
 	bool older = pci_caps_is_older(pci, config);
+	int rc = check_ident(pci, config, err);
 
+	if (rc)
+		return rc;
 	for (unsigned i = 0; i < PCIE_CONFIG_SIZE; i++) {
 		uint8_t fixed = (uint8_t)~variable_bits(pci, i);
 		uint8_t expected = older ? pci_caps_older_value(pci, i) : pci->state.config[i];

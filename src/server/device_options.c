@@ -68,7 +68,7 @@ static const struct qemu_property of_nvme[] = {
 	{"vsl", NULL, "*", "Verify has no limit"},
 	{"dbcs", NULL, "on", "shadow doorbells are always offered"},
 	{"ocp", NULL, "off", "there is no OCP log page"},
-	{"use-intel-id", NULL, "off", "there is no such identity"},
+	{"use-intel-id", NULL, "off", "say vendor-id=0x8086,device-id=0x5845"},
 	{"smart_critical_warning", NULL, "0", "the health log has no made-up warnings"},
 	{"subsys", NULL, NULL,
          "nvme-subsys devices are for the command line: say subnqn=NAME instead"},

@@ -113,6 +113,9 @@ bool machine_is_paused(const struct machine *machine); /* or about to be */
 /* Resets all devices to power-on, each as soon as it is quiet; clients stay. */
 void machine_reset(struct machine *machine);
 
+/* Stands for QEMU's remote machine: devices made from now on have the identities of QEMU's. */
+void machine_set_remote(struct machine *machine, bool on);
+
 /*
  * Whether the process ends when the last client has gone: then machine_shutdown() is called by
  * itself. "Last" is when a client's session has ended and no server has another client. Off by

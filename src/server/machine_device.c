@@ -178,6 +178,7 @@ static int start(struct machine_device *device, const struct ob_model *model, st
 		.failed = on_failed,
 		.context = device->machine,
 		.dma_budget = device->machine->dma_budget,
+		.qemu_ident = device->machine->remote,
 		.bounce = &device->machine->bounce,
 	};
 
@@ -322,9 +323,10 @@ int machine_add_device(struct machine *machine, struct opts *opts, struct ob_err
 	if (rc)
 		return rc;
 	snprintf(hint, sizeof(hint), "outboard %s --help shows all", model->name);
-	rc = refuse_unknown_keys(opts, model->name,
-	                         (const struct ob_prop *const[]){model->props, NULL}, words, hint,
-	                         err);
+	rc = refuse_unknown_keys(
+		opts, model->name,
+		(const struct ob_prop *const[]){device_common_props, model->props, NULL}, words,
+		hint, err);
 	if (!rc)
 		rc = add_model_device(machine, model, opts, err);
 	return rc;

@@ -49,8 +49,8 @@ int machine_each_type(int (*each)(void *context, const struct machine_type_info 
 	int rc = 0;
 
 	for (const struct ob_model *const *model = device_models(); !rc && *model; model++) {
-		const struct ob_prop *const tables[] = {
-			device_props, (*model)->props ? (*model)->props : NULL, NULL};
+		const struct ob_prop *const tables[] = {device_props, device_common_props,
+		                                        (*model)->props, NULL};
 		struct machine_type_info info = {(*model)->name, (*model)->summary, true,
 		                                 "pci-device", tables};
 
@@ -100,12 +100,13 @@ static int find_or_refuse(const struct machine *machine, const char *path, struc
 }
 
 /* The tables of an object's properties, ended by NULL. */
-static void tables_of(const struct object *object, const struct ob_prop *tables[3])
+static void tables_of(const struct object *object, const struct ob_prop *tables[4])
 {
-	tables[0] = tables[1] = tables[2] = NULL;
+	tables[0] = tables[1] = tables[2] = tables[3] = NULL;
 	if (object->device) {
 		tables[0] = device_props;
-		tables[1] = device_model(object->device->dev)->props;
+		tables[1] = device_common_props;
+		tables[2] = device_model(object->device->dev)->props;
 	} else if (object->server) {
 		tables[0] = device_of_server;
 		tables[1] = server_props;
@@ -150,7 +151,7 @@ int machine_each_property(const struct machine *machine, const char *path,
                           int (*each)(void *context, const struct machine_property_info *info),
                           void *context, struct ob_error *err)
 {
-	const struct ob_prop *tables[3];
+	const struct ob_prop *tables[4];
 	struct machine_property_info info = {
 		.name = "type", .type = "string", .help = "the type of the object"};
 	struct object object;
@@ -235,6 +236,8 @@ static int add_of_device(const struct machine_device *device, const struct ob_pr
 		return opts_add(out, "addr", addr);
 	if (!strcmp(prop->name, "bus"))
 		return opts_add(out, "bus", device->place.root->id);
+	if (prop_find(device_common_props, prop->name))
+		return add_field(prop, device_common_values(device->dev), out);
 	return add_field(prop, ob_dev_props(device->dev), out);
 }
 
@@ -310,7 +313,7 @@ static const struct ob_prop *find_prop(const struct ob_prop *const *tables, cons
 int machine_get_property(const struct machine *machine, const char *path, const char *name,
                          struct opts *out, const char **type, struct ob_error *err)
 {
-	const struct ob_prop *tables[3], *prop;
+	const struct ob_prop *tables[4], *prop;
 	const char *type_of = "string";
 	struct object object;
 	int rc = find_or_refuse(machine, path, &object, err);
@@ -353,7 +356,7 @@ static int set_of_machine(struct machine *machine, struct opts *value, struct ob
 int machine_set_property(struct machine *machine, const char *path, const char *name,
                          struct opts *value, struct ob_error *err)
 {
-	const struct ob_prop *tables[3], *prop;
+	const struct ob_prop *tables[4], *prop;
 	struct object object;
 	int rc = find_or_refuse(machine, path, &object, err);
 

@@ -199,6 +199,11 @@ void machine_shutdown(struct machine *machine, enum machine_shutdown reason)
 		ob_task_schedule(machine->loop, &machine->shutdown_task);
 }
 
+void machine_set_remote(struct machine *machine, bool on)
+{
+	machine->remote = on;
+}
+
 void machine_set_auto_shutdown(struct machine *machine, bool on)
 {
 	machine->auto_shutdown = on;

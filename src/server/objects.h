@@ -38,7 +38,7 @@ struct machine {
 	struct list pause_waiters, ready_waiters; /* ready: done is about to be called */
 	struct ob_task ready_task;
 	bool served; /* somebody was a client */
-	bool auto_shutdown, shutting_down;
+	bool auto_shutdown, shutting_down, remote;
 	enum machine_shutdown shutdown_reason;
 	struct ob_task shutdown_task;
 	void (*quit)(void *context, enum machine_shutdown reason);

@@ -17,6 +17,9 @@
 #include "stage.h"
 #include "wire/mstream.h"
 
+/* What the saved streams of the corpus have. */
+#define IDENT ",vendor-id=0x1b36,device-id=0x0010"
+
 enum { MAX_INPUT = 1 << 16, MAX_SAVED = 4 << 20, MENDED = 1 << 0, SECTION_LENGTH_AT = 12 };
 
 static bool on_signal(struct pci_irq_sink *sink, enum pci_irq kind, unsigned vector)
@@ -129,9 +132,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const struct {
 		const char *name, *options;
 	} models[] = {
-		{"nvme", "drive=d0,serial=s,num-queues=4"},
+		{"nvme", "drive=d0,serial=s,num-queues=4" IDENT},
 		{"edu", ""},
-		{"nvme", "drive=m0,serial=s,num-queues=4,mmap-doorbells=on"},
+		{"nvme", "drive=m0,serial=s,num-queues=4,mmap-doorbells=on" IDENT},
 	};
 	struct input in = {data, size};
 	struct pci_irq_sink sink = {on_signal};

@@ -116,6 +116,24 @@ def test_disk_appears(serve: Serve, boot: Boot, work: Path) -> None:
     assert not kernel_complaints(guest)
 
 
+@pytest.mark.parametrize("ident", ["", "vendor-id=0x1b36,device-id=0x0010"])
+def test_namespace_identifiers(serve: Serve, boot: Boot, work: Path, ident: str) -> None:
+    """Linux goes by the namespace's UUID, but with QEMU's identity makes a name of the serial number."""
+    given = ident.split(",") if ident else []
+    serve(["nvme", "size=64M", f"socket={work}/a.sock", "serial=ob-serial", *given])
+    guest = boot(work / "a.sock")
+    wwid = guest.run("cat /sys/block/nvme0n1/wwid").strip()
+    _, bogus = guest.run_status("dmesg | grep -i 'bogus namespace'")
+    if ident:
+        assert wwid.startswith("nvme.1b36-"), wwid
+        assert bogus
+    else:
+        assert re.fullmatch(r"uuid(\.|-)[0-9a-f-]{36}", wwid), wwid
+        assert not bogus, bogus
+        assert guest.run("cat /sys/block/nvme0n1/uuid").strip() == wwid[5:]
+    assert not kernel_complaints(guest)
+
+
 def check_interrupts_arrive(guest: Guest) -> None:
     """Each processor's queue interrupts over a vector of its own."""
     for cpu in range(guest.cpus):

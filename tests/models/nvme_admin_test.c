@@ -14,7 +14,8 @@ static void identify_controller(void **state)
 	uint8_t id[PAGE];
 
 	assert_int_equal(nk_identify(nk, 1, 0, id), 0);
-	assert_int_equal(ob_get_le16(id), 0x1b36);
+	assert_int_equal(ob_get_le16(id), 0x1af4);
+	assert_int_equal(ob_get_le16(id + 2), 0x1af4);
 	assert_memory_equal(id + 4, "kit                 ", 20);
 	assert_memory_equal(id + 24, "outboard NVMe   ", 16);
 	assert_int_equal(id[77], 7); /* MDTS */

@@ -469,7 +469,7 @@ static void nothing_is_lost_by_a_quiesce(void **state)
 			assert_int_equal(nk_wait(nk, &nk->io).status, 0);
 		assert_int_equal(nk_wait(nk, &nk->admin).status, 0);
 		nk_buffer_read(nk, &b[0], page);
-		assert_int_equal(ob_get_le16(page), 0x1b36);
+		assert_int_equal(ob_get_le16(page), 0x1af4);
 		kit_settle(kit);
 		assert_false(nk_has(nk, &nk->io));
 		for (unsigned i = 0; i < 8; i++)

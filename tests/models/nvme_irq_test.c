@@ -182,7 +182,7 @@ static void function_level_reset(void **state)
 	assert_int_equal(nk_reg(nk, REG_CSTS), UINT32_MAX);
 	kit_drive_release(kit, nk->drive);
 	kit_settle(kit);
-	assert_int_equal(kit_read(kit, DEVICE_REGION_CONFIG, 0, 4), 0x00101b36);
+	assert_int_equal(kit_read(kit, DEVICE_REGION_CONFIG, 0, 4), 0x10f01af4);
 	assert_int_equal(nk_reg(nk, REG_CC), 0);
 	assert_int_equal(nk_reg(nk, REG_CSTS), 0);
 	assert_false(nk_has(nk, &nk->io));

@@ -379,8 +379,10 @@ static void load_version(enum kit_mode mode, unsigned version, const char *name,
 	uint32_t result;
 	const char *why;
 
-	/* The first version's BAR 0 was smaller. */
-	nk_start(nk, version == 1 ? "drive=d0,serial=kit,bar-size=8k" : "drive=d0,serial=kit");
+	/* The first version's BAR 0 was smaller, and its identity QEMU's. */
+	nk_start(nk, version == 1 ? "drive=d0,serial=kit,bar-size=8k,vendor-id=0x1b36,"
+	                            "device-id=0x0010"
+	                          : "drive=d0,serial=kit");
 	kit_use_msix(nk->kit, 16);
 	nk_enable(nk);
 	nk_create_io(nk);
@@ -431,6 +433,21 @@ static void a_stream_with_a_smaller_bar_is_refused(void **state)
 	why = kit_load(nk->kit, stream, size);
 	assert_non_null(why);
 	assert_non_null(strstr(why, "bar-size=8k"));
+}
+
+static void a_stream_of_another_identity_is_refused(void **state)
+{
+	static uint8_t stream[1 << 20];
+	struct nk *nk = nk_new(((struct nk *)*state)->kit->mode);
+	size_t size;
+	const char *why;
+
+	nk_start(nk, "drive=d0,serial=kit,bar-size=8k");
+	assert_true(kit_read_stream("v1-nvme.bin", stream, sizeof(stream), &size));
+	why = kit_load(nk->kit, stream, size);
+	assert_non_null(why);
+	assert_non_null(strstr(why, "vendor-id=0x1b36,device-id=0x0010"));
+	nk_free(nk);
 }
 
 /* States that nobody could have saved, made by the only one who can: us */
@@ -536,7 +553,9 @@ static void states_that_cannot_be(void **state)
 		{"configuration", "mdts", 0, 8, "mdts: the stream has 8, this device 7"},
 		{"drives", "size", 0, 1 << 20, "drive 0 (d0): size: the stream has 1048576"},
 		{"function", "msix_vectors", 0, 17, "msix-vectors: the stream has 17"},
-		{"pci", "config", 0, 0x37, "configuration space, byte 0x0: the stream has 0x37"},
+		{"pci", "config", 0, 0x37,
+	         "vendor-id=0x1a37,device-id=0x10f0,subsystem-vendor-id=0x1af4"},
+		{"pci", "config", 8, 0x37, "configuration space, byte 0x8: the stream has 0x37"},
 		{"pci", "config", 0x44, 9, "power state D1"},
 	};
 	struct nk *nk = *state;
@@ -598,6 +617,7 @@ int main(void)
 		KIT_TEST(a_controller_that_is_off_moves),
 		KIT_TEST(streams_of_all_versions_load),
 		KIT_TEST(a_stream_with_a_smaller_bar_is_refused),
+		KIT_TEST(a_stream_of_another_identity_is_refused),
 		KIT_TEST(states_that_cannot_be),
 		KIT_TEST(skips_of_nothing_are_dropped),
 	};

@@ -77,7 +77,7 @@ def test_info(process: Outboard, folder: Path) -> None:
         info = ask_json(folder, "info", "nvme0")
     assert "device nvme0 (nvme)" in text
     assert re.search(r"^  num-queues +15$", text, re.MULTILINE)
-    assert re.search(r"^  identity +1b36:0010, subsystem 1b36:0010$", text, re.MULTILINE)
+    assert re.search(r"^  identity +1af4:10f0, subsystem 1af4:10f0$", text, re.MULTILINE)
     assert re.search(rf"^  pid +{os.getpid()}$", text, re.MULTILINE)
     assert re.search(r"^  max-dma-maps +\d+$", text, re.MULTILINE)
     assert info["properties"]["drive"] == ["nvme0-drive0"]
@@ -219,7 +219,7 @@ def test_add_means_what_the_command_line_means(
     process = outboard(*words, "socket=s", "-qmp", "unix:one,server=on,wait=off")
     expected = made(folder, "one")
     assert process.stop() == 0
-    outboard("-machine", "x-remote,auto-shutdown=off", "-qmp", "unix:other,server=on,wait=off")
+    outboard("-qmp", "unix:other,server=on,wait=off")
     good(folder, "-s", "other", "add", *words, "socket=s")
     assert made(folder, "other") == expected
 

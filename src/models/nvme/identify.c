@@ -83,11 +83,11 @@ static void fill_qualified_name(const struct nvme *n, uint8_t *field)
 static void fill_controller(struct nvme_cmd *cmd)
 {
 	const struct nvme *n = cmd->nvme;
-	const struct ob_pci_ident *ident = &nvme_model.layout.ident;
+	const struct ob_pci_ident *ident = ob_dev_ident(n->dev);
 	uint8_t *id = cmd->page;
 
 	ob_put_le16(id + NVME_IDCTRL_VID, ident->vendor);
-	ob_put_le16(id + NVME_IDCTRL_SSVID, ident->vendor);
+	ob_put_le16(id + NVME_IDCTRL_SSVID, ident->subsystem_vendor);
 	put_text(id + NVME_IDCTRL_SN, NVME_SERIAL_LENGTH, n->state->serial);
 	put_text(id + NVME_IDCTRL_MN, NVME_MODEL_LENGTH, n->props->model);
 	put_text(id + NVME_IDCTRL_FR, NVME_FIRMWARE_LENGTH, n->props->firmware);

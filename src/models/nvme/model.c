@@ -378,16 +378,25 @@ static const struct ob_prop nvme_prop_table[] = {
 	{NULL},
 };
 
+/*
+ * Drivers find an NVMe controller by its class. Of 1b36:0010, which QEMU's controller has, Linux
+ * believes no UUID, NGUID and EUI64, since early ones all had the same: docs/guests.md says how
+ * ours was chosen.
+ */
+static const struct ob_pci_ident qemu_ident = {
+	.vendor = 0x1b36, .device = 0x0010, .class_code = 0x010802, .revision = 2};
+
 const struct ob_model nvme_model = {
 	.name = "nvme",
 	.summary = "NVM Express controller: a disk",
+	.qemu_ident = &qemu_ident,
 	.props_size = sizeof(struct nvme_props),
 	.state_size = sizeof(struct nvme_state),
 	.runtime_size = sizeof(struct nvme),
 	.layout =
 		{
-			.ident = {.vendor = 0x1b36,
-                                  .device = 0x0010,
+			.ident = {.vendor = 0x1af4,
+                                  .device = 0x10f0,
                                   .class_code = 0x010802,
                                   .revision = 2},
 			.bars = {[0] = {.size = 0x4000,

@@ -256,7 +256,8 @@ static void other_functions(void **state)
 	other = mover_model;
 	other.layout.ident.device++;
 	side_start(&pair->to, &other, "");
-	refused(pair, "configuration space, byte 0x2: the stream has 0x78");
+	refused(pair, "the stream is of a function 1234:5678, and this one is 1234:5679: one "
+	              "with vendor-id=0x1234,device-id=0x5678 can load it");
 }
 
 /* Other versions: the same model with another table */
