@@ -33,13 +33,14 @@ static void migration_capability(void **state)
 	                 0);
 	assert_int_equal(reply.migration.pgsize, 4096);
 	assert_int_equal(reply.migration.max_bitmap_size, 65536);
-	/* What is no number, or none that is possible, says nothing. */
-	assert_int_equal(decode_version("{\"capabilities\":{\"migration\":{\"pgsize\":\"4096\","
-	                                "\"max_bitmap_size\":-1}}}",
-	                                &reply),
-	                 0);
-	assert_int_equal(reply.migration.pgsize, 0);
-	assert_int_equal(reply.migration.max_bitmap_size, 0);
+	/* What is no number, or none that is possible, is refused as any other capability is. */
+	assert_int_equal(
+		decode_version("{\"capabilities\":{\"migration\":{\"pgsize\":\"4096\"}}}", &reply),
+		-EINVAL);
+	assert_int_equal(
+		decode_version("{\"capabilities\":{\"migration\":{\"max_bitmap_size\":-1}}}",
+	                       &reply),
+		-EINVAL);
 	/* A server need not say anything. */
 	assert_int_equal(decode_version("{}", &reply), 0);
 	assert_int_equal(reply.migration.pgsize, 0);
