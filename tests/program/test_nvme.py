@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
@@ -76,6 +77,34 @@ def test_the_end_of_an_image_is_not_lost_without_a_word(
     assert namespace_size(nvme, 1) == MIB
     # A size that was asked for is what somebody wanted.
     outboard("nvme", "size=4608", "socket=b", "block-size=4096").wait_log("its last 512 bytes are")
+
+
+def largest(path: Path) -> int:
+    """Makes a file as large as its file system has files, all of it a hole."""
+    size = 0
+    with path.open("wb") as file:
+        for bit in range(62, 8, -1):
+            with contextlib.suppress(OSError):
+                file.truncate(size | 1 << bit)
+                size |= 1 << bit
+        file.truncate(size)
+    return size
+
+
+def test_format_of_the_largest_file(outboard: Start, folder: Path, open_disk: OpenDisk) -> None:
+    path = folder / "a.img"
+    size = largest(path)
+    with path.open("r+b") as file:
+        for at in (0, size // 3 // MIB * MIB, size - MIB):
+            file.seek(at)
+            file.write(os.urandom(MIB))
+    assert path.stat().st_blocks * 512 >= 3 * MIB
+    server = outboard("nvme", path, "socket=a")
+    nvme = open_disk(folder / "a")
+    nvme.submit(nvme.admin, FORMAT_NVM, 1)
+    assert path.stat().st_size == size
+    assert path.stat().st_blocks * 512 < MIB
+    assert "discard is off" not in server.errors()
 
 
 def serial_of(outboard: Start, folder: Path, *words: str | Path) -> str:
