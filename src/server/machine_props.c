@@ -323,6 +323,7 @@ int machine_get_property(const struct machine *machine, const char *path, const 
 	tables_of(&object, tables);
 	prop = find_prop(tables, name);
 	if (object.device && !strcmp(name, "serial") && *device_serial(object.device->dev)) {
+		type_of = machine_type_name(OB_PROP_STRING);
 		rc = opts_add(out, "serial", device_serial(object.device->dev));
 	} else if (prop) {
 		type_of = machine_type_name(prop->type);

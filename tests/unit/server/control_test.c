@@ -442,6 +442,14 @@ static void note_reason(void *context, enum machine_shutdown reason)
 	*(int *)context = (int)reason;
 }
 
+/* The shortest VERSION: a header of 16 bytes, and 0.0 without JSON. */
+static void send_version(int client)
+{
+	static const uint8_t version[20] = {[2] = 1, [4] = sizeof(version)};
+
+	assert_int_equal(send(client, version, sizeof(version), 0), sizeof(version));
+}
+
 static void the_last_client_ends_it_if_it_may(void **state)
 {
 	struct world *world = *state;
@@ -457,7 +465,14 @@ static void the_last_client_ends_it_if_it_may(void **state)
 	turn(world);
 	assert_int_equal(reason, -1);
 	machine_set_auto_shutdown(world->machine, true);
+	/* Who says nothing was no client. */
 	client = connect_client(world);
+	turn(world);
+	close(client);
+	turn(world);
+	assert_int_equal(reason, -1);
+	client = connect_client(world);
+	send_version(client);
 	turn(world);
 	listen_to(world, &heard);
 	close(client);
