@@ -27,11 +27,21 @@ int qmp_migrate_cancel(struct monitor *monitor, struct json_object *args, struct
 
 static struct json_object *stats(const struct move_info *info)
 {
-	static const char *const nothing[] = {"duplicate", "skipped", "normal", "normal-bytes",
-	                                      "dirty-pages-rate"};
+	static const char *const nothing[] = {"duplicate",
+	                                      "skipped",
+	                                      "normal",
+	                                      "normal-bytes",
+	                                      "dirty-pages-rate",
+	                                      "pages-per-second",
+	                                      "dirty-sync-missed-zero-copy",
+	                                      "multifd-bytes",
+	                                      "postcopy-requests",
+	                                      "postcopy-bytes",
+	                                      "downtime-bytes"};
 	struct json_object *object = json_object_new_object();
 
 	put_int(object, "transferred", info->transferred);
+	put_int(object, "precopy-bytes", info->transferred);
 	put_int(object, "remaining", info->remaining);
 	put_int(object, "total", info->transferred + info->remaining);
 	json_object_object_add(object, "mbps",

@@ -27,6 +27,7 @@ KINDS = {"string": str, "int": int, "boolean": bool, "number": (int, float), "nu
 OWN_MEMBERS = {
     "query-pci": {"root"},
     "query-blockstats": {"x-in-flight"},
+    "query-migrate": {"skipped"},
 }
 OWN_EVENTS = {"DEVICE_ERROR", "VFU_CLIENT_CONNECTED"}
 OWN_COMMANDS = {"query-vfio-user", "query-events"}
