@@ -12,6 +12,7 @@
 
 struct ob_error {
 	char message[512]; /* NUL-terminated, no newline; empty when nothing was set */
+	char key[64];      /* the option that it is about; "": none in particular */
 };
 
 /*
@@ -21,6 +22,10 @@ struct ob_error {
  */
 int ob_error_set(struct ob_error *err, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* Says which option the message is about, for whoever knows where that was written. Returns code.
+ */
+int ob_error_key(struct ob_error *err, int code, const char *key);
 
 /* Puts "prefix: " in front of the message that *err already has. Returns code. */
 int ob_error_prefix(struct ob_error *err, int code, const char *format, ...)

@@ -14,7 +14,15 @@ int ob_error_set(struct ob_error *err, int code, const char *format, ...)
 		va_start(args, format);
 		vsnprintf(err->message, sizeof(err->message), format, args);
 		va_end(args);
+		err->key[0] = '\0';
 	}
+	return code;
+}
+
+int ob_error_key(struct ob_error *err, int code, const char *key)
+{
+	if (err)
+		snprintf(err->key, sizeof(err->key), "%s", key);
 	return code;
 }
 

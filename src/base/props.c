@@ -122,7 +122,7 @@ int props_apply(const struct ob_prop *table, void *target, struct opts *opts,
 				rc = set(prop, target, value, blocks, err);
 		}
 		if (rc)
-			return rc;
+			return ob_error_key(err, rc, prop->name);
 	}
 	return 0;
 }

@@ -123,10 +123,12 @@ int unknown_refuse(const struct unknown *unknown, const char *owner, const char 
 	char names[384];
 	size_t used = 0;
 
-	if (unknown->count < 2)
-		return unknown->count
-		               ? refuse_unknown(&unknown->list[0], "property", owner, hint, err)
-		               : 0;
+	if (!unknown->count)
+		return 0;
+	if (unknown->count == 1) {
+		refuse_unknown(&unknown->list[0], "property", owner, hint, err);
+		return ob_error_key(err, -EINVAL, unknown->list[0].word);
+	}
 	for (unsigned i = 0; i < shown && used < sizeof(names); i++) {
 		const struct nearest *one = &unknown->list[i];
 
@@ -136,9 +138,9 @@ int unknown_refuse(const struct unknown *unknown, const char *owner, const char 
 			used += (size_t)snprintf(names + used, sizeof(names) - used,
 			                         " (did you mean '%s'?)", one->best);
 	}
-	return ob_error_set(err, -EINVAL, "unknown properties for %s: %s%s%s%s", owner, names,
-	                    shown < unknown->count ? " and more" : "", hint ? ": " : "",
-	                    hint ? hint : "");
+	ob_error_set(err, -EINVAL, "unknown properties for %s: %s%s%s%s", owner, names,
+	             shown < unknown->count ? " and more" : "", hint ? ": " : "", hint ? hint : "");
+	return ob_error_key(err, -EINVAL, unknown->list[0].word);
 }
 
 int refuse_unknown_keys(const struct opts *opts, const char *owner,

@@ -163,6 +163,12 @@ struct ob_block *block_open(struct ob_loop *loop, const struct log *log, struct 
                             struct ob_error *err);
 
 /*
+ * Looks at what block_open() would open, and says how large it is, in bytes, without opening it. 0
+ * or -errno with a message; options are taken out of opts.
+ */
+int block_look(struct opts *opts, uint64_t *size, struct ob_error *err);
+
+/*
  * The same for a driver that is a filter, over a node that nobody else uses from then on, and that
  * is closed after it. Nothing is waited for. Requests to it reach the node below; they are counted
  * by both.

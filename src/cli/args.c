@@ -89,6 +89,9 @@ static int apply_argument(struct args *args, const struct option *option, const 
 static void apply_flag(struct args *args, enum option_id id)
 {
 	switch (id) {
+	case OPTION_CHECK:
+		args->check = true;
+		break;
 	case OPTION_EXIT_WITH_PARENT:
 		args->exit_with_parent = true;
 		break;
@@ -253,8 +256,8 @@ static int check_together(const struct args *args, struct ob_error *err)
 		                    "-S: without a monitor nobody could say 'cont': add -qmp "
 		                    "unix:PATH,server=on,wait=off");
 	/* With a monitor, everything may come later. */
-	if (!plan->blocks.count && !plan->devices.count && !plan->objects.count &&
-	    !plan->monitors.count)
+	if (!args->problems.count && !plan->blocks.count && !plan->devices.count &&
+	    !plan->objects.count && !plan->monitors.count)
 		return ob_error_set(
 			err, -EINVAL,
 			"no device is given: for example 'outboard nvme disk.img', or see "
@@ -278,12 +281,29 @@ static int finish(struct args *args, const struct words *words, struct ob_error 
 	return rc ? rc : check_together(args, err);
 }
 
+int args_tolerate(struct args *args, int rc, const struct ob_error *err)
+{
+	if (!args->check || rc == -ENOMEM || opts_add(&args->problems, "", err->message))
+		return rc;
+	return 0;
+}
+
+/* Files that stand before it are to be read to their end, too. */
+static bool asks_for_check(int argc, char *const *argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--check") || !strcmp(argv[i], "-check"))
+			return true;
+	}
+	return false;
+}
+
 int args_parse(struct args *args, int argc, char *const *argv, struct ob_error *err)
 {
 	struct words words = {.list = calloc((size_t)argc + 1, sizeof(*words.list))};
 	int rc;
 
-	*args = (struct args){.ready_fd = -1};
+	*args = (struct args){.ready_fd = -1, .check = asks_for_check(argc, argv)};
 	if (!words.list)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	rc = parse_words(args, argc, argv, &words, err);
@@ -298,6 +318,7 @@ void args_free(struct args *args)
 	opts_free(&args->sockets);
 	opts_free(&args->traces);
 	opts_free(&args->notes);
+	opts_free(&args->problems);
 	plan_list_free(&args->chardevs);
 	plan_free(&args->plan);
 	free(args->name);

@@ -29,6 +29,7 @@ struct args {
 	const struct ob_model *help_model;
 	bool json, quiet, verbose, timestamps, exit_with_parent, daemonize;
 	bool stdio;                      /* a monitor has standard input and output */
+	bool check;                      /* --check: nothing is served */
 	bool stopped;                    /* -S: nothing works until a monitor says cont */
 	bool remote;                     /* -machine x-remote */
 	enum args_switch auto_shutdown;  /* ARGS_UNSET: as the machine has it */
@@ -41,6 +42,7 @@ struct args {
 	unsigned short_forms;            /* so far */
 	struct opts sockets;             /* of --fd and --socket-path, in order: fd=N, path=PATH */
 	struct opts traces;              /* patterns of -trace; the keys do not matter */
+	struct opts problems;            /* with --check: what is wrong so far, as values */
 	struct opts notes;               /* to be logged; the keys do not matter */
 	struct plan_list chardevs;       /* each until a monitor has it */
 	struct plan plan;
@@ -49,6 +51,9 @@ struct args {
 /* 0, or -EINVAL or -ENOMEM with a message. args_free() afterwards in any case. */
 int args_parse(struct args *args, int argc, char *const *argv, struct ob_error *err);
 void args_free(struct args *args);
+
+/* With --check, keeps the error for later and returns 0, so that the next one is found; else rc. */
+int args_tolerate(struct args *args, int rc, const struct ob_error *err);
 
 /* Has the properties of a model shown, instead of anything else. -EINVAL with a message. */
 int args_show_model(struct args *args, const char *name, struct ob_error *err);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/list.h"
 #include "base/suggest.h"
 #include "groups.h"
 #include "short_form.h"
@@ -25,7 +26,7 @@ struct config {
 	/* The section at hand: one of them, or neither before the first. */
 	const struct group *group;
 	const struct ob_model *model;
-	struct opts opts;
+	struct opts opts, lines; /* lines: the numbers of those of its keys */
 	struct ob_error *err;
 };
 
@@ -134,20 +135,54 @@ static int add_short_form(struct config *config)
 	return rc;
 }
 
-/* A section is complete. */
-static int end_section(struct config *config)
+/* How many items each list of the plan has. */
+static void count_items(const struct args *args, size_t counts[4])
 {
+	const struct plan *plan = &args->plan;
+
+	counts[0] = plan->blocks.count;
+	counts[1] = plan->devices.count;
+	counts[2] = plan->objects.count;
+	counts[3] = plan->monitors.count;
+}
+
+static int note_place(struct config *config, const size_t before[4])
+{
+	struct plan *plan = &config->args->plan;
+	struct plan_list *const lists[] = {&plan->blocks, &plan->devices, &plan->objects,
+	                                   &plan->monitors};
 	int rc = 0;
 
+	for (size_t i = 0; i < ARRAY_SIZE(lists) && !rc; i++)
+		rc = plan_place(lists[i], before[i], config->name, config->head, &config->lines);
+	return rc ? ob_error_set(config->err, rc, "out of memory") : 0;
+}
+
+static int add_section(struct config *config)
+{
+	size_t before[4];
+	int rc = 0;
+
+	count_items(config->args, before);
 	if (config->group)
 		rc = config->group->add(config->args, &config->opts, config->err);
 	else if (config->model)
 		rc = add_short_form(config);
+	if (rc)
+		return ob_error_prefix(config->err, rc, "%s:%u", config->name,
+		                       plan_line(config->head, &config->lines, config->err->key));
+	return note_place(config, before);
+}
+
+/* A section is complete. */
+static int end_section(struct config *config)
+{
+	int rc = add_section(config);
+
 	opts_free(&config->opts);
+	opts_free(&config->lines);
 	config->group = NULL;
 	config->model = NULL;
-	if (rc)
-		ob_error_prefix(config->err, rc, "%s:%u", config->name, config->head);
 	return rc;
 }
 
@@ -158,6 +193,8 @@ static int parse_head(struct config *config, const char *at)
 	bool has_id;
 	int rc = end_section(config);
 
+	if (rc)
+		rc = args_tolerate(config->args, rc, config->err);
 	if (rc)
 		return rc;
 	config->head = config->line;
@@ -183,7 +220,7 @@ static int parse_head(struct config *config, const char *at)
 
 static int parse_pair(struct config *config, const char *at)
 {
-	char key[NAME_MAX_LENGTH + 1], value[CONFIG_LINE_MAX];
+	char key[NAME_MAX_LENGTH + 1], value[CONFIG_LINE_MAX], number[16];
 	int rc;
 
 	if (!config->group && !config->model)
@@ -195,7 +232,10 @@ static int parse_pair(struct config *config, const char *at)
 	at = take_value(skip_blanks(at + 1), value);
 	if (!at || !is_end(at))
 		return complain(config, config->line, "expected KEY = \"VALUE\"");
+	snprintf(number, sizeof(number), "%u", config->line);
 	rc = opts_add(&config->opts, key, value);
+	if (!rc)
+		rc = opts_add(&config->lines, key, number);
 	return rc ? ob_error_set(config->err, rc, "out of memory") : 0;
 }
 
@@ -241,10 +281,15 @@ int config_file_parse(struct args *args, const char *text, size_t length, const 
 		rc = cut_line(&config, text + at, length - at, line, &used);
 		if (!rc)
 			rc = parse_line(&config, line);
+		if (rc)
+			rc = args_tolerate(args, rc, err);
 	}
 	if (!rc)
 		rc = end_section(&config);
+	if (rc)
+		rc = args_tolerate(args, rc, err);
 	opts_free(&config.opts);
+	opts_free(&config.lines);
 	return rc;
 }
 

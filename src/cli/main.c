@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "check.h"
 #include "daemon.h"
 #include "help.h"
 #include "process.h"
@@ -42,6 +43,8 @@ static int act(struct args *args, struct log *log, pid_t parent)
 		return printed();
 	case ARGS_SERVE:
 	default:
+		if (args->check)
+			return check_run(args, log) ? EXIT_FAILURE : printed();
 		return daemon_run(args, log, parent);
 	}
 }

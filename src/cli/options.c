@@ -20,6 +20,8 @@ static const struct option options[] = {
          "the same as -blockdev with driver=file"},
 	{OPTION_CONFIG, "config", "c", "FILE",
          "read more of these from a file: see outboard.conf(5)"},
+	{OPTION_CHECK, "check", NULL, NULL,
+         "say what is wrong with the files and options, all of it, and serve nothing"},
 	{OPTION_CONFIG, "readconfig", NULL, "FILE", NULL},
 	{OPTION_GROUP, "machine", "M", "x-remote[,auto-shutdown=on|off]",
          "behave as QEMU's remote machine: end when the last client has gone, unless "

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/list.h"
+#include "base/suggest.h"
 
 int plan_add(struct plan_list *list, struct opts *opts, bool default_socket)
 {
@@ -23,6 +25,30 @@ int plan_add(struct plan_list *list, struct opts *opts, bool default_socket)
 		(struct plan_item){.opts = *opts, .default_socket = default_socket};
 	*opts = (struct opts){0};
 	return 0;
+}
+
+int plan_place(struct plan_list *list, size_t from, const char *file, unsigned line,
+               const struct opts *lines)
+{
+	for (size_t i = from; i < list->count; i++) {
+		struct plan_item *item = &list->items[i];
+
+		item->line = line;
+		item->file = strdup(file);
+		if (!item->file || opts_append(&item->lines, lines))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* The last one, where a key is given twice. */
+unsigned plan_line(unsigned line, const struct opts *lines, const char *key)
+{
+	for (size_t i = 0; i < lines->count; i++) {
+		if (!strcmp(lines->list[i].key, key))
+			line = (unsigned)strtoul(lines->list[i].value, NULL, 10);
+	}
+	return line;
 }
 
 static bool has_socket(const struct opts *opts)
@@ -142,14 +168,50 @@ int plan_give_sockets(struct plan *plan, const struct opts *sources, struct opts
 	return rc ? rc : give_in_order(plan, &all, err);
 }
 
-static int make_list(struct plan_list *list, struct machine *machine,
-                     int (*make)(struct machine *machine, struct opts *opts, struct ob_error *err),
+/* The lists in the order in which they are made, and what their items are called. */
+struct kind {
+	struct plan_list *list;
+	int (*make)(struct machine *machine, struct opts *opts, struct ob_error *err);
+	const char *name, *id_key;
+};
+
+static void list_kinds(struct plan *plan, struct kind kinds[3])
+{
+	kinds[0] = (struct kind){&plan->blocks, machine_add_block, "block node", "node-name"};
+	kinds[1] = (struct kind){&plan->devices, machine_add_device, "device", "id"};
+	kinds[2] = (struct kind){&plan->objects, machine_add_object, "server object", "id"};
+}
+
+/* Makes an item. An error says whose it is and where that is written. */
+static int make_item(const struct kind *kind, size_t number, struct machine *machine,
                      struct ob_error *err)
+{
+	struct plan_item *item = &kind->list->items[number];
+	const char *given = opts_get(&item->opts, kind->id_key);
+	char name[ID_MAX + 3];
+	int rc;
+
+	snprintf(name, sizeof(name), "'%.*s'", ID_MAX, given ? given : "");
+	rc = kind->make(machine, &item->opts, err);
+	if (!rc)
+		return 0;
+	if (!given)
+		ob_error_prefix(err, rc, "%s number %zu, without %s=", kind->name, number + 1,
+		                kind->id_key);
+	else if (!strstr(err->message, name))
+		ob_error_prefix(err, rc, "%s %s", kind->name, name);
+	if (item->file)
+		ob_error_prefix(err, rc, "%s:%u", item->file,
+		                plan_line(item->line, &item->lines, err->key));
+	return rc;
+}
+
+static int make_list(const struct kind *kind, struct machine *machine, struct ob_error *err)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < list->count && !rc; i++)
-		rc = make(machine, &list->items[i].opts, err);
+	for (size_t i = 0; i < kind->list->count && !rc; i++)
+		rc = make_item(kind, i, machine, err);
 	return rc;
 }
 
@@ -166,19 +228,76 @@ int plan_wait(struct plan *plan, struct ob_error *err)
 
 int plan_make(struct plan *plan, struct machine *machine, struct ob_error *err)
 {
-	int rc = make_list(&plan->blocks, machine, machine_add_block, err);
+	struct kind kinds[3];
+	int rc = 0;
 
-	if (!rc)
-		rc = make_list(&plan->devices, machine, machine_add_device, err);
-	if (!rc)
-		rc = make_list(&plan->objects, machine, machine_add_object, err);
+	list_kinds(plan, kinds);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds) && !rc; i++)
+		rc = make_list(&kinds[i], machine, err);
+	return rc;
+}
+
+/* A node in the place of one that is wrong, so that the device over it can be looked at. */
+static void put_placeholder(struct machine *machine, const char *node_name)
+{
+	cleanup_opts struct opts opts = {0};
+	struct ob_error unused;
+
+	if (!opts_add(&opts, "driver", "null") && !opts_add(&opts, "node-name", node_name))
+		(void)machine_add_block(machine, &opts, &unused);
+}
+
+/* What was noted while a plan is checked. */
+struct check {
+	struct machine *machine;
+	struct opts failed; /* ids of devices */
+	void (*report)(void *context, const struct ob_error *err);
+	void *context;
+};
+
+static int check_item(struct check *check, const struct kind *kind, size_t number)
+{
+	struct opts *opts = &kind->list->items[number].opts;
+	const char *given = opts_get(opts, kind->id_key), *device = opts_get(opts, "device");
+	cleanup_free char *name = strdup(given ? given : "");
+	struct ob_error err = {0};
+
+	if (!name)
+		return -ENOMEM;
+	/* That its device is missing is no news; the rest of it may be. */
+	if (device && opts_get(&check->failed, device))
+		free(opts_take(opts, "device"));
+	if (!make_item(kind, number, check->machine, &err))
+		return 0;
+	check->report(check->context, &err);
+	if (kind->make == machine_add_block)
+		put_placeholder(check->machine, name);
+	return kind->make == machine_add_device ? opts_add(&check->failed, name, "") : 0;
+}
+
+int plan_check(struct plan *plan, struct machine *machine,
+               void (*report)(void *context, const struct ob_error *err), void *context)
+{
+	struct check check = {.machine = machine, .report = report, .context = context};
+	struct kind kinds[3];
+	int rc = 0;
+
+	list_kinds(plan, kinds);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		for (size_t j = 0; j < kinds[i].list->count && !rc; j++)
+			rc = check_item(&check, &kinds[i], j);
+	}
+	opts_free(&check.failed);
 	return rc;
 }
 
 void plan_list_free(struct plan_list *list)
 {
-	for (size_t i = 0; i < list->count; i++)
+	for (size_t i = 0; i < list->count; i++) {
 		opts_free(&list->items[i].opts);
+		opts_free(&list->items[i].lines);
+		free(list->items[i].file);
+	}
 	free(list->items);
 	*list = (struct plan_list){0};
 }

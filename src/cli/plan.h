@@ -18,6 +18,10 @@ struct plan_item {
 	struct opts opts;
 	bool default_socket; /* an object that gets a path by itself if nobody gives it one */
 	bool used;           /* a chardev that a monitor has */
+	/* Where it was written, if that was a file: its name (NULL: on the command line), ... */
+	char *file;
+	unsigned line;     /* of the section */
+	struct opts lines; /* of the keys, as text */
 };
 
 struct plan_list {
@@ -31,6 +35,13 @@ struct plan {
 
 /* Moves opts to the end of the list; opts is empty afterwards, even on -ENOMEM. */
 int plan_add(struct plan_list *list, struct opts *opts, bool default_socket);
+
+/* Notes that the items from number `from` on were written in a section of a file. 0 or -ENOMEM. */
+int plan_place(struct plan_list *list, size_t from, const char *file, unsigned line,
+               const struct opts *lines);
+
+/* The line of a key in such notes; otherwise that of the section. */
+unsigned plan_line(unsigned line, const struct opts *lines, const char *key);
 
 /*
  * Gives the objects that name no socket one of sources (pairs path=... and fd=..., used up in
@@ -55,6 +66,13 @@ int plan_wait(struct plan *plan, struct ob_error *err);
  * is the caller's to remove.
  */
 int plan_make(struct plan *plan, struct machine *machine, struct ob_error *err);
+
+/*
+ * The same with a machine that only looks (machine_look_only()), to the end whatever goes wrong:
+ * each error goes to report. An error that follows from one before is not reported. 0 or -ENOMEM.
+ */
+int plan_check(struct plan *plan, struct machine *machine,
+               void (*report)(void *context, const struct ob_error *err), void *context);
 
 void plan_list_free(struct plan_list *list);
 void plan_free(struct plan *plan);

@@ -143,9 +143,11 @@ static int apply(const struct ob_model *model, const struct qemu_property *prope
 	if (property->ours)
 		return rename_option(opts, property, err);
 	value = opts_take(opts, property->name);
-	if (!property->value || !is_value(value, property->value))
-		return ob_error_set(err, -EINVAL, "%s: %s=%s cannot be had: %s", model->name,
-		                    property->name, value, property->why);
+	if (!property->value || !is_value(value, property->value)) {
+		ob_error_set(err, -EINVAL, "%s: %s=%s cannot be had: %s", model->name,
+		             property->name, value, property->why);
+		return ob_error_key(err, -EINVAL, property->name);
+	}
 	if (!strcmp(property->value, "*"))
 		log_info(log, "%s: %s=%s has no effect: %s", model->name, property->name, value,
 		         property->why);

@@ -128,6 +128,11 @@ void machine_something_gone(struct machine *machine)
 	ob_task_schedule(machine->loop, &machine->stopped_task);
 }
 
+void machine_look_only(struct machine *machine)
+{
+	machine->look_only = true;
+}
+
 void machine_stop(struct machine *machine, void (*stopped)(void *context), void *context)
 {
 	struct machine_server *server;

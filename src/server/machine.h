@@ -37,6 +37,12 @@ void machine_free(struct machine *machine);
 int machine_guard_memory(struct machine *machine);
 
 /*
+ * Before anything is made: images are looked at and not opened, sockets are not made. Everything
+ * else is checked as ever.
+ */
+void machine_look_only(struct machine *machine);
+
+/*
  * Removes everything in order: clients hang up, devices become quiet, images are flushed and
  * closed. stopped is called from the loop when all is gone. Nothing may be made from then on.
  */

@@ -233,13 +233,34 @@ static int open_filter(struct machine_block *block, const char *file, struct opt
 	return 0;
 }
 
+/* Of a node that is only looked at, one of its size that holds nothing. */
+static int make_stand_in(struct opts *opts, struct ob_error *err)
+{
+	cleanup_free char *name = opts_take(opts, "node-name");
+	char size[32];
+	uint64_t bytes;
+	int rc = block_look(opts, &bytes, err);
+
+	if (rc)
+		return ob_error_prefix(err, rc, "block node '%s'", name);
+	opts_free(opts);
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+	if (opts_add(opts, "driver", "null") || opts_add(opts, "node-name", name) ||
+	    opts_add(opts, "size", size))
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
 /* A node that is opened: 0 or -errno with a message, and then block is gone; or -EINPROGRESS. */
 static int open_node(struct machine_block *block, struct opts *opts, struct ob_error *err)
 {
 	struct machine *machine = block->machine;
-	int rc = -EINVAL;
+	int rc = machine->look_only ? make_stand_in(opts, err) : 0;
 
-	block->block = block_new(machine->loop, machine->log, opts, err);
+	if (!rc) {
+		block->block = block_new(machine->loop, machine->log, opts, err);
+		rc = -EINVAL;
+	}
 	if (block->block) {
 		block->opening = true;
 		list_append(&machine->openings, &block->link);

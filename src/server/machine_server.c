@@ -151,7 +151,7 @@ static int begin(struct machine_server *server, struct machine_device *device,
 	};
 	cleanup_opts struct opts opts = {0};
 
-	if (!device || !has_socket(given))
+	if (!device || !has_socket(given) || server->machine->look_only)
 		return server_check(server->id, given, false, err);
 	if (opts_append(&opts, given))
 		return ob_error_set(err, -ENOMEM, "out of memory");
@@ -199,7 +199,9 @@ static int make(struct machine_server *server, struct opts *opts, struct ob_erro
 	struct machine_device *device = NULL;
 	int rc = device_id ? find_device(machine, device_id, &device, err) : 0;
 
-	if (!rc && names_add(&machine->server_names, &server->name, server->id))
+	if (rc)
+		return ob_error_key(err, rc, "device");
+	if (names_add(&machine->server_names, &server->name, server->id))
 		rc = ob_error_set(err, -ENOMEM, "out of memory");
 	if (!rc)
 		rc = begin(server, device, opts, err);

@@ -27,7 +27,7 @@ struct machine {
 	struct dma_budget *dma_budget;
 	struct budget fds;    /* that clients may have us hold */
 	struct budget bounce; /* bytes of their devices' transfers by messages */
-	bool stopping, guarded;
+	bool stopping, guarded, look_only;
 	void (*stopped)(void *context);
 	void *context;
 

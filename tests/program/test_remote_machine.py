@@ -271,7 +271,7 @@ def test_configuration_file_errors_name_the_line(run: Run, folder: Path) -> None
     result = run("-c", "x.conf")
     assert result.returncode == 1
     assert result.stderr == (
-        "outboard: error: x.conf:14: unknown property 'sockt' for nvme: did you mean 'socket'?\n"
+        "outboard: error: x.conf:16: unknown property 'sockt' for nvme: did you mean 'socket'?\n"
     )
 
 

@@ -125,9 +125,9 @@ static void refused(void **state)
 		{"#\n[machine]\ntype = \"pc\"\n[edu]\n", 2,
 	         "machine 'pc' is a guest's, and outboard runs none: x-remote is what serves "
 	         "devices"},
-		{"[nvme]\n\nsize = 1G\nseral = x\n", 1,
+		{"[nvme]\n\nsize = 1G\nseral = x\n", 4,
 	         "unknown property 'seral' for nvme: did you mean 'serial'?"},
-		{"[msg]\ntimestamp=on\ntimestamp=off", 1, "timestamp is given twice"},
+		{"[msg]\ntimestamp=on\ntimestamp=off", 3, "timestamp is given twice"},
 	};
 	char message[256];
 
