@@ -282,6 +282,16 @@ void ob_dev_failed(struct ob_dev *dev, const char *format, ...)
 /* It works again, without having been reset by the core: its driver reset it by a register. */
 void ob_dev_recovered(struct ob_dev *dev);
 
+/*
+ * Tracing: lines of a kind (a word: "command", "register") about what the device does, for whoever
+ * asked for them with -trace, as many as there are. ob_dev_traces() says whether anybody did, which
+ * stays so while the device lives: a model asks at its start, and looks at a flag of its own where
+ * time counts.
+ */
+bool ob_dev_traces(const struct ob_dev *dev, const char *kind);
+void ob_dev_trace(struct ob_dev *dev, const char *kind, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
 /* Logs something that whoever runs the device should know: a backend's error, a fatal state. */
 void ob_dev_warn(struct ob_dev *dev, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

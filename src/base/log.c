@@ -42,6 +42,20 @@ void log_set_traces(struct log *log, const struct opts *patterns)
 	}
 }
 
+bool log_traces(const struct log *log, const char *kind)
+{
+	char name[sizeof(log->prefix) + 32];
+
+	snprintf(name, sizeof(name), "%s/%s", log->prefix, kind);
+	for (size_t i = 0; log->traces && i < log->traces->count; i++) {
+		const char *pattern = log->traces->list[i].value;
+
+		if (!fnmatch(pattern, log->prefix, 0) || !fnmatch(pattern, name, 0))
+			return true;
+	}
+	return false;
+}
+
 static size_t put_timestamp(char *line, size_t room)
 {
 	struct timespec now;

@@ -49,6 +49,9 @@ void help_print_trace(FILE *out)
 	      "block "
 	      "nodes and servers:\n"
 	      "  -trace d0               what device d0 does\n"
+	      "  -trace d0/register      just the registers that it reads and writes, by their "
+	      "names\n"
+	      "  -trace '*/command'      the commands that devices carry out (nvme)\n"
 	      "  -trace 's*'             clients of all servers whose ids begin with s\n"
 	      "  -trace '*'              everything, as --verbose\n",
 	      out);

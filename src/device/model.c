@@ -122,6 +122,25 @@ void ob_dev_recovered(struct ob_dev *dev)
 	dev->failure[0] = '\0';
 }
 
+bool ob_dev_traces(const struct ob_dev *dev, const char *kind)
+{
+	return log_traces(&dev->log, kind);
+}
+
+void ob_dev_trace(struct ob_dev *dev, const char *kind, const char *format, ...)
+{
+	struct log log = dev->log;
+	va_list args;
+
+	if (!ob_dev_traces(dev, kind))
+		return;
+	log.level = LOG_TRACE;
+	log.per_second = 0;
+	va_start(args, format);
+	log_vline(&log, LOG_TRACE, format, args);
+	va_end(args);
+}
+
 void ob_dev_warn(struct ob_dev *dev, const char *format, ...)
 {
 	va_list args;

@@ -158,14 +158,29 @@ static void edu_irq_changed(struct ob_dev *dev, unsigned vector)
 		ob_irq_raise(dev, 0);
 }
 
-static uint64_t edu_read(struct ob_dev *dev, uint64_t offset, unsigned size)
+/* For -trace. */
+static const char *register_name(uint64_t offset)
 {
-	const struct edu_state *s = ob_dev_state(dev);
+	static const char *const names[] = {
+		[REG_ID] = "id",
+		[REG_LIVENESS] = "liveness",
+		[REG_FACTORIAL] = "factorial",
+		[REG_STATUS] = "status",
+		[REG_IRQ_STATUS] = "irq status",
+		[REG_IRQ_RAISE] = "irq raise",
+		[REG_IRQ_ACK] = "irq acknowledge",
+		[REG_DMA_SOURCE] = "dma source",
+		[REG_DMA_DESTINATION] = "dma destination",
+		[REG_DMA_COUNT] = "dma count",
+		[REG_DMA_COMMAND] = "dma command",
+	};
+	const char *name = offset < sizeof(names) / sizeof(*names) ? names[offset] : NULL;
 
-	/* The registers below the DMA block are 4 bytes wide: 8 bytes are two of them. */
-	if (size == 8 && offset < REG_DMA_SOURCE)
-		return edu_read(dev, offset, 4) | edu_read(dev, offset + 4, 4) << 32;
+	return name ? name : "none";
+}
 
+static uint64_t read_register(const struct edu_state *s, uint64_t offset)
+{
 	switch (offset) {
 	case REG_ID:
 		return IDENTIFICATION;
@@ -188,6 +203,19 @@ static uint64_t edu_read(struct ob_dev *dev, uint64_t offset, unsigned size)
 	default:
 		return 0;
 	}
+}
+
+static uint64_t edu_read(struct ob_dev *dev, uint64_t offset, unsigned size)
+{
+	uint64_t value;
+
+	/* The registers below the DMA block are 4 bytes wide: 8 bytes are two of them. */
+	if (size == 8 && offset < REG_DMA_SOURCE)
+		return edu_read(dev, offset, 4) | edu_read(dev, offset + 4, 4) << 32;
+	value = read_register(ob_dev_state(dev), offset);
+	ob_dev_trace(dev, "register", "read %s (0x%llx) -> 0x%llx", register_name(offset),
+	             (unsigned long long)offset, (unsigned long long)value);
+	return value;
 }
 
 /* The DMA registers, which keep their values while a transfer runs. */
@@ -221,6 +249,8 @@ static void edu_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsig
 		return;
 	}
 
+	ob_dev_trace(dev, "register", "write %s (0x%llx) = 0x%llx", register_name(offset),
+	             (unsigned long long)offset, (unsigned long long)value);
 	switch (offset) {
 	case REG_LIVENESS:
 		s->liveness = ~(uint32_t)value;

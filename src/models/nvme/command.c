@@ -147,6 +147,8 @@ void nvme_cmd_start(struct nvme_cmd *cmd)
 	cmd->phase = NVME_WORKING;
 	cmd->result = 0;
 	cmd->step = 0;
+	if (nvme_is_traced(cmd->nvme->trace_commands))
+		nvme_trace_command(cmd);
 	if (cmd->dw[0] & NVME_CDW0_FUSE)
 		status = NVME_INVALID_FIELD;
 	else
@@ -216,6 +218,8 @@ void nvme_complete(struct nvme_cmd *cmd, int status)
 	nvme_data_release(cmd);
 	cmd->status = (uint16_t)(status ? error_status(cmd, status) : 0);
 	cmd->phase = NVME_COMPLETED;
+	if (nvme_is_traced(n->trace_commands))
+		nvme_trace_completion(cmd);
 	nvme_link_del(&cmd->link);
 	nvme_link_add(&cq->pending, &cmd->link);
 	sq->in_flight--;

@@ -228,6 +228,7 @@ struct nvme {
 	uint32_t max_data;  /* MDTS in bytes */
 	unsigned vectors;   /* MSI-X vectors */
 	bool write_cache;   /* some drive has one */
+	bool trace_commands, trace_registers;
 	unsigned ns_count;
 	struct nvme_namespace *ns;
 
@@ -533,6 +534,15 @@ void nvme_fatal(struct nvme *n, const char *what, uint64_t where);
 /* To be called when a request of a drive has ended. */
 void nvme_request_ended(struct nvme *n);
 void nvme_shutdown_continue(struct nvme *n);
+
+/* trace.c: lines for whoever asked for them. Callers look at the flags first. */
+void nvme_trace_command(const struct nvme_cmd *cmd);
+void nvme_trace_completion(const struct nvme_cmd *cmd);
+void nvme_trace_register(const struct nvme *n, bool write, uint64_t offset, uint64_t value);
+static inline bool nvme_is_traced(bool flag)
+{
+	return __builtin_expect(flag, 0);
+}
 
 /* regs.c */
 uint64_t nvme_read(struct ob_dev *dev, uint64_t offset, unsigned size);

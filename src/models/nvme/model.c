@@ -208,6 +208,8 @@ static int nvme_start(struct ob_dev *dev, struct ob_error *err)
 	n->page_size = NVME_PAGE;
 	n->max_data = (uint32_t)NVME_PAGE << n->props->mdts;
 	n->vectors = vector_count(n->props);
+	n->trace_commands = ob_dev_traces(dev, "command");
+	n->trace_registers = ob_dev_traces(dev, "register");
 	n->turn.run = nvme_turn;
 	nvme_link_init(&n->free);
 	nvme_link_init(&n->yielded);
