@@ -74,7 +74,7 @@ unpack_package() {
 # shellcheck disable=SC2034 # for those who source this
 BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config liburing-dev libjson-c-dev python3-docutils)
 # shellcheck disable=SC2034
-TEST_PACKAGES=(clang libclang-rt-14-dev lld llvm clang-tidy clang-format shellcheck libcmocka-dev python3
+TEST_PACKAGES=(g++ clang libclang-rt-14-dev lld llvm clang-tidy clang-format shellcheck libcmocka-dev python3
 	python3-pytest e2fsprogs systemd-container
 	python3-bitarray python3-openssl python3-simplejson) # for a QMP client of others
 

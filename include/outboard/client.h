@@ -32,6 +32,10 @@
 
 #include "outboard/error.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct ob_client;
 
 /* Regions and interrupts of a PCI device, by index (VFIO_PCI_*_REGION_INDEX, _IRQ_INDEX). */
@@ -389,5 +393,9 @@ int ob_client_read_start(struct ob_client *client, struct ob_client_op *op, uint
                          uint64_t offset, void *data, uint32_t length);
 int ob_client_write_start(struct ob_client *client, struct ob_client_op *op, uint32_t region,
                           uint64_t offset, const void *data, uint32_t length);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -10,6 +10,10 @@
 #ifndef OUTBOARD_ERROR_H
 #define OUTBOARD_ERROR_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct ob_error {
 	char message[512]; /* NUL-terminated, no newline; empty when nothing was set */
 	char key[64];      /* the option that it is about; "": none in particular */
@@ -30,5 +34,9 @@ int ob_error_key(struct ob_error *err, int code, const char *key);
 /* Puts "prefix: " in front of the message that *err already has. Returns code. */
 int ob_error_prefix(struct ob_error *err, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

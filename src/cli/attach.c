@@ -3,6 +3,7 @@
 #include "attach.h"
 
 #include <errno.h>
+#include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,31 +14,25 @@
  * in flight has ended, which takes as long as the storage does; by default QEMU gives the device up
  * after 5 s. A server that ends is noticed at once all the same.
  */
-#define MSG_TIMEOUT "3600000"
+enum { MSG_TIMEOUT = 3600000 };
 
 /* The argument of QEMU's -device: JSON, since its other form has no way to write a socket. */
 static char *qemu_device(const char *path)
 {
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	struct json_object *device = json_object_new_object();
+	struct json_object *socket = json_object_new_object();
+	const char *made;
+	char *text;
 
-	if (!out)
-		return NULL;
-	fputs("{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"", out);
-	for (; *path; path++) {
-		if (*path == '"' || *path == '\\')
-			fprintf(out, "\\%c", *path);
-		else if ((unsigned char)*path < ' ')
-			fprintf(out, "\\u%04x", (unsigned char)*path);
-		else
-			fputc(*path, out);
-	}
-	fputs("\"},\"x-msg-timeout\":" MSG_TIMEOUT "}", out);
-	if (fclose(out)) {
-		free(text);
-		return NULL;
-	}
+	json_object_object_add(device, "driver", json_object_new_string("vfio-user-pci"));
+	json_object_object_add(socket, "type", json_object_new_string("unix"));
+	json_object_object_add(socket, "path", json_object_new_string(path));
+	json_object_object_add(device, "socket", socket);
+	json_object_object_add(device, "x-msg-timeout", json_object_new_int(MSG_TIMEOUT));
+	made = json_object_to_json_string_ext(device, JSON_C_TO_STRING_PLAIN |
+	                                                      JSON_C_TO_STRING_NOSLASHESCAPE);
+	text = made ? strdup(made) : NULL;
+	json_object_put(device);
 	return text;
 }
 

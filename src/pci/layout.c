@@ -17,8 +17,8 @@ enum {
 	MIN_IO_BAR = 4,
 	MAX_IO_BAR = 256,
 	MIN_ROM_BAR = 2048, /* bits 10:1 of the register are reserved */
-	MAX_ROM = 16 << 20,
-	MSIX_ALIGN = 4096, /* of what the core places: a page of its own for each structure */
+	MAX_ROM = 1 << 20,  /* QEMU gives a larger one to its guest without its contents */
+	MSIX_ALIGN = 4096,  /* of what the core places: a page of its own for each structure */
 	MIN_MSIX_BAR = 8192,
 };
 
@@ -200,8 +200,10 @@ static int check_rom(const struct ob_layout *layout, struct ob_error *err)
 		                    "expansion ROM: an image without a size, or a "
 		                    "size without an image");
 	if (layout->rom_size > MAX_ROM)
-		return ob_error_set(err, -EINVAL, "expansion ROM: %u bytes, but 16 MiB is the most",
-		                    layout->rom_size);
+		return ob_error_set(
+			err, -EINVAL,
+			"expansion ROM: %u bytes, but 1 MiB is the most: QEMU reads no more",
+			layout->rom_size);
 	return 0;
 }
 

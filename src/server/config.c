@@ -60,7 +60,8 @@ const struct ob_prop server_props[] = {
          .type = OB_PROP_BOOL,
          .offset = FIELD(queue),
          .preset = "off",
-         .help = "a second client waits until the first leaves, instead of being refused"},
+         .help = "a second client waits until the first leaves, instead of being refused; QEMU "
+                 "needs a large x-msg-timeout for that"},
 	{.name = "reset-on-connect",
          .type = OB_PROP_ENUM,
          .offset = FIELD(reset_on_connect),

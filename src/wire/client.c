@@ -3,12 +3,11 @@
 #include "wire/client.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <json-c/json.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/checked.h"
+#include "capabilities.h"
 
 enum { JSON_DEPTH = 8 };
 
@@ -23,25 +22,17 @@ static int refuse(const char **why, const char *text)
 size_t wire_encode_version_request(void *payload, const struct wire_version *version,
                                    const struct wire_migration_caps *migration)
 {
-	const struct wire_capabilities *caps = &version->capabilities;
 	struct wire_version_header header = {version->major, version->minor};
-	char *text = (char *)payload + sizeof(header);
-	char extra[160] = "";
-	int length;
+	const struct capabilities_extras extras = {
+		.migration = migration->pgsize,
+		.pgsize = migration->pgsize,
+		.max_bitmap_size = migration->max_bitmap_size,
+	};
 
-	if (migration->pgsize)
-		snprintf(extra, sizeof(extra),
-		         ",\"migration\":{\"pgsize\":%" PRIu64 ",\"max_bitmap_size\":%" PRIu64 "}",
-		         migration->pgsize, migration->max_bitmap_size);
 	memcpy(payload, &header, sizeof(header));
-	length = snprintf(
-		text, WIRE_VERSION_REQUEST_ROOM - sizeof(header),
-		"{\"capabilities\":{\"max_msg_fds\":%" PRIu32 ",\"max_data_xfer_size\":%" PRIu32
-		",\"max_dma_maps\":%" PRIu32 ",\"pgsizes\":%" PRIu64 "%s%s%s}}",
-		caps->max_msg_fds, caps->max_data_xfer_size, caps->max_dma_maps, caps->pgsizes,
-		caps->twin_socket ? ",\"twin_socket\":{\"supported\":true}" : "",
-		caps->write_multiple ? ",\"write_multiple\":true" : "", extra);
-	return sizeof(header) + (size_t)length + 1;
+	return sizeof(header) + wire_put_capabilities((char *)payload + sizeof(header),
+	                                              WIRE_VERSION_REQUEST_ROOM - sizeof(header),
+	                                              &version->capabilities, &extras);
 }
 
 static uint64_t number_in(struct json_object *object, const char *name)

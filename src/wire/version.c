@@ -2,15 +2,15 @@
 /*
  * The VERSION message. Its JSON comes from a stranger: json-c's tokener gets an explicit length, a
  * small depth limit and strict syntax, at most WIRE_MAX_VERSION_JSON bytes, and what it allocates
- * is freed before the decoder returns. Our own JSON is short enough to be printed.
+ * is freed before the decoder returns. Our own JSON is made by capabilities.c.
  */
 #include "wire/version.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <json-c/json.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "capabilities.h"
 
 enum { JSON_DEPTH = 8 };
 
@@ -190,22 +190,15 @@ size_t wire_encode_version(void *payload, const struct wire_version *version)
 {
 	const struct wire_capabilities *caps = &version->capabilities;
 	struct wire_version_header header = {version->major, version->minor};
-	char *text = (char *)payload + sizeof(header);
-	char migration[128] = "";
-	int length;
+	const struct capabilities_extras extras = {
+		.migration = caps->migration,
+		.pgsize = caps->migration_pgsize,
+		.max_bitmap_size = caps->max_bitmap_size,
+		.twin_fd_index = true,
+	};
 
 	memcpy(payload, &header, sizeof(header));
-	if (caps->migration)
-		snprintf(migration, sizeof(migration),
-		         ",\"migration\":{\"pgsize\":%" PRIu64 ",\"max_bitmap_size\":%" PRIu64 "}",
-		         caps->migration_pgsize, caps->max_bitmap_size);
-	length = snprintf(
-		text, WIRE_VERSION_REPLY_ROOM - sizeof(header),
-		"{\"capabilities\":{\"max_msg_fds\":%" PRIu32 ",\"max_data_xfer_size\":%" PRIu32
-		",\"max_dma_maps\":%" PRIu32 ",\"pgsizes\":%" PRIu64 "%s%s%s}}",
-		caps->max_msg_fds, caps->max_data_xfer_size, caps->max_dma_maps, caps->pgsizes,
-		caps->write_multiple ? ",\"write_multiple\":true" : "",
-		caps->twin_socket ? ",\"twin_socket\":{\"supported\":true,\"fd_index\":0}" : "",
-		migration);
-	return sizeof(header) + (size_t)length + 1;
+	return sizeof(header) + wire_put_capabilities((char *)payload + sizeof(header),
+	                                              WIRE_VERSION_REPLY_ROOM - sizeof(header),
+	                                              caps, &extras);
 }
