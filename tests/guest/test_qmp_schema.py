@@ -30,7 +30,7 @@ OWN_MEMBERS = {
     "query-migrate": {"skipped"},
 }
 OWN_EVENTS = {"DEVICE_ERROR", "VFU_CLIENT_CONNECTED"}
-OWN_COMMANDS = {"query-vfio-user", "query-events"}
+OWN_COMMANDS = {"query-vfio-user", "query-events", "query-short-form"}
 
 
 class QemuSchema:
@@ -165,7 +165,7 @@ QUERIES = (
 
 def ask_everything(qmp: Judged) -> None:
     for command in qmp.execute("query-commands"):
-        if command["name"].startswith("query-"):
+        if command["name"].startswith("query-") and command["name"] != "query-short-form":
             qmp.execute(command["name"])
     qmp.execute("query-blockstats", query__nodes=True)
     qmp.execute("query-named-block-nodes", flat=True)
