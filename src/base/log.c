@@ -42,7 +42,7 @@ void log_set_traces(struct log *log, const struct opts *patterns)
 	}
 }
 
-bool log_traces(const struct log *log, const char *kind)
+bool log_is_traced(const struct log *log, const char *kind)
 {
 	char name[sizeof(log->prefix) + 32];
 

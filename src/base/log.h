@@ -82,12 +82,12 @@ bool log_sink_tell(struct log_sink *sink);
 /*
  * Has a log, and those that are made after it with log_init(), write all lines, without a bound, if
  * the prefix matches one of the values of patterns, as shells match file names. A pattern may also
- * be for a kind of lines of theirs, "d0/command": log_traces(). patterns outlive them.
+ * be for a kind of lines of theirs, "d0/command": log_is_traced(). patterns outlive them.
  */
 void log_set_traces(struct log *log, const struct opts *patterns);
 
 /* Whether somebody asked for lines of that kind, or for all of this log. */
-bool log_traces(const struct log *log, const char *kind);
+bool log_is_traced(const struct log *log, const char *kind);
 
 void log_line(struct log *log, enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -124,7 +124,7 @@ void ob_dev_recovered(struct ob_dev *dev)
 
 bool ob_dev_traces(const struct ob_dev *dev, const char *kind)
 {
-	return log_traces(&dev->log, kind);
+	return log_is_traced(&dev->log, kind);
 }
 
 void ob_dev_trace(struct ob_dev *dev, const char *kind, const char *format, ...)
