@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import dirty, dma, doorbells, file, guest, idle, interrupts, memory, messages, nvme, scale, startup
+from . import dirty, dma, doorbells, file, guest, idle, interrupts, isolation, memory, messages, nvme, scale, startup
 
 PARTS: dict[str, ModuleType] = {
     "memory": memory,
@@ -22,5 +22,6 @@ PARTS: dict[str, ModuleType] = {
     "idle": idle,
     "startup": startup,
     "scale": scale,
+    "isolation": isolation,
     "guest": guest,
 }
