@@ -140,6 +140,15 @@ void nvme_cmd_free(struct nvme_cmd *cmd)
 	wake_starved(n);
 }
 
+static int start_special(struct nvme_cmd *cmd)
+{
+	if (cmd->nvme->trace)
+		nvme_trace_command(cmd);
+	if (cmd->dw[0] & NVME_CDW0_FUSE)
+		return NVME_INVALID_FIELD;
+	return cmd->sqid ? nvme_io(cmd) : nvme_admin(cmd);
+}
+
 void nvme_cmd_start(struct nvme_cmd *cmd)
 {
 	int status;
@@ -147,10 +156,9 @@ void nvme_cmd_start(struct nvme_cmd *cmd)
 	cmd->phase = NVME_WORKING;
 	cmd->result = 0;
 	cmd->step = 0;
-	if (nvme_is_traced(cmd->nvme->trace_commands))
-		nvme_trace_command(cmd);
-	if (cmd->dw[0] & NVME_CDW0_FUSE)
-		status = NVME_INVALID_FIELD;
+	/* One branch for both: fused operations are not offered, and traces are rare. */
+	if (__builtin_expect((cmd->dw[0] | cmd->nvme->trace) & NVME_CDW0_FUSE, 0))
+		status = start_special(cmd);
 	else
 		status = cmd->sqid ? nvme_io(cmd) : nvme_admin(cmd);
 	nvme_complete(cmd, status);
@@ -218,7 +226,7 @@ void nvme_complete(struct nvme_cmd *cmd, int status)
 	nvme_data_release(cmd);
 	cmd->status = (uint16_t)(status ? error_status(cmd, status) : 0);
 	cmd->phase = NVME_COMPLETED;
-	if (nvme_is_traced(n->trace_commands))
+	if (__builtin_expect(n->trace, 0))
 		nvme_trace_completion(cmd);
 	nvme_link_del(&cmd->link);
 	nvme_link_add(&cq->pending, &cmd->link);

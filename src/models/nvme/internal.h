@@ -228,7 +228,7 @@ struct nvme {
 	uint32_t max_data;  /* MDTS in bytes */
 	unsigned vectors;   /* MSI-X vectors */
 	bool write_cache;   /* some drive has one */
-	bool trace_commands, trace_registers;
+	uint32_t trace;     /* commands: NVME_CDW0_FUSE; 0: not. See nvme_cmd_start() */
 	unsigned ns_count;
 	struct nvme_namespace *ns;
 
@@ -535,14 +535,12 @@ void nvme_fatal(struct nvme *n, const char *what, uint64_t where);
 void nvme_request_ended(struct nvme *n);
 void nvme_shutdown_continue(struct nvme *n);
 
-/* trace.c: lines for whoever asked for them. Callers look at the flags first. */
+/* trace.c: lines for whoever asked for them. */
 void nvme_trace_command(const struct nvme_cmd *cmd);
 void nvme_trace_completion(const struct nvme_cmd *cmd);
-void nvme_trace_register(const struct nvme *n, bool write, uint64_t offset, uint64_t value);
-static inline bool nvme_is_traced(bool flag)
-{
-	return __builtin_expect(flag, 0);
-}
+/* In the place of nvme_read() and nvme_write() where registers are traced. */
+uint64_t nvme_traced_read(struct ob_dev *dev, uint64_t offset, unsigned size);
+void nvme_traced_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
 
 /* regs.c */
 uint64_t nvme_read(struct ob_dev *dev, uint64_t offset, unsigned size);

@@ -141,6 +141,10 @@ static int nvme_configure(struct ob_dev *dev, struct ob_layout *layout, struct o
 	choose_interrupts(props, &layout->irqs);
 	if (props->bar_size)
 		layout->bars[0].size = 0x2000;
+	if (ob_dev_traces(dev, "register")) {
+		layout->bars[0].read = nvme_traced_read;
+		layout->bars[0].write = nvme_traced_write;
+	}
 	if (props->mmap_doorbells)
 		layout->bars[0].shared = (struct ob_bar_area){NVME_DOORBELLS, NVME_PAGE};
 	if (props->ioeventfds)
@@ -208,8 +212,7 @@ static int nvme_start(struct ob_dev *dev, struct ob_error *err)
 	n->page_size = NVME_PAGE;
 	n->max_data = (uint32_t)NVME_PAGE << n->props->mdts;
 	n->vectors = vector_count(n->props);
-	n->trace_commands = ob_dev_traces(dev, "command");
-	n->trace_registers = ob_dev_traces(dev, "register");
+	n->trace = ob_dev_traces(dev, "command") ? NVME_CDW0_FUSE : 0;
 	n->turn.run = nvme_turn;
 	nvme_link_init(&n->free);
 	nvme_link_init(&n->yielded);

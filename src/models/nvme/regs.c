@@ -56,8 +56,6 @@ uint64_t nvme_read(struct ob_dev *dev, uint64_t offset, unsigned size)
 
 	if (size == 8)
 		value |= (uint64_t)read_register(n, offset + 4) << 32;
-	if (nvme_is_traced(n->trace_registers))
-		nvme_trace_register(n, false, offset, value);
 	return value;
 }
 
@@ -123,8 +121,6 @@ void nvme_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned si
 {
 	struct nvme *n = ob_dev_runtime(dev);
 
-	if (nvme_is_traced(n->trace_registers))
-		nvme_trace_register(n, true, offset, value);
 	write_register(n, offset, (uint32_t)value);
 	if (size == 8)
 		write_register(n, offset + 4, (uint32_t)(value >> 32));

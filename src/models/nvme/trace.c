@@ -135,7 +135,7 @@ static const char *register_name(uint64_t offset)
 	}
 }
 
-void nvme_trace_register(const struct nvme *n, bool write, uint64_t offset, uint64_t value)
+static void trace_register(struct ob_dev *dev, bool write, uint64_t offset, uint64_t value)
 {
 	const char *known = register_name(offset);
 	unsigned index = (unsigned)(offset - NVME_DOORBELLS) / 4;
@@ -148,6 +148,20 @@ void nvme_trace_register(const struct nvme *n, bool write, uint64_t offset, uint
 		         index & 1 ? 'H' : 'T');
 	else
 		snprintf(name, sizeof(name), "reserved 0x%llx", (unsigned long long)offset);
-	ob_dev_trace(n->dev, "register", "%s %s %s 0x%llx", write ? "write" : "read", name,
+	ob_dev_trace(dev, "register", "%s %s %s 0x%llx", write ? "write" : "read", name,
 	             write ? "=" : "->", (unsigned long long)value);
+}
+
+uint64_t nvme_traced_read(struct ob_dev *dev, uint64_t offset, unsigned size)
+{
+	uint64_t value = nvme_read(dev, offset, size);
+
+	trace_register(dev, false, offset, value);
+	return value;
+}
+
+void nvme_traced_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size)
+{
+	trace_register(dev, true, offset, value);
+	nvme_write(dev, offset, value, size);
 }
