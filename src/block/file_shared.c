@@ -133,7 +133,7 @@ static struct engine *uring_of(struct file_node *node, unsigned which)
 		return shared->uring[which];
 	rc = uring_new(shared->loop, which, &shared->uring[which]);
 	if (!rc) {
-		shared->log = node->block.log;
+		shared->log = log_copy(&node->block.log);
 		shared->uring[which]->owner = shared;
 		shared->uring[which]->failed = ring_failed;
 		shared->uring[which]->give_back = do_again;

@@ -129,16 +129,20 @@ bool ob_dev_traces(const struct ob_dev *dev, const char *kind)
 
 void ob_dev_trace(struct ob_dev *dev, const char *kind, const char *format, ...)
 {
-	struct log log = dev->log;
+	enum log_level level = dev->log.level;
+	unsigned per_second = dev->log.per_second;
 	va_list args;
 
 	if (!ob_dev_traces(dev, kind))
 		return;
-	log.level = LOG_TRACE;
-	log.per_second = 0;
+	/* Not a copy: the sink keeps a log that a line of was dropped. */
+	dev->log.level = LOG_TRACE;
+	dev->log.per_second = 0;
 	va_start(args, format);
-	log_vline(&log, LOG_TRACE, format, args);
+	log_vline(&dev->log, LOG_TRACE, format, args);
 	va_end(args);
+	dev->log.level = level;
+	dev->log.per_second = per_second;
 }
 
 void ob_dev_warn(struct ob_dev *dev, const char *format, ...)
