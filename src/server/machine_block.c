@@ -555,8 +555,15 @@ static void on_resized(struct block_wait *wait, int status, const struct ob_erro
 static int resize(struct machine_block *block, uint64_t size, struct ob_error *err)
 {
 	uint64_t before = ob_block_info(block->block)->size;
-	int rc = block_check_resize(block->block, size, err);
+	int rc;
 
+	/* The filter, and the device that uses it, would go on with the size that was. */
+	if (block->above)
+		return ob_error_set(err, -EBUSY,
+		                    "block node '%s' is in use by block node '%s': resize that one",
+		                    ob_block_name(block->block),
+		                    ob_block_name(block->above->block));
+	rc = block_check_resize(block->block, size, err);
 	if (!rc)
 		rc = tell_device(block, size < before ? size : before, err);
 	if (rc)

@@ -354,6 +354,8 @@ def test_two_nodes_of_a_disk(qmp: Qmp, folder: Path) -> None:
     qmp.execute("device_add", driver="nvme", id="d0", drive="f")
     (disk,) = qmp.execute("query-block")
     assert disk["inserted"]["node-name"] == "f" and disk["inserted"]["file"] == str(folder / "disk")
+    assert "in use by block node 'f'" in refusal(qmp.execute, "block_resize", node__name="s", size=512).desc
+    assert (folder / "disk").stat().st_size == 1 << 20
     qmp.execute("block_resize", node__name="f", size=2 << 20)
     assert (folder / "disk").stat().st_size == 2 << 20
     qmp.execute("device_del", id="d0")
