@@ -104,7 +104,7 @@ struct dma_space *dma_space_new(unsigned max_maps);
 
 /*
  * From now on dma_map() refuses more than max_maps maps (-ENOSPC), and more than max_fds maps that
- * keep their descriptor (-EMFILE). What is there stays.
+ * keep their descriptor, or descriptors that are still to be closed (-EMFILE). What is there stays.
  */
 void dma_set_limits(struct dma_space *space, unsigned max_maps, unsigned max_fds);
 

@@ -58,6 +58,7 @@ struct dma_usage {
 	struct dma_budget *budget; /* NULL: no bound */
 	atomic_ulong mappings;
 	_Atomic uint64_t bytes;
+	atomic_uint closing; /* descriptors of memory that wait for LOOP_LANE_MEMORY */
 };
 
 struct dma_map {
@@ -220,6 +221,9 @@ void dma_usage_drop(struct dma_usage *usage);
 int dma_usage_take(struct dma_usage *usage, unsigned mappings, uint64_t bytes);
 /* From any thread. */
 void dma_usage_give(struct dma_usage *usage, unsigned mappings, uint64_t bytes);
+/* A descriptor of memory waits for LOOP_LANE_MEMORY, and was closed there. */
+void dma_usage_begin_close(struct dma_usage *usage);
+void dma_usage_end_close(struct dma_usage *usage);
 
 /* All of length bytes by pread or pwrite: 0 or -EIO. */
 int dma_file_read(const struct dma_map *map, uint64_t address, void *buffer, size_t length);

@@ -257,6 +257,7 @@ void dma_memory_put(struct dma_space *space, struct dma_memory *memory)
 struct closing {
 	struct loop_job job;
 	int fd;
+	struct dma_usage *usage; /* NULL: not counted */
 };
 
 static void close_fd(struct loop_job *job)
@@ -264,6 +265,8 @@ static void close_fd(struct loop_job *job)
 	struct closing *closing = container_of(job, struct closing, job);
 
 	close(closing->fd);
+	if (closing->usage)
+		dma_usage_end_close(closing->usage);
 	free(closing);
 }
 
@@ -278,6 +281,9 @@ void dma_close(struct dma_space *space, int fd, bool known)
 	*closing = (struct closing){
 		.job = {.work = close_fd, .lane = known ? LOOP_LANE_MEMORY : LOOP_LANE_CLIENT},
 		.fd = fd,
+		.usage = known ? space->usage : NULL,
 	};
+	if (closing->usage)
+		dma_usage_begin_close(closing->usage);
 	loop_offload(space->loop, &closing->job);
 }

@@ -130,6 +130,18 @@ int dma_usage_take(struct dma_usage *usage, unsigned mappings, uint64_t bytes)
 	return 0;
 }
 
+void dma_usage_begin_close(struct dma_usage *usage)
+{
+	atomic_fetch_add(&usage->users, 1);
+	atomic_fetch_add(&usage->closing, 1);
+}
+
+void dma_usage_end_close(struct dma_usage *usage)
+{
+	atomic_fetch_sub(&usage->closing, 1);
+	dma_usage_drop(usage);
+}
+
 void dma_usage_give(struct dma_usage *usage, unsigned mappings, uint64_t bytes)
 {
 	struct dma_budget *budget = usage->budget;

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/eventfd.h>
 
+#include "base/list.h"
 #include "loop/loop.h"
 #include "loop/offload.h"
 
@@ -567,6 +568,51 @@ static void unmaps_elsewhere(void **state)
 	loop_free(loop);
 }
 
+struct gate {
+	struct loop_job job;
+	int ends[2];
+};
+
+static void wait_at_gate(struct loop_job *job)
+{
+	struct gate *gate = container_of(job, struct gate, job);
+	char byte;
+
+	assert_int_equal(read(gate->ends[0], &byte, 1), 1);
+}
+
+/* What cannot be closed yet does not pile up. */
+static void descriptors_that_wait_have_a_bound(void **state)
+{
+	struct gate gate = {.job = {.work = wait_at_gate, .lane = LOOP_LANE_MEMORY}};
+	struct dma_space *space = dma_space_new(100);
+	struct ob_loop *loop = loop_new();
+	int file = make_file(PAGE);
+
+	assert_int_equal(pipe(gate.ends), 0);
+	dma_set_loop(space, loop);
+	dma_set_limits(space, 100, 3);
+	loop_offload(loop, &gate.job);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(dma_map(space, 0, PAGE, 0, dup(file), 0), 0);
+		assert_int_equal(dma_unmap_all(space, NULL), 0);
+	}
+	assert_int_equal(dma_map(space, 0, PAGE, 0, file, 0), -EMFILE);
+	/* One that is mapped needs no helper to be closed. */
+	assert_int_equal(dma_map(space, 0, PAGE, RW, dup(file), 0), 0);
+	assert_int_equal(dma_unmap_all(space, NULL), 0);
+	assert_int_equal(write(gate.ends[1], "x", 1), 1);
+	while (loop_offload_count(loop, LOOP_LANE_MEMORY))
+		sched_yield();
+	assert_int_equal(dma_map(space, 0, PAGE, 0, file, 0), 0);
+	assert_int_equal(dma_unmap_all(space, NULL), 0);
+	dma_space_free(space);
+	loop_free(loop);
+	close(gate.ends[0]);
+	close(gate.ends[1]);
+	(void)state;
+}
+
 static void tells_memory_from_the_rest(void **state)
 {
 	int memory = make_file(PAGE), reader = reopen(memory, O_RDONLY);
@@ -620,6 +666,7 @@ int main(void)
 		cmocka_unit_test(maps_of_one_file_share_a_mapping),
 		cmocka_unit_test(shares_of_a_budget),
 		cmocka_unit_test(address_space_has_a_budget),
+		cmocka_unit_test(descriptors_that_wait_have_a_bound),
 		cmocka_unit_test(tells_memory_from_the_rest),
 		cmocka_unit_test(finds_its_way_in_65535_maps),
 	};
