@@ -202,7 +202,7 @@ static void threads_provide(struct offload *offload)
 	pthread_mutex_lock(&offload->lock);
 	while (jobs_ready(offload) > offload->idle) {
 		if (!thread_start(offload)) {
-			none = !offload->threads;
+			none = true;
 			break;
 		}
 		offload->threads++;
