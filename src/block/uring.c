@@ -323,6 +323,8 @@ static void uring_free(struct engine *engine)
 
 	if (!uring->failed)
 		uring_leave_loop(uring);
+	else
+		ob_task_cancel(&uring->submit); /* gives back jobs, if there are any */
 	if (uring->reaping)
 		uring->freed = true;
 	else
