@@ -133,6 +133,9 @@ int pci_state_load(struct pci *pci, const void *loaded, struct ob_error *err)
 	if (!are_vectors(pci, state->msix_pending) || !are_vectors(pci, state->msix_written))
 		return ob_error_set(err, -EINVAL, "MSI-X: a vector past the last is pending");
 	pci->state = *state;
+	/* An older version does not say so. */
+	if (config_get16(pci, PCI_COMMAND) & PCI_COMMAND_MASTER)
+		pci->state.master_used = true;
 	pci->raised_count = 0;
 	for (unsigned i = 0; i < VECTOR_WORDS; i++)
 		pci->raised_count += (unsigned)__builtin_popcountll(state->raised[i]);

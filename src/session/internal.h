@@ -197,6 +197,9 @@ void session_quiesce(struct session *session);
 /* memory.c: the client goes, and the device's state speaks of its memory from now on. */
 void session_leave_memory(struct session *session);
 
+/* memory.c: the reset before the first map was dropped: who comes next finds who left before. */
+void session_forget_maps(struct session *session);
+
 /* memory.c: resets the device, which is quiet, and lets it run. */
 void session_reset_now(struct session *session);
 /* memory.c: the same, for the first map of a client that is another one than who left. */

@@ -90,6 +90,12 @@ void session_leave_memory(struct session *session)
 		device_set_owner(session->dev, &session->owner);
 }
 
+void session_forget_maps(struct session *session)
+{
+	session->maps = 0;
+	session->owner = session->limits.client;
+}
+
 static int map_memory(struct session *session, struct request *request,
                       const struct wire_dma_map *map, int fd)
 {
@@ -142,6 +148,7 @@ static int map_after_reset(struct session *session, struct request *request,
 	rc = map_memory(session, request, map, fd);
 	if (quiet && rc) {
 		device_quiesce_cancel(session->dev, &session->quiesce_waiter);
+		session_forget_maps(session);
 		return rc;
 	}
 	if (rc || !quiet)

@@ -519,6 +519,8 @@ void session_end(struct session *session, void (*ended)(void *context), void *co
 		session_move(session, SESSION_ENDING_MIGRATION);
 		break;
 	case SESSION_RESETTING: /* the same wait goes on; the reset is dropped */
+		if (session->waiting.command == WIRE_DMA_MAP)
+			session_forget_maps(session);
 		session_move(session, SESSION_QUIESCING);
 		break;
 	case SESSION_SLICING:

@@ -436,6 +436,57 @@ static void reset_waits_for_quiet(void **state)
 	rig_state(rig)->slow = false;
 }
 
+/* Another client's first map waits until the device, which somebody left, is quiet. */
+static void begin_first_map(struct rig *rig, uint64_t size, int *fd)
+{
+	const struct wire_dma_map map = {32, 3, 0, 0, size};
+
+	assert_int_equal(rig_map(rig, 0, RIG_MEMORY, NULL), 0);
+	rig->limits.client = (struct device_owner){.pid = 7, .started = 7};
+	rig_restart(rig, "{}");
+	rig_state(rig)->slow = true;
+	rig_send(rig, 77, WIRE_DMA_MAP, 0, &map, sizeof(map), NULL, 0, fd, fd ? 1 : 0);
+	rig_turns(rig);
+	assert_int_equal(rig_state(rig)->resets, 0);
+}
+
+/* So the next one resets it: neither map has made the client the one who left it. */
+static void first_map_resets(struct rig *rig)
+{
+	rig_state(rig)->slow = false;
+	assert_int_equal(rig_map(rig, 0, RIG_MEMORY, NULL), 0);
+	assert_int_equal(rig_state(rig)->resets, 1);
+	assert_int_equal(rig_state(rig)->bar[0], 0);
+}
+
+static void first_map_that_fails(void **state)
+{
+	struct rig *rig = *state;
+	int fd = rig_memory();
+
+	begin_first_map(rig, 2 * RIG_MEMORY, &fd);
+	assert_int_not_equal(rig_reply(rig, WIRE_DMA_MAP), 0);
+	ob_dev_quiet(rig->dev);
+	rig_turns(rig);
+	first_map_resets(rig);
+	close(fd);
+}
+
+static void first_map_that_is_given_up(void **state)
+{
+	struct rig *rig = *state;
+
+	begin_first_map(rig, RIG_MEMORY, NULL);
+	assert_false(rig_receive(rig));
+	rig_end(rig);
+	ob_dev_quiet(rig->dev);
+	rig_turns(rig);
+	assert_null(rig->session);
+	rig_new_session(rig);
+	rig_negotiate(rig, "{}");
+	first_map_resets(rig);
+}
+
 static unsigned count_lines(const char *text)
 {
 	unsigned lines = 0;
@@ -757,6 +808,8 @@ int main(void)
 		test(unmap_waits_for_pins),
 		test(reset_at_once),
 		test(reset_waits_for_quiet),
+		test(first_map_that_fails),
+		test(first_map_that_is_given_up),
 		test(long_waits_are_logged),
 		raw(end_before_negotiation),
 		test(end_while_running_keeps_state),
