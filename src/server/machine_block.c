@@ -200,6 +200,7 @@ static struct machine_block *block_make(struct machine *machine, const char *nod
 	if (block) {
 		block->machine = machine;
 		block->close.run = run_close;
+		block->opening = true; /* so that a filter does not find itself */
 		list_init(&block->link);
 		list_init(&block->gone_waiters);
 		list_init(&block->waiters);
@@ -262,7 +263,6 @@ static int open_node(struct machine_block *block, struct opts *opts, struct ob_e
 		rc = -EINVAL;
 	}
 	if (block->block) {
-		block->opening = true;
 		list_append(&machine->openings, &block->link);
 		rc = block_start_open(block->block, &block->wait, err);
 	}

@@ -55,7 +55,7 @@ struct machine_block {
 	char user[ID_MAX + 1];               /* id of the device; "": nobody's */
 	struct machine_block *below, *above; /* a filter's node, and the filter over a node */
 	bool implicit;                       /* made with the filter, and goes with it */
-	bool opening;                        /* in machine->openings, and known by name only */
+	bool opening;                        /* known by name only; see machine->openings */
 	struct opts filter;                  /* of one that is opened for it: what comes after */
 	bool note_discard;
 	bool removing;

@@ -351,6 +351,7 @@ def test_two_nodes_of_a_disk(qmp: Qmp, folder: Path) -> None:
     assert "in use by block node 'f'" in refusal(qmp.execute, "blockdev-del", node__name="s").desc
     assert "in use by block node 'f'" in refusal(qmp.execute, "device_add", driver="nvme", drive="s").desc
     assert "'f'" in refusal(qmp.execute, "blockdev-add", driver="raw", node__name="g", file="s").desc
+    assert "'g'" in refusal(qmp.execute, "blockdev-add", driver="raw", node__name="g", file="g").desc
     qmp.execute("device_add", driver="nvme", id="d0", drive="f")
     (disk,) = qmp.execute("query-block")
     assert disk["inserted"]["node-name"] == "f" and disk["inserted"]["file"] == str(folder / "disk")
