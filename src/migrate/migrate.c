@@ -427,6 +427,9 @@ int migrate_set_state(struct migration *m, unsigned state, struct migrate_waiter
 	m->target = (enum migrate_state)state;
 	m->drive = 0;
 	m->flush_error = 0;
+	/* One that is under way counts; one that nobody waited for any more does not. */
+	if (!m->activating)
+		m->activate_error = 0;
 	rc = walk(m);
 	log_failure(m, rc);
 	if (rc == -EINPROGRESS)

@@ -192,6 +192,10 @@ static void hello(struct in *in, const uint8_t *bytes, size_t length)
 		refuse(in, -EPROTO, "it speaks in a way that is not known here: it is newer");
 		return;
 	}
+	if (in->moves->going.count) {
+		refuse(in, -EBUSY, "'cont' was said there, and waits for a disk");
+		return;
+	}
 	if (set_make(&in->set, in->moves, &why)) {
 		fail(in, &why);
 		return;

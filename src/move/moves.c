@@ -118,6 +118,8 @@ int moves_accept(struct moves *moves, const char *uri, struct ob_error *err)
 {
 	if (moves->in)
 		return ob_error_set(err, -EBUSY, "a migration is waited for, or under way");
+	if (moves->going.count)
+		return ob_error_set(err, -EBUSY, "'cont' waits for a disk: its devices are to run");
 	if (!moves_held(moves))
 		return ob_error_set(err, -EINVAL,
 		                    "the devices are in use here: a process that waits for others' "
