@@ -148,6 +148,19 @@ static void flushed(struct ob_block_request *request, int status)
 		go_on(m);
 }
 
+/* A resizing may have begun while another drive was flushed. */
+static int refuse_resizing(struct migration *m)
+{
+	const struct ob_block *block;
+
+	for (unsigned i = 0; (block = device_drive(m->dev, i)); i++) {
+		if (block->resizing)
+			return ob_error_set(&m->why, -EBUSY, "drive '%s' is being resized",
+			                    ob_block_name(block));
+	}
+	return 0;
+}
+
 /* One after the other; what is inactive was flushed then. */
 static int flush_drives(struct migration *m)
 {
@@ -170,7 +183,7 @@ static int flush_drives(struct migration *m)
 		m->flush_error = rc;
 	}
 	if (!m->flush_error)
-		return 0;
+		return refuse_resizing(m);
 	return ob_error_set(&m->why, m->flush_error, "drive '%s' cannot be flushed: %s",
 	                    ob_block_name(device_drive(m->dev, m->drive ? m->drive - 1 : 0)),
 	                    strerror(-m->flush_error));
