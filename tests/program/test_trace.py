@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
 from conftest import Start
 from nvme_driver import Nvme
+from outboard import wait_until
 from vfio_user import REGION_BAR0, Client
 
 
@@ -69,3 +72,35 @@ def test_nothing_without_it(outboard: Start, folder: Path) -> None:
         nvme.close()
     assert process.stop() == 0
     assert traced(process.errors()) == []
+
+
+def test_traces_that_nobody_reads(outboard: Start, folder: Path) -> None:
+    """They are counted, and the process goes on."""
+    log = folder / "1.stderr"
+    os.mkfifo(log)
+    pipe = os.open(log, os.O_RDWR | os.O_NONBLOCK)
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+    process = outboard("edu", "socket=a", "id=d0", "-trace", "d0/register")
+    assert process.log == log
+    text = b""
+
+    def said(what: bytes) -> bool:
+        nonlocal text
+        try:
+            text += os.read(pipe, 65536)
+        except BlockingIOError:
+            pass
+        return what in text
+
+    try:
+        with Client(folder / "a") as client:
+            for _ in range(200):
+                client.read(REGION_BAR0, 0, 4)
+            wait_until(lambda: said(b" lines not shown\n"))
+            client.read(REGION_BAR0, 0, 4)
+    finally:
+        # For whoever reads it to its end.
+        log.unlink()
+        log.write_bytes(text)
+    assert process.stop() == 0
+    os.close(pipe)
