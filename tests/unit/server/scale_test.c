@@ -106,6 +106,14 @@ static void remove_one(struct world *world, unsigned n, unsigned kind)
 		assert_int_equal(remove_block(world, name), 0);
 }
 
+/* Helper threads close what clients may have a part in: soon, and all of it. */
+static void assert_descriptors(const struct world *world, unsigned before)
+{
+	for (unsigned i = 0; open_descriptors() != before && i < 1000; i++)
+		loop_turn(world->loop, 10);
+	assert_int_equal(open_descriptors(), before);
+}
+
 static void scale(struct world *world, unsigned kind)
 {
 	static const char *const kinds[] = {"edu", "nvme over null", "nvme over mem"};
@@ -134,7 +142,7 @@ static void scale(struct world *world, unsigned kind)
 		remove_one(world, n, kind);
 	turn(world);
 	print_message("removed in %.3f s\n", now() - begin);
-	assert_int_equal(open_descriptors(), before);
+	assert_descriptors(world, before);
 }
 
 static void a_thousand_teaching_devices(void **state)
@@ -184,10 +192,7 @@ static void rounds_leave_nothing_behind(void **state)
 		}
 	}
 	print_message("%u rounds in %.3f s\n", rounds, now() - begin);
-	/* Helper threads close what clients may have filled. */
-	for (unsigned i = 0; i < 10000 && open_descriptors() != before; i++)
-		usleep(1000);
-	assert_int_equal(open_descriptors(), before);
+	assert_descriptors(world, before);
 	if (!SANITIZED)
 		assert_in_range(memory_used(), 0, memory + (512 << 10));
 }
