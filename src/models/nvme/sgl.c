@@ -32,11 +32,11 @@ static bool grow_holes(struct nvme_cmd *cmd)
 int nvme_add_hole(struct nvme_cmd *cmd, uint64_t length)
 {
 	uint64_t offset = cmd->data_length - cmd->walk.left;
-	struct ob_dma_range *last = cmd->holes + cmd->nholes - 1;
+	struct ob_dma_range *last = cmd->nholes ? &cmd->holes[cmd->nholes - 1] : NULL;
 
 	if (!length)
 		return 0;
-	if (cmd->nholes && last->address + last->length == offset) {
+	if (last && last->address + last->length == offset) {
 		last->length += length;
 		return 0;
 	}
