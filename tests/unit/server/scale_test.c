@@ -106,12 +106,13 @@ static void remove_one(struct world *world, unsigned n, unsigned kind)
 		assert_int_equal(remove_block(world, name), 0);
 }
 
-/* Helper threads close what clients may have a part in: soon, and all of it. */
+/* Helper threads close what clients may have a part in: soon, and all of it. (So there may have
+ * been some when they were counted before.) */
 static void assert_descriptors(const struct world *world, unsigned before)
 {
-	for (unsigned i = 0; open_descriptors() != before && i < 1000; i++)
+	for (unsigned i = 0; open_descriptors() > before && i < 1000; i++)
 		loop_turn(world->loop, 10);
-	assert_int_equal(open_descriptors(), before);
+	assert_in_range(open_descriptors(), 0, before);
 }
 
 static void scale(struct world *world, unsigned kind)
