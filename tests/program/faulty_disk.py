@@ -41,7 +41,7 @@ class Server:
     """The file system's side. Requests that are held are answered, in order, when they are let go."""
 
     def __init__(self, folder: str, size: int) -> None:
-        self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0,allow_other"
         if libc.mount(b"faulty", folder.encode(), b"fuse", 0, options.encode()):
             raise OSError(ctypes.get_errno(), "mount")
@@ -134,6 +134,13 @@ class Server:
             self.answer(request, errno.ENOSYS)
         return True
 
+    def handle_next(self) -> bool:
+        try:
+            request = os.read(self.fd, MAX_WRITE + 4096)
+        except BlockingIOError:  # whoever asked was killed meanwhile
+            return True
+        return self.handle(request)
+
     def command(self, words: dict[str, Any]) -> dict[str, Any]:
         for name, error in words.get("fail", {}).items():
             self.failing[name] = error
@@ -159,7 +166,7 @@ class Server:
                 if not line:
                     return
                 print(json.dumps(self.command(json.loads(line))), flush=True)
-            if self.fd in ready and not self.handle(os.read(self.fd, MAX_WRITE + 4096)):
+            if self.fd in ready and not self.handle_next():
                 return
 
 
