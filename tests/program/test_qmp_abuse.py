@@ -191,7 +191,7 @@ def test_rounds_as_fast_as_they_go(served: Outboard, qmp: Qmp, folder: Path) -> 
     replies = pipelined(qmp, stream * rounds, 4 * rounds)
     assert all(reply == {"return": {}} for reply in replies)
     wait_until(lambda: qmp.execute("query-pci") == [])
-    assert descriptors(served) == before[1]
+    wait_until(lambda: descriptors(served) <= before[1])  # what helper threads closed counts before, too
     if not is_sanitized():
         assert memory(served) - before[0] < 2 << 20
 
@@ -212,7 +212,7 @@ def test_rounds_while_clients_come(served: Outboard, qmp: Qmp, folder: Path) -> 
             assert qmp.wait_event("DEVICE_DELETED")["device"] == "d0"
             client.close()
             assert steady.read32(REGION_BAR0, 0) == 0x010000ED
-    wait_until(lambda: descriptors(served) == before)
+    wait_until(lambda: descriptors(served) <= before)
 
 
 def test_many_devices(served: Outboard, qmp: Qmp, folder: Path) -> None:
