@@ -79,7 +79,7 @@ static int open_file(const struct file_props *props, struct stat *st, struct ob_
 int file_size(const struct file_node *node, uint64_t *size, struct ob_error *err)
 {
 	const struct file_props *props = node->block.props;
-	struct stat st;
+	struct stat st = {0};
 
 	if (node->is_device ? ioctl(node->fd, BLKGETSIZE64, size) : fstat(node->fd, &st))
 		return ob_error_set(err, -errno, "its size is not known: %s", strerror(errno));
