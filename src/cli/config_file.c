@@ -273,7 +273,7 @@ int config_file_parse(struct args *args, const char *text, size_t length, const 
                       struct ob_error *err)
 {
 	struct config config = {.args = args, .name = name, .err = err};
-	char line[CONFIG_LINE_MAX];
+	char line[CONFIG_LINE_MAX] = "";
 	int rc = 0;
 
 	for (size_t at = 0, used; at < length && !rc; at += used) {
