@@ -22,6 +22,7 @@ import pytest
 from conftest import Start
 from obctl import OBCTL, bad, good, good_json, obctl
 from outboard import BIN, LIMIT, REPO, Outboard, wait_until
+from qmp import Qmp
 from vfio_user import Client
 
 QMP = ("-qmp", "unix:q,server=on,wait=off")
@@ -345,18 +346,17 @@ def test_watching_locks_nobody_out(process: Outboard, folder: Path) -> None:
 
 
 def test_a_monitor_that_is_full(process: Outboard, folder: Path) -> None:
-    watchers = [Events(folder) for _ in range(16)]
-    wait_until(lambda: "has 16 clients" in obctl(folder, "-s", "q", "list").stderr)
+    """Each of the sixteen is greeted before the next one comes, so no look at it can take a place."""
+    clients = [Qmp(folder / "q") for _ in range(16)]
     said = bad(folder, "-s", "q", "list", "--timeout=3600000")
-    assert "has 16 clients, which is the most: obctl (pid " in said
+    name = Path("/proc/self/comm").read_text().strip()
+    assert f"has 16 clients, which is the most: {name} (pid {os.getpid()}" in said
     assert ", and 12 more" in said
     process.wait_log("client refused, obctl (pid ")
-    watchers[0].process.terminate()
-    watchers[0].end()
+    clients.pop().close()
     wait_until(lambda: obctl(folder, "-s", "q", "list").returncode == 0)
-    for events in watchers[1:]:
-        events.process.terminate()
-        events.end()
+    for client in clients:
+        client.close()
 
 
 def test_stats(process: Outboard, folder: Path) -> None:
