@@ -188,7 +188,7 @@ static void resynchronises(void **state)
 
 static void bounds_depth(void **state)
 {
-	char text[512] = "", expected[512] = "";
+	char text[512] = "", expected[sizeof(text) + 1] = "";
 
 	memset(text, '[', FRAMER_MAX_DEPTH);
 	memset(text + FRAMER_MAX_DEPTH, ']', FRAMER_MAX_DEPTH);
