@@ -382,10 +382,10 @@ static void end(struct daemon *daemon)
 	moves_free(daemon->moves);
 	machine_free(daemon->machine);
 	end_log(daemon);
+	log_file_free(daemon->log_file);
 	loop_free(daemon->loop);
 	pid_file_remove(daemon->args->pid_file, daemon->pid_file);
 	opts_free(&daemon->named);
-	log_file_free(daemon->log_file);
 }
 
 /* Whoever started us looks at standard error, wherever the log is. */

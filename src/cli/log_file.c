@@ -54,6 +54,22 @@ static void done(struct loop_job *job)
 		log_file_reopen(file, file->loop);
 }
 
+static void free_file(struct log_file *file)
+{
+	free(file->path);
+	free(file);
+}
+
+/* log_file_free() was called before the loop ended. */
+static void orphaned(struct loop_job *job)
+{
+	struct log_file *file = container_of(job, struct log_file, job);
+
+	if (file->fd >= 0)
+		close(file->fd);
+	free_file(file);
+}
+
 void log_file_reopen(struct log_file *file, struct ob_loop *loop)
 {
 	file->again = file->opening;
@@ -78,7 +94,12 @@ struct log_file *log_file_open(struct log *log, const char *path, struct ob_erro
 		log_file_free(file);
 		return NULL;
 	}
-	file->job = (struct loop_job){.work = work, .done = done, .lane = LOOP_LANE_STORAGE};
+	file->job = (struct loop_job){
+		.work = work,
+		.done = done,
+		.orphaned = orphaned,
+		.lane = LOOP_LANE_STORAGE,
+	};
 	file->log = log;
 	log->fd = fd;
 	return file;
@@ -87,8 +108,6 @@ struct log_file *log_file_open(struct log *log, const char *path, struct ob_erro
 void log_file_free(struct log_file *file)
 {
 	/* A helper thread may still be waiting for the file system; the process ends without it. */
-	if (!file || file->opening)
-		return;
-	free(file->path);
-	free(file);
+	if (file && !file->opening)
+		free_file(file);
 }

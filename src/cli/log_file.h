@@ -18,7 +18,7 @@ struct log_file *log_file_open(struct log *log, const char *path, struct ob_erro
 /* Opens it again, without waiting for that: lines go to the old file until the new one is there. */
 void log_file_reopen(struct log_file *file, struct ob_loop *loop);
 
-/* After the loop was freed. The descriptor stays open, for what is still to be said. May be NULL.
+/* Before the loop is freed. The descriptor stays open, for what is still to be said. May be NULL.
  */
 void log_file_free(struct log_file *file);
 

@@ -49,11 +49,14 @@ void process_give_memory_back(void)
 bool process_is_journal(int fd)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
-	unsigned long long dev, ino;
+	unsigned long long dev;
 	struct stat st;
+	char *end;
 
-	return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && !fstat(fd, &st) &&
-	       st.st_dev == dev && st.st_ino == ino;
+	if (!stream || fstat(fd, &st))
+		return false;
+	dev = strtoull(stream, &end, 10);
+	return *end == ':' && st.st_dev == dev && st.st_ino == strtoull(end + 1, NULL, 10);
 }
 
 bool process_ignores(int number)

@@ -127,7 +127,7 @@ static bool may_close(const struct dma_space *space, const struct dma_file *file
 
 int dma_backing_open(struct dma_space *space, struct dma_map *map, int fd)
 {
-	struct dma_file file;
+	struct dma_file file = {0};
 	int mode = O_RDONLY;
 	int rc = check_access_mode(fd, map->prot, &mode);
 

@@ -265,7 +265,7 @@ struct dma_log_report {
 	uint64_t *bits;
 	uint64_t done; /* bytes; 0 at first */
 };
-int dma_log_report(struct dma_space *space, struct dma_log_report *report);
+int dma_log_report(struct dma_space *space, struct dma_log_report *asked);
 
 /* Undoes one dma_pin() of exactly this range. May call waiters: see struct dma_waiter. */
 void dma_unpin(struct dma_space *space, uint64_t address, uint64_t length, enum ob_dma_dir dir);

@@ -366,8 +366,7 @@ int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter)
 		bytes = hold_maps(space, 0, UINT64_MAX);
 		dma_fault_ops(space, 0, UINT64_MAX);
 	}
-	if (waiter)
-		waiter->bytes = bytes;
+	waiter->bytes = bytes;
 	return dma_unmap_rest(space, waiter);
 }
 

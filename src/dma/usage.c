@@ -46,9 +46,10 @@ static unsigned long max_map_count(void)
 {
 	FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
 	unsigned long count = 0;
+	char line[32];
 
-	if (file && fscanf(file, "%lu", &count) != 1)
-		count = 0;
+	if (file && fgets(line, sizeof(line), file))
+		count = strtoul(line, NULL, 10);
 	if (file)
 		fclose(file);
 	return count ? count : DEFAULT_MAX_MAP_COUNT;

@@ -58,6 +58,15 @@ static void closed(struct loop_job *job)
 		start(closer);
 }
 
+/* loop_closer_free() was called before the loop ended. */
+static void orphaned(struct loop_job *job)
+{
+	struct loop_closer *closer = container_of(job, struct loop_closer, job);
+
+	free_all(closer->closing);
+	free(closer);
+}
+
 static void start(struct loop_closer *closer)
 {
 	closer->closing = closer->queue;
@@ -81,6 +90,7 @@ struct loop_closer *loop_closer_new(struct ob_loop *loop, struct budget_share *f
 	closer->job = (struct loop_job){
 		.work = close_all,
 		.done = closed,
+		.orphaned = orphaned,
 		.lane = LOOP_LANE_CLIENT,
 	};
 	return closer;

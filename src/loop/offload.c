@@ -130,8 +130,13 @@ static void job_carry_out(struct offload *offload, struct loop_job *job)
 	job->work(job);
 	pthread_mutex_lock(&offload->lock);
 	lane->busy--;
-	if (!tell || offload->ended)
+	if (!tell)
 		return;
+	if (offload->ended) {
+		if (job->orphaned)
+			job->orphaned(job);
+		return;
+	}
 	first = !offload->done.first;
 	queue_append(&offload->done, job);
 	/* Fails only past 2^64 - 2, and then the loop is woken as well. */
@@ -319,19 +324,33 @@ int loop_offload_init(struct ob_loop *loop)
 	return 0;
 }
 
+/* Nobody takes these from done any more. */
+static void orphan_all(struct loop_job *job)
+{
+	for (struct loop_job *next; job; job = next) {
+		next = job->next;
+		if (job->orphaned)
+			job->orphaned(job);
+	}
+}
+
 /* What waits in lanes is still done, by the threads that are there; nobody is told. */
 void loop_offload_end(struct ob_loop *loop)
 {
 	struct offload *offload = loop->offload;
+	struct loop_job *untold;
 	bool last;
 
 	ob_timer_cancel(loop, &offload->retry);
 	loop_fd_remove(loop, &offload->watch);
 	pthread_mutex_lock(&offload->lock);
 	offload->ended = true;
+	untold = offload->done.first;
+	queue_init(&offload->done);
 	last = !offload->threads;
 	pthread_cond_broadcast(&offload->wanted);
 	pthread_mutex_unlock(&offload->lock);
+	orphan_all(untold);
 	if (last)
 		offload_destroy(offload);
 }

@@ -22,13 +22,19 @@ enum loop_lane {
 	LOOP_LANES,
 };
 
-/* Set work, done and lane first. Embedded in its owner, which lives until done was called. */
+/* Set work, done, orphaned and lane first. Embedded in its owner, which lives until done was
+ * called. */
 struct loop_job {
 	/* On a helper thread, with all signals blocked. */
 	void (*work)(struct loop_job *job);
 	/* On the loop, never from within loop_offload(). NULL: nobody is told, work frees the job.
 	 */
 	void (*done)(struct loop_job *job);
+	/*
+	 * In place of done, where the loop ended first: frees what the job owns. On a helper thread
+	 * or within loop_free(). NULL: there is nothing to free.
+	 */
+	void (*orphaned)(struct loop_job *job);
 	enum loop_lane lane;
 
 	/* The lane's. */
@@ -43,7 +49,7 @@ void loop_offload(struct ob_loop *loop, struct loop_job *job);
 
 /*
  * Takes a job back whose work has not begun: true, and neither work nor done will be called. False:
- * it has begun, and done will be called (after loop_free() it will not).
+ * it has begun, and done will be called (after loop_free(): orphaned).
  */
 bool loop_offload_cancel(struct ob_loop *loop, struct loop_job *job);
 

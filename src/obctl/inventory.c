@@ -196,6 +196,7 @@ static int add_disks(struct inventory *inventory)
 	inventory->disks = calloc(room, sizeof(*inventory->disks));
 	if (!inventory->disks)
 		return -ENOMEM;
+	inventory->disk_count = 0;
 	for (size_t i = 0; i < json_length(inventory->stats); i++) {
 		struct json_object *stats = json_at(inventory->stats, i);
 		struct inventory_row *row =

@@ -28,9 +28,9 @@ int block_options_translate(struct opts *opts, struct ob_error *err);
 
 /*
  * Where opts (translated) describe two nodes, one inside of the other: moves what is about the
- * lower one to below, also translated, and has file= name it. Otherwise below stays empty. -EINVAL
+ * lower one there, also translated, and has file= name it. Otherwise lower stays empty. -EINVAL
  * or -ENOMEM with a message.
  */
-int block_options_split(struct opts *opts, struct opts *below, struct ob_error *err);
+int block_options_split(struct opts *opts, struct opts *lower, struct ob_error *err);
 
 #endif

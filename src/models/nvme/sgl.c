@@ -20,7 +20,7 @@ static bool grow_holes(struct nvme_cmd *cmd)
 {
 	struct ob_dma_range *holes;
 
-	if (cmd->nholes & (cmd->nholes - 1))
+	if (cmd->holes && (cmd->nholes & (cmd->nholes - 1)))
 		return true;
 	holes = reallocarray(cmd->holes, cmd->nholes ? 2 * (size_t)cmd->nholes : 1, sizeof(*holes));
 	if (!holes)

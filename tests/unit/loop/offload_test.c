@@ -20,7 +20,7 @@ enum { MANY = 200 };
 struct call {
 	struct loop_job job;
 	pthread_t worked_on, told_on;
-	unsigned worked, told;
+	unsigned worked, told, orphaned;
 	int gate[2]; /* a pipe: the work waits until it can read from it */
 	struct ob_loop *loop;
 	struct call *next; /* handed in from done */
@@ -62,9 +62,15 @@ static void done(struct loop_job *job)
 		loop_offload(call->loop, &call->next->job);
 }
 
+static void orphaned(struct loop_job *job)
+{
+	__atomic_add_fetch(&container_of(job, struct call, job)->orphaned, 1, __ATOMIC_SEQ_CST);
+}
+
 static struct call call_in(enum loop_lane lane)
 {
-	return (struct call){.job = {.work = work, .done = done, .lane = lane}};
+	return (struct call){
+		.job = {.work = work, .done = done, .orphaned = orphaned, .lane = lane}};
 }
 
 static struct call gated_call_in(enum loop_lane lane)
@@ -239,7 +245,22 @@ static void loop_that_ends(void **state)
 	while (threads_now() > before)
 		usleep(1000);
 	assert_int_equal(stuck.told, 0);
+	assert_int_equal(stuck.orphaned, 1);
 	close_gate(&stuck);
+}
+
+/* Its work has ended, and the loop ends before it looks. */
+static void job_that_was_not_told(void **state)
+{
+	struct ob_loop *loop = loop_new();
+	struct call call = call_in(LOOP_LANE_CLIENT);
+
+	loop_offload(loop, &call.job);
+	while (loop_offload_count(loop, LOOP_LANE_CLIENT))
+		usleep(1000);
+	loop_free(loop);
+	assert_int_equal(call.told, 0);
+	assert_int_equal(call.orphaned, 1);
 }
 
 int main(void)
@@ -251,6 +272,7 @@ int main(void)
 		cmocka_unit_test(cancel),
 		cmocka_unit_test(threads_go_when_idle),
 		cmocka_unit_test(loop_that_ends),
+		cmocka_unit_test(job_that_was_not_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
