@@ -157,7 +157,7 @@ void ob_block_expect(struct ob_block *block, const struct ob_block_hint *hint)
 void block_complete(struct ob_block_request *request, int status)
 {
 	for (struct ob_block *block = request->block; block; block = block->above) {
-		block->in_flight--;
+		block_put(block);
 		count(block, request, status);
 	}
 	request->done(request, status);

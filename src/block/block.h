@@ -69,7 +69,8 @@ struct ob_block {
 	struct log log;
 	char name[64];
 	unsigned in_flight;
-	bool inactive; /* another process has the storage, or may: see block_inactivate() */
+	struct ob_task *idle; /* NULL, or see block_when_idle() */
+	bool inactive;        /* another process has the storage, or may: see block_inactivate() */
 	struct block_stats stats;
 	void *props; /* of the driver's table */
 	struct block_job job;
@@ -111,8 +112,9 @@ struct block_driver {
 	const struct ob_prop *props;
 	bool filter; /* over another node: block_open_filter() */
 	/*
-	 * Whether open, close and resize reach for storage that may let them wait, maybe for ever.
-	 * They are called on helper threads then, and touch nothing but the node.
+	 * Whether open, close, resize, inactivate and activate reach for storage that may let them
+	 * wait, maybe for ever. They are called on helper threads then, and touch nothing but the
+	 * node.
 	 */
 	bool may_sleep;
 	/*
@@ -132,10 +134,13 @@ struct block_driver {
 
 	/*
 	 * Optional, for storage that other processes can reach: gives it up, and takes it back (0,
-	 * or -errno with a message). open and activate are called with block->inactive set as it is
-	 * to be, or as it was. With stop, activate may be on a helper thread, and waits for a claim
-	 * that is about to end until *stop; without, it tries once, and a claim is -EBUSY.
+	 * or -errno with a message). Both may be called on a helper thread; forget is called on the
+	 * loop before inactivate, for what there is of the storage outside of the node. open is
+	 * called with block->inactive set as it is to be, these while it is set. With stop,
+	 * activate waits for a claim that is about to end until *stop; without, it tries once, and
+	 * a claim is -EBUSY.
 	 */
+	void (*forget)(struct ob_block *block);
 	void (*inactivate)(struct ob_block *block);
 	int (*activate)(struct ob_block *block, const atomic_bool *stop, struct ob_error *err);
 
@@ -190,6 +195,17 @@ static inline const struct block_migration *block_migration(const struct ob_bloc
 	return block->driver->migration;
 }
 
+/*
+ * Schedules a task as soon as nothing is in flight any more: false, nothing is. For a node that
+ * gets no new requests.
+ */
+static inline bool block_when_idle(struct ob_block *block, struct ob_task *task)
+{
+	if (block->in_flight)
+		block->idle = task;
+	return block->in_flight > 0;
+}
+
 /* Nothing is in flight. Flushes nothing by itself. */
 void block_close(struct ob_block *block);
 
@@ -236,22 +252,27 @@ void block_inactivate(struct ob_block *block);
 int block_activate(struct ob_block *block, struct ob_error *err);
 
 /*
- * The same for storage that somebody seems to have: on a helper thread, for as long as a process
- * that was killed may take to let go of it. Set done first. Embedded in its owner, which lives
- * until done was called, as the node does.
+ * The same without waiting for storage: 0 or -errno when it has ended, or -EINPROGRESS: done is
+ * called from the loop when it has, with status. The node is inactive meanwhile, counts as having a
+ * request in flight, and has no other hand-over. A claim on the storage that seems to be about to
+ * end (of a process that was killed) is waited for. Set done first. Embedded in its owner, which
+ * lives until done was called, as the node does. A message stands in why.
  */
-struct block_activation {
-	void (*done)(struct block_activation *activation);
-	int status;
+struct block_handover {
+	void (*done)(struct block_handover *handover);
+	int status; /* giving up never fails */
 	struct ob_error why;
 
 	struct ob_block *block;
 	struct loop_job job;
 	atomic_bool stop;
+	bool activate;
 };
-void block_activate_later(struct ob_block *block, struct block_activation *activation);
+int block_start_inactivate(struct ob_block *block, struct block_handover *handover);
+int block_start_activate(struct ob_block *block, struct block_handover *handover);
 /* It is not wanted any more: done is called soon, as a rule. */
-void block_activate_stop(struct block_activation *activation);
+void block_handover_stop(struct block_handover *handover);
+
 static inline bool block_is_active(const struct ob_block *block)
 {
 	return !block->inactive;

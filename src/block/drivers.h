@@ -21,7 +21,19 @@ int block_options_apply(struct ob_block *block, struct ob_error *err);
 /* Makes of a request what the options say, for a node with adjusts set. True: it is done. */
 bool block_adjust(struct ob_block *block, struct ob_block_request *request);
 
-/* As a driver's activate, for the node below: it stays inactive for its own part. */
-int block_try_activate(struct ob_block *block, const atomic_bool *stop, struct ob_error *err);
+/* Whether what has to do with the storage may let us wait. */
+static inline bool block_may_sleep(struct ob_block *block)
+{
+	return block_storage(block)->driver->may_sleep;
+}
+
+/* What was counted as in flight has ended. */
+static inline void block_put(struct ob_block *block)
+{
+	if (!--block->in_flight && block->idle) {
+		ob_task_schedule(block->loop, block->idle);
+		block->idle = NULL;
+	}
+}
 
 #endif

@@ -161,6 +161,12 @@ static int file_resize(struct ob_block *block, uint64_t size, struct ob_error *e
 	return 0;
 }
 
+/* The descriptor may become another one. */
+static void file_let_go(struct ob_block *block)
+{
+	file_forget(container_of(block, struct file_node, block));
+}
+
 static void file_inactivate(struct ob_block *block)
 {
 	file_give_up(container_of(block, struct file_node, block));
@@ -228,6 +234,7 @@ const struct block_driver block_file = {
 	.detach = file_detach,
 	.submit = file_submit,
 	.resize = file_resize,
+	.forget = file_let_go,
 	.inactivate = file_inactivate,
 	.activate = file_activate,
 };

@@ -159,6 +159,8 @@ unsigned file_shares_of(const struct file_node *node, const struct ob_block_requ
 
 /* What engine knows the node's file as, or -1. */
 int file_registered(struct file_node *node, struct engine *engine);
+/* On the loop: the engine lets go of the open file, if it has it. */
+void file_forget(struct file_node *node);
 
 /* file_fixed.c. What the ring of that kind knows this memory as, or -1. */
 int file_fixed(struct file_shared *shared, unsigned kind, const struct iovec *iov);
@@ -189,8 +191,6 @@ void file_give_up(struct file_node *node);
 /* The file was another process's: looks at it anew and claims it, as above. */
 int file_take_back(struct file_node *node, const atomic_bool *stop, struct ob_error *err);
 void file_unlock(struct file_node *node);
-/* The engine lets go of the open file, if it has it. */
-void file_forget(struct file_node *node);
 
 /* file_identity.c: a number that is not 0, of what is open. */
 struct stat;

@@ -68,15 +68,6 @@ static int reopen(struct file_node *node, int exclusive, struct ob_error *err)
 	return 0;
 }
 
-/* The engine has the open file that was, and would keep it open. */
-void file_forget(struct file_node *node)
-{
-	if (node->file >= 0)
-		node->knows_file->remove_file(node->knows_file, node->file);
-	node->file = -1;
-	node->knows_file = NULL;
-}
-
 /* A writer locks all bytes. A reader marks that it can't have writers, then looks for one. */
 static int lock_file(struct file_node *node, struct ob_error *err)
 {
@@ -127,7 +118,6 @@ static int lock(struct file_node *node, struct ob_error *err)
 	if (props->locking == FILE_LOCKING_OFF)
 		return 0;
 	if (node->is_device && !props->read_only) {
-		file_forget(node);
 		rc = reopen(node, O_EXCL, err);
 		if (rc)
 			return rc;
@@ -150,14 +140,14 @@ void file_unlock(struct file_node *node)
 void file_give_up(struct file_node *node)
 {
 	const struct file_props *props = node->block.props;
+	struct log log = log_copy(&node->block.log);
 	struct ob_error err;
 
 	file_unlock(node);
 	if (!node->is_device || props->read_only || props->locking == FILE_LOCKING_OFF)
 		return;
-	file_forget(node);
 	if (reopen(node, 0, &err))
-		log_fact(&node->block.log, LOG_ERROR, "cannot be given up: %s", err.message);
+		log_error(&log, "cannot be given up: %s", err.message);
 }
 
 static void pause_ms(unsigned ms)

@@ -204,3 +204,12 @@ int file_registered(struct file_node *node, struct engine *engine)
 	}
 	return engine == node->knows_file ? node->file : -1;
 }
+
+/* The engine has the open file that was, and would keep it open. */
+void file_forget(struct file_node *node)
+{
+	if (node->file >= 0)
+		node->knows_file->remove_file(node->knows_file, node->file);
+	node->file = -1;
+	node->knows_file = NULL;
+}

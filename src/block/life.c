@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The life of block nodes: made of options, opened, resized, given up and taken back, closed.
+ * The life of block nodes: made of options, opened, resized, closed. handover.c has how they are
+ * given up to other processes, and taken back.
  *
  * What a driver does to its storage may take as long as that storage likes, so there are two ways
  * to everything: at once, for whoever has nothing else to do, and as a job of a helper thread. What
@@ -411,21 +412,13 @@ static void below_resized(struct block_wait *wait, int status, const struct ob_e
 	resize_ended(block, status, &text);
 }
 
-/* The storage's own: whether the call may let us wait. */
-static bool resize_may_sleep(const struct ob_block *block)
-{
-	while (block->below)
-		block = block->below;
-	return block->driver->may_sleep;
-}
-
 int block_start_resize(struct ob_block *block, uint64_t size, struct block_wait *wait,
                        struct ob_error *err)
 {
 	uint64_t before = block->info.size;
 	int rc;
 
-	if (!resize_may_sleep(block) || size == before)
+	if (!block_may_sleep(block) || size == before)
 		return block_resize(block, size, err);
 	rc = check_resize(block, size, err);
 	if (rc)
@@ -447,74 +440,4 @@ int block_start_resize(struct ob_block *block, uint64_t size, struct block_wait 
 	if (size < before)
 		block->info.size = size;
 	return rc;
-}
-
-void block_inactivate(struct ob_block *block)
-{
-	if (block->inactive)
-		return;
-	if (block->driver->inactivate)
-		block->driver->inactivate(block);
-	block->inactive = true;
-}
-
-int block_try_activate(struct ob_block *block, const atomic_bool *stop, struct ob_error *err)
-{
-	int rc = 0;
-
-	if (block->inactive && block->driver->activate)
-		rc = block->driver->activate(block, stop, err);
-	return rc ? ob_error_prefix(err, rc, "block node '%s'", block->name) : 0;
-}
-
-/* With those below it. */
-static void now_active(struct ob_block *block)
-{
-	for (; block; block = block->below)
-		block->inactive = false;
-}
-
-int block_activate(struct ob_block *block, struct ob_error *err)
-{
-	int rc = block_try_activate(block, NULL, err);
-
-	if (!rc)
-		now_active(block);
-	return rc;
-}
-
-/* The node is inactive, and nobody else touches it meanwhile. */
-static void run_activation(struct loop_job *job)
-{
-	struct block_activation *activation = container_of(job, struct block_activation, job);
-
-	activation->status =
-		block_try_activate(activation->block, &activation->stop, &activation->why);
-}
-
-static void activation_done(struct loop_job *job)
-{
-	struct block_activation *activation = container_of(job, struct block_activation, job);
-	struct ob_block *block = activation->block;
-
-	/* It is kept from being closed like one that has requests. */
-	block->in_flight--;
-	if (!activation->status)
-		now_active(block);
-	activation->done(activation);
-}
-
-void block_activate_later(struct ob_block *block, struct block_activation *activation)
-{
-	block->in_flight++;
-	activation->block = block;
-	activation->job = (struct loop_job){
-		.work = run_activation, .done = activation_done, .lane = LOOP_LANE_STORAGE};
-	atomic_store(&activation->stop, false);
-	loop_offload(block->loop, &activation->job);
-}
-
-void block_activate_stop(struct block_activation *activation)
-{
-	atomic_store(&activation->stop, true);
 }

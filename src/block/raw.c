@@ -53,16 +53,6 @@ static int raw_resize(struct ob_block *block, uint64_t size, struct ob_error *er
 	return block_resize(block->below, size, err);
 }
 
-static void raw_inactivate(struct ob_block *block)
-{
-	block_inactivate(block->below);
-}
-
-static int raw_activate(struct ob_block *block, const atomic_bool *stop, struct ob_error *err)
-{
-	return block_try_activate(block->below, stop, err);
-}
-
 static const char *const discard_choices[] = {
 	[RAW_DISCARD_IGNORE] = "ignore", [RAW_DISCARD_UNMAP] = "unmap", NULL};
 
@@ -86,6 +76,4 @@ const struct block_driver block_raw = {
 	.close = raw_close,
 	.submit = raw_submit,
 	.resize = raw_resize,
-	.inactivate = raw_inactivate,
-	.activate = raw_activate,
 };

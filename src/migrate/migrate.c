@@ -40,9 +40,9 @@ struct migration {
 	struct ob_task step;
 	int flush_error; /* what the last flush ended with */
 	bool flushing;
-	struct block_activation activation;
-	int activate_error; /* what the last one ended with */
-	bool activating;
+	struct block_handover handover; /* of a drive that is being given up, or taken */
+	bool handing;
+	int take_error; /* why drives can't be taken: those that were are given up again */
 
 	/* Runs only when it is told to; see migrate_hold(). */
 	bool waits;
@@ -130,7 +130,7 @@ static void drop_streams(struct migration *m)
 /* What is under way frees it when it ends. */
 static void free_unless_busy(struct migration *m)
 {
-	if (m->flushing || m->activating)
+	if (m->flushing || m->handing)
 		return;
 	log_end(&m->log);
 	free(m);
@@ -189,46 +189,57 @@ static int flush_drives(struct migration *m)
 	                    strerror(-m->flush_error));
 }
 
-static void give_up_drives(struct migration *m)
+static void handed(struct block_handover *handover)
 {
-	struct ob_block *block;
+	struct migration *m = container_of(handover, struct migration, handover);
 
-	for (unsigned i = 0; (block = device_drive(m->dev, i)); i++)
-		block_inactivate(block);
-}
-
-static void activated(struct block_activation *activation)
-{
-	struct migration *m = container_of(activation, struct migration, activation);
-
-	m->activating = false;
-	m->activate_error = activation->status;
-	if (activation->status)
-		m->why = activation->why;
+	m->handing = false;
+	if (handover->status) {
+		m->take_error = handover->status;
+		m->why = handover->why;
+	}
 	if (!m->dev)
 		free_unless_busy(m);
-	else if (m->waiter || !m->waits)
+	else if (m->waiter || !m->waits || m->take_error)
 		go_on(m);
 }
 
-/* All of them, or none. One that somebody seems to have is waited for. */
+/* One after the other, as the storage answers. 0 or -EINPROGRESS. */
+static int give_up_drives(struct migration *m)
+{
+	struct ob_block *block;
+
+	m->handover.done = handed;
+	for (unsigned i = 0; (block = device_drive(m->dev, i)); i++) {
+		m->handing = block_start_inactivate(block, &m->handover) == -EINPROGRESS;
+		if (m->handing)
+			return -EINPROGRESS;
+	}
+	return 0;
+}
+
+/* All of them, or none. */
 static int take_drives(struct migration *m)
 {
 	struct ob_block *block;
-	int rc = m->activate_error;
+	int rc;
 
-	m->activate_error = 0;
-	for (unsigned i = 0; !rc && (block = device_drive(m->dev, i)); i++) {
-		rc = block_activate(block, &m->why);
-		if (rc != -EBUSY)
-			continue;
-		m->activating = true;
-		m->activation.done = activated;
-		block_activate_later(block, &m->activation);
-		return -EINPROGRESS;
+	m->handover.done = handed;
+	for (unsigned i = 0; !m->take_error && (block = device_drive(m->dev, i)); i++) {
+		m->take_error = block_start_activate(block, &m->handover);
+		m->handing = m->take_error == -EINPROGRESS;
+		if (m->handing) {
+			m->take_error = 0;
+			return -EINPROGRESS;
+		}
+		if (m->take_error)
+			m->why = m->handover.why;
 	}
+	rc = m->take_error ? give_up_drives(m) : 0;
 	if (rc)
-		give_up_drives(m);
+		return rc;
+	rc = m->take_error;
+	m->take_error = 0;
 	return rc;
 }
 
@@ -279,8 +290,7 @@ static int begin_stop_copy(struct migration *m)
 	if (!m->saver)
 		return out_of_memory(m);
 	saver_stop(m->saver);
-	give_up_drives(m);
-	return 0;
+	return give_up_drives(m);
 }
 
 static int stop_and_copy(struct migration *m)
@@ -389,8 +399,8 @@ static void log_failure(struct migration *m, int rc)
 /* As far as it gets: 0 (there), -EINPROGRESS or -errno. */
 static int walk(struct migration *m)
 {
-	/* A drive that is being taken can't be given up. */
-	if (m->activating)
+	/* A drive that is being taken can't be given up, nor the other way round. */
+	if (m->handing)
 		return -EINPROGRESS;
 	while (m->state != m->target) {
 		int next = migrate_next(m->state, m->target);
@@ -440,9 +450,7 @@ int migrate_set_state(struct migration *m, unsigned state, struct migrate_waiter
 	m->target = (enum migrate_state)state;
 	m->drive = 0;
 	m->flush_error = 0;
-	/* One that is under way counts; one that nobody waited for any more does not. */
-	if (!m->activating)
-		m->activate_error = 0;
+	m->take_error = 0; /* of before; what is under way has yet to tell */
 	rc = walk(m);
 	log_failure(m, rc);
 	if (rc == -EINPROGRESS)
@@ -497,6 +505,7 @@ static void run_if_possible(struct migration *m)
 {
 	m->state = MIGRATE_STOP;
 	m->target = MIGRATE_RUNNING;
+	m->take_error = 0;
 	if (!m->waits)
 		walk(m);
 }
@@ -511,15 +520,22 @@ bool migrate_is_held(const struct migration *m)
 	return m->waits;
 }
 
-void migrate_reset(struct migration *m)
+int migrate_reset(struct migration *m, struct migrate_waiter *waiter)
 {
+	struct migrate_waiter *before = m->waiter;
+
 	drop_streams(m);
 	if (m->state == MIGRATE_RUNNING)
-		return;
+		return 0;
+	m->waiter = NULL;
 	run_if_possible(m);
 	/* What somebody waits for does not come: the wait may have been given up with the rest. */
-	if (m->waiter)
-		tell_waiter(m, ob_error_set(&m->why, -ECANCELED, "the device was reset"));
+	if (before)
+		before->done(before, ob_error_set(&m->why, -ECANCELED, "the device was reset"));
+	if (!m->handing || m->waits || m->waiter)
+		return 0;
+	m->waiter = waiter;
+	return -EINPROGRESS;
 }
 
 void migrate_abandon(struct migration *m)
@@ -574,7 +590,7 @@ static void migration_free(void *object)
 	drop_streams(m);
 	m->dev = NULL;
 	tell_waiter(m, -ENODEV);
-	block_activate_stop(&m->activation);
+	block_handover_stop(&m->handover);
 	free_unless_busy(m);
 }
 

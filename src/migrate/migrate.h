@@ -93,9 +93,10 @@ bool migrate_is_held(const struct migration *migration);
 /*
  * The device was reset, and is quiet: what was under way is dropped, and it runs again. One that
  * waits for another process's drives (active=off) goes on waiting, stopped. Whoever waits for a
- * state is told -ECANCELED; -ENODEV if the device is freed meanwhile.
+ * state is told -ECANCELED; -ENODEV if the device is freed meanwhile. 0, or -EINPROGRESS: it runs
+ * when its drives have been taken back, which waiter (NULL: nobody) is told as above.
  */
-void migrate_reset(struct migration *migration);
+int migrate_reset(struct migration *migration, struct migrate_waiter *waiter);
 
 /*
  * Whoever moved it is gone. A device that was stopped, or was being saved, runs again, if its

@@ -185,12 +185,14 @@ static void clear(struct move_set *set, unsigned number)
 		return;
 	}
 	device_reset(dev);
-	migrate_reset(migration);
+	(void)migrate_reset(migration, NULL);
 	device_resume(dev);
 }
 
 void set_clear(struct move_set *set)
 {
+	/* First, or they would run once more, and take their drives for that. */
+	set_hold(set, true);
 	for (unsigned i = 0; i < set->count; i++)
 		clear(set, i);
 	(void)set_change(set, MIGRATE_STOP, NULL);

@@ -159,10 +159,10 @@ static void run_close(struct ob_task *task)
 {
 	struct machine_block *block = container_of(task, struct machine_block, close);
 
-	/* A flush for a migration outlives the device that it was for. */
-	if (block->block->in_flight)
-		ob_task_schedule(block->machine->loop, task);
-	else if (block->block->resizing)
+	/* A flush or a hand-over for a migration outlives the device that it was for. */
+	if (block_when_idle(block->block, task))
+		return;
+	if (block->block->resizing)
 		block->close_waits = true;
 	else
 		close_node(block);

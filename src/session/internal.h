@@ -16,12 +16,13 @@
 enum session_state {
 	SESSION_NEGOTIATING, /* nothing but VERSION is taken */
 	SESSION_RUNNING,
-	SESSION_UNMAPPING,        /* a DMA_UNMAP waits for pins; the link is paused */
-	SESSION_RESETTING,        /* a RESET waits for the device to be quiet; the link is paused */
-	SESSION_SLICING,          /* a long command goes on in slices; the link is paused */
-	SESSION_MIGRATING,        /* a change of the migration's state waits; the link is paused */
-	SESSION_CLOSED,           /* given up; the owner will end it */
-	SESSION_ENDING_UNMAP,     /* ended while UNMAPPING: waits for the same pins */
+	SESSION_UNMAPPING,    /* a DMA_UNMAP waits for pins; the link is paused */
+	SESSION_RESETTING,    /* a RESET waits for the device to be quiet; the link is paused */
+	SESSION_SLICING,      /* a long command goes on in slices; the link is paused */
+	SESSION_MIGRATING,    /* a change of the migration's state (or a RESET, for that) waits; the
+	                         link is paused */
+	SESSION_CLOSED,       /* given up; the owner will end it */
+	SESSION_ENDING_UNMAP, /* ended while UNMAPPING: waits for the same pins */
 	SESSION_ENDING_MIGRATION, /* ended while MIGRATING: waits for the same */
 	SESSION_QUIESCING,        /* ended: waits for the device to be quiet */
 	SESSION_CLEARING,         /* ended: waits for all maps to be gone */
@@ -200,8 +201,11 @@ void session_leave_memory(struct session *session);
 /* memory.c: the reset before the first map was dropped: who comes next finds who left before. */
 void session_forget_maps(struct session *session);
 
-/* memory.c: resets the device, which is quiet, and lets it run. */
-void session_reset_now(struct session *session);
+/*
+ * memory.c: resets the device, which is quiet, and lets it run. 0, or -EINPROGRESS: it waits for
+ * its drives, as a migration would (SESSION_MIGRATING), and what is waiting is answered then.
+ */
+int session_reset_now(struct session *session);
 /* memory.c: the same, for the first map of a client that is another one than who left. */
 void session_reset_left(struct session *session);
 
@@ -212,6 +216,9 @@ void session_reset_left(struct session *session);
 int session_slices(struct session *session, const struct wire_header *request,
                    bool (*slice)(struct session *session));
 void session_slices_drop(struct session *session);
+
+/* migration.c: as migrate_reset(), for the session that has the device. */
+int session_migrate_reset(struct session *session);
 
 /* migration.c: gives back the memory of a log that was stopped. False: there is more of it. */
 bool session_reap_log(struct session *session);

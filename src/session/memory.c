@@ -204,13 +204,16 @@ int session_dma_unmap(struct session *session, struct request *request)
 	return rc ? rc : session_reply(session, &request->header, &unmap, sizeof(unmap));
 }
 
-void session_reset_now(struct session *session)
+int session_reset_now(struct session *session)
 {
+	int rc = 0;
+
 	device_reset(session->dev);
 	if (session->migration)
-		migrate_reset(session->migration);
+		rc = session_migrate_reset(session);
 	device_resume(session->dev);
 	device_client_uses(session->dev);
+	return rc;
 }
 
 int session_reset(struct session *session, struct request *request)
@@ -225,6 +228,10 @@ int session_reset(struct session *session, struct request *request)
 		session_move(session, SESSION_RESETTING);
 		return rc;
 	}
-	session_reset_now(session);
-	return session_reply(session, &request->header, NULL, 0);
+	rc = session_reset_now(session);
+	if (rc == 0)
+		return session_reply(session, &request->header, NULL, 0);
+	session->waiting = request->header;
+	session_move(session, SESSION_MIGRATING);
+	return rc;
 }

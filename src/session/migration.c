@@ -42,7 +42,10 @@ static void migrated(struct migrate_waiter *waiter, int status)
 		session_quiesce(session);
 		return;
 	}
-	if (status) {
+	if (session->waiting.command == WIRE_DEVICE_RESET) {
+		/* That was done; whether it runs is to be asked for, and in the log. */
+		session_reply(session, &session->waiting, NULL, 0);
+	} else if (status) {
 		log_warn(session->log, "DEVICE_FEATURE (%u) fails: %s", WIRE_DEVICE_FEATURE,
 		         migrate_why(session->migration));
 		session_reply_error(session, &session->waiting, status);
@@ -51,6 +54,12 @@ static void migrated(struct migrate_waiter *waiter, int status)
 		              sizeof(session->set_state));
 	}
 	session_move(session, SESSION_RUNNING);
+}
+
+int session_migrate_reset(struct session *session)
+{
+	session->migrate_waiter.done = migrated;
+	return migrate_reset(session->migration, &session->migrate_waiter);
 }
 
 static int set_state(struct session *session, struct feature_call *call)

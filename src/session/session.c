@@ -57,7 +57,7 @@ __attribute__((unused)) static const uint16_t moves[SESSION_STATES] = {
 	[SESSION_SLICING] = TO(RUNNING) | TO(QUIESCING),
 	[SESSION_UNMAPPING] = TO(RUNNING) | TO(ENDING_UNMAP),
 	[SESSION_MIGRATING] = TO(RUNNING) | TO(ENDING_MIGRATION),
-	[SESSION_RESETTING] = TO(RUNNING) | TO(QUIESCING),
+	[SESSION_RESETTING] = TO(RUNNING) | TO(MIGRATING) | TO(QUIESCING),
 	[SESSION_CLOSED] = TO(QUIESCING),
 	[SESSION_ENDING_UNMAP] = TO(QUIESCING),
 	[SESSION_ENDING_MIGRATION] = TO(QUIESCING),
@@ -495,10 +495,12 @@ static void quiet(struct device_waiter *waiter)
 		clear(session);
 		return;
 	}
-	if (session->waiting.command == WIRE_DMA_MAP)
+	if (session->waiting.command == WIRE_DMA_MAP) {
 		session_reset_left(session);
-	else
-		session_reset_now(session);
+	} else if (session_reset_now(session)) {
+		session_move(session, SESSION_MIGRATING);
+		return;
+	}
 	session_reply(session, &session->waiting, NULL, 0);
 	session_move(session, SESSION_RUNNING);
 }

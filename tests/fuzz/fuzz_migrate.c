@@ -90,7 +90,7 @@ static void reset(struct stage *stage)
 {
 	stage_quiesce(stage);
 	device_reset(stage->dev);
-	migrate_reset(migrate_of(stage->dev));
+	(void)migrate_reset(migrate_of(stage->dev), NULL);
 	device_resume(stage->dev);
 	must(migrate_state(migrate_of(stage->dev)) == MIGRATE_RUNNING);
 }

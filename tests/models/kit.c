@@ -441,7 +441,7 @@ static void recover(struct kit *kit)
 	assert_int_equal(migrate_state(migrate_of(kit->dev)), MIGRATE_ERROR);
 	assert_true(kit_quiesce(kit));
 	device_reset(kit->dev);
-	migrate_reset(migrate_of(kit->dev));
+	(void)migrate_reset(migrate_of(kit->dev), NULL);
 	kit_resume(kit);
 	assert_int_equal(migrate_state(migrate_of(kit->dev)), MIGRATE_RUNNING);
 }

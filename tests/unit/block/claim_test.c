@@ -144,12 +144,12 @@ static void a_device_that_is_free_soon(void **state)
 	close(file);
 }
 
-static void is_activated(struct block_activation *activation)
+static void is_activated(struct block_handover *activation)
 {
 	activation->block = NULL;
 }
 
-static void wait_activation(struct ob_loop *loop, struct block_activation *activation)
+static void wait_activation(struct ob_loop *loop, struct block_handover *activation)
 {
 	while (activation->block)
 		assert_int_equal(loop_turn(loop, -1), 0);
@@ -158,7 +158,7 @@ static void wait_activation(struct ob_loop *loop, struct block_activation *activ
 /* In a process whose loop runs, a helper thread waits. */
 static void taken_back_later(void **state)
 {
-	struct block_activation activation = {.done = is_activated};
+	struct block_handover activation = {.done = is_activated};
 	struct ob_loop *loop = new_loop();
 	int fd = new_file(SIZE), holder = open_again(fd, O_RDWR), sockets[2];
 	struct ob_error err = {""};
@@ -168,15 +168,15 @@ static void taken_back_later(void **state)
 	lock_all(holder, F_WRLCK);
 	hide(holder, sockets);
 	assert_int_equal(block_activate(block, &err), -EBUSY);
-	block_activate_later(block, &activation);
-	block_activate_stop(&activation);
+	assert_int_equal(block_start_activate(block, &activation), -EINPROGRESS);
+	block_handover_stop(&activation);
 	assert_int_equal(block->in_flight, 1);
 	wait_activation(loop, &activation);
 	assert_int_equal(activation.status, -EBUSY);
 	assert_false(block_is_active(block));
 	assert_int_equal(block->in_flight, 0);
 
-	block_activate_later(block, &activation);
+	assert_int_equal(block_start_activate(block, &activation), -EINPROGRESS);
 	assert_int_equal(loop_turn(loop, 0), 0);
 	close(sockets[0]);
 	close(sockets[1]);

@@ -3,6 +3,7 @@
 #include "kit.h"
 
 #include <fcntl.h>
+#include <semaphore.h>
 #include <unistd.h>
 
 #include "base/list.h"
@@ -91,7 +92,7 @@ static void one_that_waits_is_stopped(void **state)
 	assert_int_equal(request(&pair->to, OB_BLOCK_FLUSH, 0, NULL, 0), -EPERM);
 	assert_int_equal(side_mover(&pair->to)->quiesces, 1);
 	/* Neither a reset nor a client that leaves has it take what is another's. */
-	migrate_reset(pair->to.migration);
+	assert_int_equal(migrate_reset(pair->to.migration, NULL), 0);
 	assert_int_equal(migrate_state(pair->to.migration), MIGRATE_STOP);
 	migrate_abandon(pair->to.migration);
 	assert_int_equal(migrate_state(pair->to.migration), MIGRATE_STOP);
@@ -144,6 +145,163 @@ static void a_flush_outlives_its_device(void **state)
 	assert_int_equal(from->calls, rc != 0);
 }
 
+/* What nobody waits for: drives that are taken back, or can't be. */
+static void settle(struct side *side)
+{
+	for (int i = 0; i < 1000 && side->drives[0]->in_flight; i++)
+		loop_turn(side->loop, 10);
+	assert_int_equal(side->drives[0]->in_flight, 0);
+}
+
+/* Storage that does not answer before it is let go. */
+static struct {
+	sem_t begun, go;
+	struct block_driver driver;
+	const struct block_driver *real;
+} stalls;
+
+static void stalled_inactivate(struct ob_block *block)
+{
+	sem_post(&stalls.begun);
+	sem_wait(&stalls.go);
+	stalls.real->inactivate(block);
+}
+
+static int stalled_activate(struct ob_block *block, const atomic_bool *stop, struct ob_error *err)
+{
+	sem_post(&stalls.begun);
+	sem_wait(&stalls.go);
+	return stalls.real->activate(block, stop, err);
+}
+
+static void stall_from_now_on(struct side *side)
+{
+	struct ob_block *block = side->drives[0];
+
+	sem_init(&stalls.begun, 0, 0);
+	sem_init(&stalls.go, 0, 0);
+	stalls.real = block->driver;
+	stalls.driver = *block->driver;
+	stalls.driver.inactivate = stalled_inactivate;
+	stalls.driver.activate = stalled_activate;
+	block->driver = &stalls.driver;
+}
+
+/* Until the storage was asked. The loop goes on: its other tasks are done. */
+static void turn_until_asked(struct side *side)
+{
+	while (sem_trywait(&stalls.begun))
+		assert_int_equal(loop_turn(side->loop, 1), 0);
+	side_turns(side);
+}
+
+static void storage_that_stalls_is_waited_for(void **state)
+{
+	struct pair *pair = *state;
+	struct side *from = &pair->from;
+
+	start_files(pair);
+	stall_from_now_on(from);
+	assert_int_equal(migrate_set_state(from->migration, MIGRATE_STOP_COPY, &from->waiter),
+	                 -EINPROGRESS);
+	turn_until_asked(from);
+	assert_int_equal(from->calls, 0);
+	assert_int_equal(migrate_state(from->migration), MIGRATE_STOP);
+	/* Nobody uses it from the moment on at which it is given up, nor closes it. */
+	assert_false(block_is_active(from->drives[0]));
+	assert_int_equal(from->drives[0]->in_flight, 1);
+	sem_post(&stalls.go);
+	settle(from);
+	assert_int_equal(from->calls, 1);
+	assert_int_equal(from->status, 0);
+	assert_int_equal(migrate_state(from->migration), MIGRATE_STOP_COPY);
+
+	assert_int_equal(migrate_set_state(from->migration, MIGRATE_RUNNING, &from->waiter),
+	                 -EINPROGRESS);
+	turn_until_asked(from);
+	assert_int_equal(from->calls, 1);
+	assert_false(block_is_active(from->drives[0]));
+	sem_post(&stalls.go);
+	settle(from);
+	assert_int_equal(from->calls, 2);
+	assert_int_equal(migrate_state(from->migration), MIGRATE_RUNNING);
+	from->drives[0]->driver = stalls.real;
+}
+
+/* What is asked for meanwhile comes after it: a drive is not given up and taken at a time. */
+static void a_reset_while_storage_stalls(void **state)
+{
+	struct pair *pair = *state;
+	struct side *from = &pair->from;
+	struct migrate_waiter *waiter = &from->waiter;
+
+	start_files(pair);
+	stall_from_now_on(from);
+	assert_int_equal(migrate_set_state(from->migration, MIGRATE_STOP_COPY, waiter),
+	                 -EINPROGRESS);
+	turn_until_asked(from);
+	assert_int_equal(migrate_reset(from->migration, waiter), -EINPROGRESS);
+	assert_int_equal(from->calls, 1);
+	assert_int_equal(from->status, -ECANCELED);
+	sem_post(&stalls.go);
+	turn_until_asked(from);
+	assert_int_equal(from->calls, 1);
+	sem_post(&stalls.go);
+	settle(from);
+	assert_int_equal(from->calls, 2);
+	assert_int_equal(from->status, 0);
+	assert_int_equal(migrate_state(from->migration), MIGRATE_RUNNING);
+	assert_true(block_is_active(from->drives[0]));
+	from->drives[0]->driver = stalls.real;
+}
+
+/* The device may be removed meanwhile, too. */
+static void a_hand_over_outlives_its_device(void **state)
+{
+	struct pair *pair = *state;
+	struct side *from = &pair->from;
+
+	start_files(pair);
+	stall_from_now_on(from);
+	assert_int_equal(migrate_set_state(from->migration, MIGRATE_STOP_COPY, &from->waiter),
+	                 -EINPROGRESS);
+	turn_until_asked(from);
+	device_free(from->dev);
+	from->dev = NULL;
+	assert_int_equal(from->status, -ENODEV);
+	sem_post(&stalls.go);
+	settle(from);
+	assert_int_equal(from->calls, 1);
+	from->drives[0]->driver = stalls.real;
+}
+
+/* All of them, or none: the first is given up again. */
+static void one_drive_of_two_can_not_be_had(void **state)
+{
+	struct pair *pair = *state;
+	char options[256], other[] = "/tmp/migrate-drive-XXXXXX";
+	int fd = mkstemp(other);
+
+	assert_int_equal(ftruncate(fd, DISK), 0);
+	snprintf(options, sizeof(options), "driver=file,filename=%s,active=off", other);
+	side_add_drive(&pair->to, options);
+	snprintf(options, sizeof(options), "driver=file,filename=%s,active=off", pair->path);
+	side_add_drive(&pair->to, options);
+	side_start(&pair->to, &mover_model, "");
+	snprintf(options, sizeof(options), "driver=file,filename=%s", pair->path);
+	side_add_drive(&pair->from, options);
+	side_start(&pair->from, &mover_model, "");
+	assert_int_equal(side_go(&pair->to, MIGRATE_RUNNING), -EBUSY);
+	assert_false(block_is_active(pair->to.drives[0]));
+	assert_int_equal(pair->to.drives[0]->in_flight, 0);
+	assert_int_equal(migrate_state(pair->to.migration), MIGRATE_STOP);
+	/* And its error is not the next try's. */
+	assert_int_equal(side_go(&pair->from, MIGRATE_STOP_COPY), 0);
+	assert_int_equal(side_go(&pair->to, MIGRATE_RUNNING), 0);
+	close(fd);
+	unlink(other);
+}
+
 static void a_source_takes_back_what_nobody_took(void **state)
 {
 	struct pair *pair = *state;
@@ -157,7 +315,8 @@ static void a_source_takes_back_what_nobody_took(void **state)
 		else if (i == 1)
 			migrate_abandon(pair->from.migration);
 		else
-			migrate_reset(pair->from.migration);
+			(void)migrate_reset(pair->from.migration, NULL);
+		settle(&pair->from);
 		assert_int_equal(migrate_state(pair->from.migration), MIGRATE_RUNNING);
 		assert_true(block_is_active(pair->from.drives[0]));
 		assert_int_equal(side_go(&pair->to, MIGRATE_STOP), 0);
@@ -174,8 +333,10 @@ static void a_source_that_is_abandoned_too_late_stays_stopped(void **state)
 	copy(pair);
 	assert_int_equal(side_go(&pair->to, MIGRATE_RUNNING), 0);
 	migrate_abandon(pair->from.migration);
+	settle(&pair->from);
 	assert_int_equal(migrate_state(pair->from.migration), MIGRATE_STOP);
-	migrate_reset(pair->from.migration);
+	(void)migrate_reset(pair->from.migration, NULL);
+	settle(&pair->from);
 	assert_int_equal(migrate_state(pair->from.migration), MIGRATE_STOP);
 	/* It is there again once the other one has given it up. */
 	assert_int_equal(side_go(&pair->to, MIGRATE_STOP_COPY), 0);
@@ -354,7 +515,7 @@ static void a_large_disk_is_cleared_in_steps(void **state)
 	side_turns(&pair->to);
 	assert_int_equal(pair->to.calls, 1);
 	assert_int_equal(migrate_state(pair->to.migration), MIGRATE_RESUMING);
-	migrate_reset(pair->to.migration);
+	assert_int_equal(migrate_reset(pair->to.migration, NULL), 0);
 	for (uint64_t at = 0; at < 200; at++) {
 		assert_int_equal(request(&pair->to, OB_BLOCK_READ, at << 20, bytes, 1 << 20), 0);
 		assert_true(!bytes[0] && !memcmp(bytes, bytes + 1, (1 << 20) - 1));
@@ -371,6 +532,10 @@ int main(void)
 		test(one_that_waits_is_stopped),
 		test(a_file_is_handed_over_and_back),
 		test(a_flush_outlives_its_device),
+		test(storage_that_stalls_is_waited_for),
+		test(a_reset_while_storage_stalls),
+		test(a_hand_over_outlives_its_device),
+		test(one_drive_of_two_can_not_be_had),
 		test(a_source_takes_back_what_nobody_took),
 		test(a_source_that_is_abandoned_too_late_stays_stopped),
 		test(a_file_that_shrank_meanwhile),

@@ -83,7 +83,7 @@ static void go_from_running(struct side *side, unsigned to)
 {
 	struct bytes bad = {(uint8_t *)"nonsense, and enough of it", 26};
 
-	migrate_reset(side->migration);
+	(void)migrate_reset(side->migration, NULL);
 	assert_int_equal(migrate_state(side->migration), R);
 	if (to != E) {
 		assert_int_equal(side_go(side, to), 0);
@@ -193,7 +193,7 @@ static void reset_leads_to_running(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
 		go_from_running(side, states[i]);
-		migrate_reset(side->migration);
+		(void)migrate_reset(side->migration, NULL);
 		assert_int_equal(migrate_state(side->migration), R);
 		assert_int_equal(side_mover(side)->quiesces, side_mover(side)->resumes);
 		assert_int_equal(migrate_pending(side->migration), 0);
@@ -211,7 +211,7 @@ static void reset_now(struct device_waiter *waiter)
 	struct side *side = ((struct resetter *)waiter)->side;
 
 	device_reset(side->dev);
-	migrate_reset(side->migration);
+	(void)migrate_reset(side->migration, NULL);
 	device_resume(side->dev);
 }
 
@@ -262,7 +262,7 @@ static void departure_in_each_state(void **state)
 	assert_int_equal(side_write(side, &some, 3), 0);
 	migrate_abandon(side->migration);
 	assert_int_equal(migrate_state(side->migration), E);
-	migrate_reset(side->migration);
+	(void)migrate_reset(side->migration, NULL);
 	assert_int_equal(migrate_state(side->migration), R);
 }
 

@@ -71,7 +71,7 @@ static int load(struct pair *pair, size_t piece)
 	struct side *to = &pair->to;
 	int rc;
 
-	migrate_reset(to->migration);
+	(void)migrate_reset(to->migration, NULL);
 	assert_int_equal(side_go(to, MIGRATE_RESUMING), 0);
 	side_write(to, &pair->stream, piece);
 	rc = side_go(to, MIGRATE_STOP);
@@ -209,7 +209,7 @@ static void a_refused_stream_leaves_a_device_that_can_be_reset(void **state)
 	assert_int_equal(migrate_state(to->migration), MIGRATE_ERROR);
 	assert_int_equal(side_state(to)->medium, 7);
 	assert_int_equal(side_go(to, MIGRATE_STOP), -EINVAL);
-	migrate_reset(to->migration);
+	(void)migrate_reset(to->migration, NULL);
 	assert_int_equal(migrate_state(to->migration), MIGRATE_RUNNING);
 	/* The source has lost nothing. */
 	assert_int_equal(side_go(&pair->from, MIGRATE_RUNNING), 0);

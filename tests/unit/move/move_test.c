@@ -294,7 +294,7 @@ static void test_what_has_gone_can_begin_anew(void **state)
 	connect_both(world);
 	turn(world);
 	/* A client's reset does not have it run twice; who is asked does. */
-	migrate_reset(migrate_of(device(world, 0, "d0")));
+	(void)migrate_reset(migrate_of(device(world, 0, "d0")), NULL);
 	assert_int_equal(state_of(world, 0), MIGRATE_STOP);
 	/* But what is here is old: it begins anew, or not at all. */
 	assert_int_equal(moves_go_on(world->sides[0].moves, NULL, &world->err), -EBUSY);
