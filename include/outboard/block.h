@@ -26,8 +26,11 @@ enum ob_block_op {
 };
 
 enum {
-	OB_BLOCK_FUA = 1u << 0,   /* WRITE, WRITE_ZEROES: on stable storage before completion */
-	OB_BLOCK_UNMAP = 1u << 1, /* WRITE_ZEROES: may deallocate */
+	OB_BLOCK_FUA = 1u << 0,    /* WRITE, WRITE_ZEROES: on stable storage before completion */
+	OB_BLOCK_UNMAP = 1u << 1,  /* WRITE_ZEROES: may deallocate, and leave holes as they are */
+	OB_BLOCK_HOLES = 1u << 2,  /* WRITE_ZEROES: may leave holes as they are */
+	OB_BLOCK_PARTLY = 1u << 3, /* DISCARD, WRITE_ZEROES: may end with the first of it done,
+	                            * where all would take long: see left */
 };
 
 struct ob_block_request {
@@ -40,6 +43,10 @@ struct ob_block_request {
 	struct iovec *iov; /* READ, WRITE. Any alignment. The array may be changed. */
 	unsigned iovcnt;   /* at most 1024 (IOV_MAX) */
 	void (*done)(struct ob_block_request *request, int status); /* status: 0 or -errno */
+
+	/* When it has ended without an error: bytes at its end that were not worked on. 0 but with
+	 * PARTLY, and less than length. */
+	uint64_t left;
 
 	/* The backend's, while the request is under way. */
 	struct ob_block *block;

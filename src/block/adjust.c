@@ -101,7 +101,7 @@ bool block_adjust(struct ob_block *block, struct ob_block_request *request)
 		request->flags |= OB_BLOCK_FUA;
 	if (options->no_flush)
 		request->flags &= ~(unsigned)OB_BLOCK_FUA;
-	if (block->keeps_space)
-		request->flags &= ~(unsigned)OB_BLOCK_UNMAP;
+	if (block->keeps_space && request->flags & OB_BLOCK_UNMAP)
+		request->flags ^= OB_BLOCK_UNMAP | OB_BLOCK_HOLES;
 	return false;
 }

@@ -84,7 +84,7 @@ static void count(struct ob_block *block, const struct ob_block_request *request
 	if (status)
 		stats->errors[request->op]++;
 	else if (request->op != OB_BLOCK_FLUSH)
-		stats->bytes[request->op] += request->length;
+		stats->bytes[request->op] += request->length - request->left;
 	if (request->started) {
 		stats->timed[request->op]++;
 		stats->total_ns[request->op] += ob_loop_now() - request->started;
@@ -133,6 +133,7 @@ int ob_block_submit(struct ob_block *block, struct ob_block_request *request)
 	if ((unsigned)request->op > OB_BLOCK_WRITE_ZEROES)
 		return -EINVAL;
 	request->started = 0;
+	request->left = 0;
 	rc = check(block, request);
 	if (!rc && (request->length || request->op == OB_BLOCK_FLUSH)) {
 		request->next = NULL;

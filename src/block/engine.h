@@ -22,6 +22,8 @@ enum engine_op {
 	ENGINE_SYNC,     /* fdatasync */
 	ENGINE_ALLOCATE, /* fallocate */
 	ENGINE_DISCARD,  /* ioctl BLKDISCARD; threads only */
+	ENGINE_LOOK,     /* lseek for the first data in the range, which becomes the job's; length
+	                  * 0: there is none. Threads only */
 };
 
 /* Filled in by the caller up to done, and left alone until done is called. */
@@ -32,7 +34,7 @@ struct engine_job {
 	int file;    /* what add_file of the same engine returned for fd, or -1 */
 	bool sleeps; /* READ, WRITE: may sleep in the kernel before it waits for a disk */
 	int buffer;  /* what add_buffer did for memory that all of iov lies in, or -1 */
-	uint64_t offset, length; /* length: ALLOCATE and DISCARD */
+	uint64_t offset, length; /* length: ALLOCATE, DISCARD and LOOK */
 	struct iovec *iov;
 	unsigned iovcnt;
 	/* From the loop, never from within start. result: bytes, 0, or -errno. */

@@ -4,8 +4,8 @@
  *
  * file.c opens and closes, file_open.c looks at what is opened, file_queue.c says when a request
  * may begin, file_inline.c carries it out on the spot where that can be, file_io.c by an engine
- * where not, file_sync.c says what is on stable storage, file_shared.c has the engines and the
- * places.
+ * where not, file_range.c gives space back and makes zeroes, file_sync.c says what is on stable
+ * storage, file_shared.c has the engines and the places.
  */
 #ifndef BLOCK_FILE_H
 #define BLOCK_FILE_H
@@ -88,6 +88,7 @@ struct file_node {
 	bool is_device;            /* a block device */
 	bool dsync;                /* RWF_DSYNC does what it says */
 	bool in_memory;            /* tmpfs: nothing waits for a disk */
+	bool knows_holes;          /* SEEK_DATA misses nothing that was written */
 	bool locked, direct;
 	bool iopoll;                /* until the device says otherwise */
 	bool can_punch, can_zero;   /* until the file system says otherwise */
@@ -118,6 +119,7 @@ enum file_step {
 	FILE_WHOLE, /* between file and the request's own memory */
 	FILE_FILL,  /* a piece: file to bounce buffer */
 	FILE_STORE, /* a piece: bounce buffer to file */
+	FILE_LOOK,  /* where the next data is that is to become zeroes */
 	FILE_RANGE, /* fallocate, discard */
 	FILE_SYNC,
 };
@@ -132,6 +134,10 @@ struct file_io {
 	uint8_t *bounce;
 	uint64_t piece, piece_length; /* what lies in the bounce buffer, aligned */
 	uint64_t piece_done;
+	uint64_t end;    /* of what is at hand, which is all of the request but in file_range.c */
+	uint64_t worked; /* bytes of zeroes that were made */
+	unsigned runs;   /* of data that were looked for */
+	bool looks;      /* for them */
 	struct iovec iov;
 	struct file_io *next; /* while free */
 
@@ -222,6 +228,22 @@ static inline bool file_misaligned(const struct file_node *node,
 /* file_io.c. Gets what the request needs and starts it: -EINPROGRESS, or why it can't be. */
 int file_io_begin(struct file_node *node, struct ob_block_request *request);
 bool file_io_needs_bounce(const struct file_node *node, const struct ob_block_request *request);
+
+/* Steps of a request under way, for file_range.c. */
+void file_io_start_job(struct file_io *io, enum engine_op op);
+int file_io_take_bounce(struct file_node *node, struct file_io *io);
+void file_io_next_piece(struct file_io *io); /* up to io->end */
+void file_io_data_done(struct file_io *io);  /* all bytes are where they belong */
+
+/* file_range.c. DISCARD and WRITE_ZEROES: the first step, the next one after pieces, the end of
+ * one. */
+void file_range_begin(struct file_io *io);
+void file_range_next(struct file_io *io);
+void file_range_done(struct file_io *io, ssize_t result);
+/* The fallocate mode that makes zeroes as the request wants them; 0 if they have to be written. */
+int file_zero_mode(const struct file_node *node, const struct ob_block_request *request);
+/* Whether only what is no hole is worked on, which has to be looked for. */
+bool file_range_looks(const struct file_node *node, const struct ob_block_request *request);
 
 /* Cuts length bytes off the front of the iovecs. */
 void file_io_consume(struct ob_block_request *request, uint64_t length);

@@ -116,7 +116,7 @@ static bool carry_out(struct file_node *node, struct ob_block_request *request)
 	case OB_BLOCK_DISCARD:
 		return punch(node, request);
 	case OB_BLOCK_WRITE_ZEROES:
-		return request->flags & OB_BLOCK_UNMAP && punch(node, request);
+		return file_zero_mode(node, request) & FALLOC_FL_PUNCH_HOLE && punch(node, request);
 	}
 	return false;
 }

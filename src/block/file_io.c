@@ -34,21 +34,10 @@ static bool memory_aligned(const struct file_node *node, const struct ob_block_r
 	return true;
 }
 
-/* The fallocate mode that makes zeroes as the request wants them; 0 if they have to be written. */
-static int zero_mode(const struct file_node *node, const struct ob_block_request *request)
-{
-	const struct file_props *props = node->block.props;
-
-	if (request->flags & OB_BLOCK_UNMAP && props->discard == FILE_DISCARD_UNMAP &&
-	    node->can_punch)
-		return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-	return node->can_zero ? FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE : 0;
-}
-
 bool file_io_needs_bounce(const struct file_node *node, const struct ob_block_request *request)
 {
 	if (request->op == OB_BLOCK_WRITE_ZEROES)
-		return !zero_mode(node, request);
+		return !file_zero_mode(node, request);
 	if (request->op != OB_BLOCK_READ && request->op != OB_BLOCK_WRITE)
 		return false;
 	return node->direct && (file_misaligned(node, request) || !memory_aligned(node, request));
@@ -166,7 +155,7 @@ void file_io_finish(struct file_io *io, ssize_t result)
 	block_complete(request, file_status(result));
 }
 
-static void start_job(struct file_io *io, enum engine_op op)
+void file_io_start_job(struct file_io *io, enum engine_op op)
 {
 	struct file_node *node = file_node_of(io->request);
 	const struct file_props *props = node->block.props;
@@ -199,7 +188,7 @@ static void start_whole(struct file_io *io)
 	io->job.offset = request->offset + request->progress;
 	io->job.iov = request->iov;
 	io->job.iovcnt = request->iovcnt;
-	start_job(io, write ? ENGINE_WRITE : ENGINE_READ);
+	file_io_start_job(io, write ? ENGINE_WRITE : ENGINE_READ);
 }
 
 static void start_sync(struct file_io *io)
@@ -207,30 +196,7 @@ static void start_sync(struct file_io *io)
 	io->step = FILE_SYNC;
 	io->job.flags = 0;
 	file_sync_begin(file_node_of(io->request), io);
-	start_job(io, ENGINE_SYNC);
-}
-
-static void start_range(struct file_io *io)
-{
-	struct ob_block_request *request = io->request;
-	struct file_node *node = file_node_of(request);
-
-	io->step = FILE_RANGE;
-	io->job.offset = request->offset;
-	io->job.length = request->length;
-	io->job.flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-	if (request->op == OB_BLOCK_DISCARD && node->is_device) {
-		/* A device discards whole sectors of its own, and may ignore the rest. */
-		uint64_t mask = node->sector - 1, end = request->offset + request->length;
-
-		io->job.offset = (request->offset + mask) & ~mask;
-		io->job.length = (end & ~mask) - io->job.offset;
-		start_job(io, ENGINE_DISCARD);
-		return;
-	}
-	if (request->op == OB_BLOCK_WRITE_ZEROES)
-		io->job.flags = zero_mode(node, request);
-	start_job(io, ENGINE_ALLOCATE);
+	file_io_start_job(io, ENGINE_SYNC);
 }
 
 static void start_piece(struct file_io *io, enum file_step step)
@@ -242,7 +208,7 @@ static void start_piece(struct file_io *io, enum file_step step)
 	io->job.offset = io->piece + io->piece_done;
 	io->job.iov = &io->iov;
 	io->job.iovcnt = 1;
-	start_job(io, step == FILE_FILL ? ENGINE_READ : ENGINE_WRITE);
+	file_io_start_job(io, step == FILE_FILL ? ENGINE_READ : ENGINE_WRITE);
 }
 
 /* The part of the piece that the request is about: *skip bytes into it. Returns its length. */
@@ -250,7 +216,7 @@ static uint64_t piece_part(const struct file_io *io, uint64_t *skip)
 {
 	const struct ob_block_request *request = io->request;
 	uint64_t at = request->offset + request->progress;
-	uint64_t left = request->length - request->progress;
+	uint64_t left = io->end - at;
 
 	*skip = at - io->piece;
 	return left < io->piece_length - *skip ? left : io->piece_length - *skip;
@@ -269,13 +235,12 @@ static void store_piece(struct file_io *io)
 	start_piece(io, FILE_STORE);
 }
 
-static void next_piece(struct file_io *io)
+void file_io_next_piece(struct file_io *io)
 {
 	const struct ob_block_request *request = io->request;
 	uint64_t mask = file_node_of(request)->io_align - 1;
 	uint64_t at = request->offset + request->progress;
-	uint64_t end = request->offset + request->length;
-	uint64_t skip;
+	uint64_t end = io->end, skip;
 
 	io->piece = at & ~mask;
 	if (end > io->piece + FILE_BOUNCE)
@@ -288,7 +253,7 @@ static void next_piece(struct file_io *io)
 		store_piece(io);
 }
 
-static int take_bounce(struct file_node *node, struct file_io *io)
+int file_io_take_bounce(struct file_node *node, struct file_io *io)
 {
 	size_t align = node->mem_align > 4096 ? node->mem_align : 4096;
 
@@ -302,7 +267,9 @@ static int take_bounce(struct file_node *node, struct file_io *io)
 
 static enum engine_op first_op(const struct file_node *node, const struct ob_block_request *request)
 {
-	return request->op == OB_BLOCK_DISCARD && node->is_device ? ENGINE_DISCARD : ENGINE_READ;
+	if (request->op == OB_BLOCK_DISCARD && node->is_device)
+		return ENGINE_DISCARD;
+	return file_range_looks(node, request) ? ENGINE_LOOK : ENGINE_READ;
 }
 
 /* Gets what the request needs and starts its first step. -EINPROGRESS, or why it can't be. */
@@ -318,24 +285,25 @@ int file_io_begin(struct file_node *node, struct ob_block_request *request)
 	if (!io)
 		return -ENOMEM;
 	io->request = request;
-	if (bounce && take_bounce(node, io)) {
+	io->end = request->offset + request->length;
+	if (bounce && file_io_take_bounce(node, io)) {
 		file_io_put(node->shared, io);
 		return -ENOMEM;
 	}
 	take_shares(node, io);
-	if (bounce)
-		next_piece(io);
+	if (request->op == OB_BLOCK_DISCARD || request->op == OB_BLOCK_WRITE_ZEROES)
+		file_range_begin(io);
+	else if (bounce)
+		file_io_next_piece(io);
 	else if (request->op == OB_BLOCK_FLUSH)
 		start_sync(io);
-	else if (request->op == OB_BLOCK_READ || request->op == OB_BLOCK_WRITE)
-		start_whole(io);
 	else
-		start_range(io);
+		start_whole(io);
 	return -EINPROGRESS;
 }
 
 /* All bytes are where they belong. */
-static void data_done(struct file_io *io)
+void file_io_data_done(struct file_io *io)
 {
 	const struct ob_block_request *request = io->request;
 
@@ -352,7 +320,7 @@ static void finish_whole(struct file_io *io, ssize_t result)
 	else if (result)
 		file_io_finish(io, result);
 	else
-		data_done(io);
+		file_io_data_done(io);
 }
 
 static void whole_done(struct file_io *io, ssize_t result)
@@ -362,10 +330,10 @@ static void whole_done(struct file_io *io, ssize_t result)
 	/* Direct I/O may want more than it says; a bounce buffer suits it in any case. */
 	if (result == -EINVAL && file_node_of(request)->direct) {
 		file_sync_drop(file_node_of(request), io);
-		if (take_bounce(file_node_of(request), io))
+		if (file_io_take_bounce(file_node_of(request), io))
 			file_io_finish(io, -ENOMEM);
 		else
-			next_piece(io);
+			file_io_next_piece(io);
 		return;
 	}
 	/* The end of the file: somebody made it shorter. */
@@ -404,55 +372,12 @@ static void piece_done(struct file_io *io, ssize_t result)
 	if (request->op == OB_BLOCK_READ)
 		copy(request, request->progress, io->bounce + skip, length, true);
 	request->progress += length;
-	if (request->progress < request->length)
-		next_piece(io);
+	if (request->offset + request->progress < io->end)
+		file_io_next_piece(io);
+	else if (request->op == OB_BLOCK_WRITE_ZEROES)
+		file_range_next(io);
 	else
-		data_done(io);
-}
-
-static void discard_done(struct file_io *io, ssize_t result)
-{
-	struct file_node *node = file_node_of(io->request);
-
-	/* Discard is advice to a device, and one that can't take it has lost nothing. */
-	if (result == -EOPNOTSUPP && node->is_device) {
-		if (node->block.info.discard)
-			log_info(&node->block.log,
-			         "discard is off, guests' discards free nothing: the device has "
-			         "none");
-		node->block.info.discard = false;
-		result = 0;
-	}
-	file_io_finish(io, result);
-}
-
-/* Zeroes that can't be had this way are tried the next: punch, zero the range, write. */
-static void zeroes_done(struct file_io *io, ssize_t result)
-{
-	struct file_node *node = file_node_of(io->request);
-
-	if (!result) {
-		data_done(io);
-		return;
-	}
-	if (result != -EOPNOTSUPP && result != -EINVAL) {
-		file_io_finish(io, result);
-		return;
-	}
-	if (result == -EOPNOTSUPP) {
-		if (io->job.flags & FALLOC_FL_PUNCH_HOLE)
-			node->can_punch = false;
-		else
-			node->can_zero = false;
-		if (zero_mode(node, io->request)) {
-			start_range(io);
-			return;
-		}
-	}
-	if (take_bounce(node, io))
-		file_io_finish(io, -ENOMEM);
-	else
-		next_piece(io);
+		file_io_data_done(io);
 }
 
 /* When the node was opened there was nothing to try it with. Does the job again without. */
@@ -465,7 +390,7 @@ static bool is_unpolled(struct file_io *io)
 		log_fact(&node->block.log, LOG_WARN,
 		         "the device has no queues to poll: as with iopoll=off");
 	node->iopoll = false;
-	start_job(io, io->job.op);
+	file_io_start_job(io, io->job.op);
 	return true;
 }
 
@@ -483,11 +408,9 @@ static void job_done(struct engine_job *job, ssize_t result)
 	case FILE_STORE:
 		piece_done(io, result);
 		break;
+	case FILE_LOOK:
 	case FILE_RANGE:
-		if (io->request->op == OB_BLOCK_DISCARD)
-			discard_done(io, result);
-		else
-			zeroes_done(io, result);
+		file_range_done(io, result);
 		break;
 	case FILE_SYNC:
 		file_sync_end(file_node_of(io->request), io, (int)result);

@@ -115,7 +115,8 @@ static int look_at(struct file_node *node, const struct stat *st, struct ob_erro
  *
  * RWF_DSYNC is used where it is known to hold for direct I/O that is carried out asynchronously.
  * FUSE forgets it there: fuse_direct_IO() ends with -EIOCBQUEUED, and the sync that would follow is
- * left out (Linux 6.18). What other file systems do is not known.
+ * left out (Linux 6.18). What other file systems do is not known. The same ones look at the page
+ * cache when they are asked for data (SEEK_DATA); FUSE asks its server only, who has not seen it.
  */
 static void look_at_file_system(struct file_node *node)
 {
@@ -129,6 +130,7 @@ static void look_at_file_system(struct file_node *node)
 	node->in_memory = type == TMPFS_MAGIC || type == RAMFS_MAGIC;
 	node->dsync = node->in_memory || type == EXT4_SUPER_MAGIC || type == XFS_SUPER_MAGIC ||
 	              type == BTRFS_SUPER_MAGIC || type == F2FS_SUPER_MAGIC;
+	node->knows_holes = node->dsync && type != RAMFS_MAGIC;
 }
 
 /* Reads the first block with each alignment that there may be. 0: none will do. */

@@ -161,7 +161,7 @@ struct engine *file_engine(struct file_node *node, enum engine_op op, int flags,
 	struct engine *engine = NULL;
 
 	*kind = kind_for(node, op, flags);
-	if (props->aio != FILE_AIO_THREADS && op != ENGINE_DISCARD)
+	if (props->aio != FILE_AIO_THREADS && op != ENGINE_DISCARD && op != ENGINE_LOOK)
 		engine = uring_of(node, *kind);
 	return engine ? engine : threads_of(node->shared, &node->block.log);
 }
@@ -172,7 +172,8 @@ static bool uses_threads(const struct file_node *node, const struct ob_block_req
 
 	return props->aio == FILE_AIO_THREADS ||
 	       node->shared->uring_refused[kind_for(node, ENGINE_READ, 0)] ||
-	       (request->op == OB_BLOCK_DISCARD && node->is_device);
+	       (request->op == OB_BLOCK_DISCARD && node->is_device) ||
+	       file_range_looks(node, request);
 }
 
 /* Not so direct reads and writes: their pages and places in the device's queue are asked for. */

@@ -70,7 +70,25 @@ static struct engine_job *jobs_take(struct jobs *jobs)
 	return job;
 }
 
-static ssize_t carry_out(const struct engine_job *job)
+/* What lies behind the data that begins in the range is left for the next look. */
+static ssize_t look(struct engine_job *job)
+{
+	off_t end = (off_t)(job->offset + job->length);
+	off_t data = lseek(job->fd, (off_t)job->offset, SEEK_DATA), hole;
+
+	if (data >= end || (data < 0 && errno == ENXIO)) {
+		job->length = 0;
+		return 0;
+	}
+	hole = data < 0 ? data : lseek(job->fd, data, SEEK_HOLE);
+	if (hole < 0)
+		return -1;
+	job->offset = (uint64_t)data;
+	job->length = (uint64_t)((hole < end ? hole : end) - data);
+	return 0;
+}
+
+static ssize_t carry_out(struct engine_job *job)
 {
 	uint64_t range[2] = {job->offset, job->length};
 	int iovcnt = (int)job->iovcnt;
@@ -87,6 +105,8 @@ static ssize_t carry_out(const struct engine_job *job)
 		return fallocate(job->fd, job->flags, offset, (off_t)job->length);
 	case ENGINE_DISCARD:
 		return ioctl(job->fd, BLKDISCARD, range);
+	case ENGINE_LOOK:
+		return look(job);
 	}
 	errno = EINVAL;
 	return -1;

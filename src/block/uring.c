@@ -63,7 +63,8 @@ static void prepare(struct io_uring_sqe *sqe, struct engine_job *job)
 		io_uring_prep_fallocate(sqe, job->fd, job->flags, (off_t)job->offset,
 		                        (off_t)job->length);
 		break;
-	case ENGINE_DISCARD: /* goes to the threads; an unknown operation ends in an error */
+	case ENGINE_DISCARD: /* go to the threads; an unknown operation ends in an error */
+	case ENGINE_LOOK:
 		io_uring_prep_rw(IORING_OP_LAST, sqe, -1, NULL, 0, 0);
 		break;
 	}

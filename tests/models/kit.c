@@ -28,17 +28,19 @@ uint32_t kit_random(struct kit *kit, uint32_t below)
 
 /* Drives */
 
-static int do_request(struct kit_drive *drive, const struct ob_block_request *request)
+static int do_request(struct kit_drive *drive, struct ob_block_request *request)
 {
-	uint64_t bad = drive->fail_offset, offset = request->offset;
+	uint64_t bad = drive->fail_offset, offset = request->offset, length = request->length;
 
 	if (drive->fail[request->op] &&
 	    (bad == UINT64_MAX || (bad >= offset && bad - offset < request->length)))
 		return drive->fail[request->op];
+	if (drive->partly && request->flags & OB_BLOCK_PARTLY)
+		request->left = length / 2 & ~UINT64_C(511);
 	if (!drive->data)
 		return 0;
 	if (request->op == OB_BLOCK_WRITE_ZEROES || request->op == OB_BLOCK_DISCARD)
-		memset(drive->data + offset, 0, request->length);
+		memset(drive->data + offset, 0, length - request->left);
 	for (unsigned i = 0; request->op <= OB_BLOCK_WRITE && i < request->iovcnt; i++) {
 		const struct iovec *iov = &request->iov[i];
 

@@ -46,6 +46,7 @@ struct kit_drive {
 	uint8_t *data;
 	bool later;           /* requests end on the next turn */
 	bool hold;            /* requests end when kit_drive_release() is called */
+	bool partly;          /* of requests that allow it only a half is done, rounded up */
 	int fail[5];          /* -errno, by operation */
 	uint64_t fail_offset; /* only for requests that touch this byte, unless UINT64_MAX */
 	struct ob_block_request *held;

@@ -542,6 +542,39 @@ static void a_format_of_8_eib_ends(void **state)
 	}
 }
 
+/* What a drive leaves of a piece is asked for again. */
+static void a_format_in_parts(void **state)
+{
+	struct nk *nk = *state;
+	struct kit_drive *drive = nk->drive;
+
+	drive->partly = true;
+	for (unsigned later = 0; later < 2; later++) {
+		uint64_t at = 0;
+
+		drive->later = later;
+		drive->block.info.discard_zeroes = !later;
+		drive->call_count = 0;
+		memset(drive->data, 0xaa, 64 << 20);
+		assert_int_equal(format(nk, 1, 0), 0);
+		assert_true(drive->call_count > 16 && drive->call_count < KIT_CALLS);
+		for (unsigned i = 0; i < drive->call_count; i++) {
+			const struct kit_call *call = &drive->calls[i];
+
+			assert_true(call->flags & OB_BLOCK_PARTLY);
+			assert_true(call->offset == at);
+			at += call->length - (call->length / 2 & ~UINT64_C(511));
+		}
+		assert_true(at == 64 << 20);
+		for (unsigned i = 0; i < 64 << 20; i += 511)
+			assert_int_equal(drive->data[i], 0);
+	}
+	/* Nobody else gets less than was asked for. */
+	drive->data[0] = drive->data[8191] = 0xaa;
+	assert_int_equal(nk_run(nk, &nk->io, nk_rw(0x08, 1, 0, 16)), 0);
+	assert_int_equal(drive->data[0] + drive->data[8191], 0);
+}
+
 /* Lets one request of a drive end, and has it keep the next one. */
 static void release_one(struct nk *nk, struct kit_drive *drive)
 {
@@ -723,6 +756,7 @@ int main(void)
 		KIT_TEST(format_changes_block_size_and_erases),
 		KIT_TEST(wrong_formats_are_refused),
 		KIT_TEST(others_wait_for_a_format),
+		KIT_TEST(a_format_in_parts),
 		KIT_TEST(a_format_tells_of_the_change),
 		KIT_TEST(a_drive_of_another_size_is_told),
 		KIT_TEST(unknown_commands_are_refused),

@@ -107,6 +107,24 @@ def test_format_of_the_largest_file(outboard: Start, folder: Path, open_disk: Op
     assert "discard is off" not in server.errors()
 
 
+def test_format_leaves_holes_where_space_is_kept(
+    outboard: Start, folder: Path, open_disk: OpenDisk
+) -> None:
+    """A file in memory, whose holes are known whatever file system the tests run on."""
+    file = os.memfd_create("disk")
+    size = 2**63 - MIB
+    os.truncate(file, size)
+    places = (0, size // 3 // MIB * MIB, size - MIB)
+    for at in places:
+        os.pwrite(file, os.urandom(MIB), at)
+    outboard("nvme", f"/proc/{os.getpid()}/fd/{file}", "socket=a", "discard=ignore")
+    nvme = open_disk(folder / "a")
+    nvme.submit(nvme.admin, FORMAT_NVM, 1)
+    assert all(os.pread(file, MIB, at) == bytes(MIB) for at in places)
+    assert os.fstat(file).st_blocks * 512 == 3 * MIB
+    os.close(file)
+
+
 def serial_of(outboard: Start, folder: Path, *words: str | Path) -> str:
     server = outboard("nvme", *words, "socket=a")
     with Client(folder / "a") as client:

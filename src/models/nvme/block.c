@@ -75,7 +75,8 @@ int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint6
 /*
  * A drive that frees or zeroes without looking at each byte takes a long piece in the time of a
  * short one, and one that writes zeroes takes time by the byte. So a piece grows while it is over
- * at once, and shrinks when everybody who wants this to end would have to wait for it.
+ * at once, and shrinks when everybody who wants this to end would have to wait for it. A long one
+ * that meets data after a hole is ended by the drive before its end.
  */
 static void pace(struct nvme_cmd *cmd)
 {
@@ -92,9 +93,17 @@ static void pace(struct nvme_cmd *cmd)
 
 static void sweep(struct nvme_cmd *cmd, int error);
 
+/* A piece has ended: as a whole, or with what was left of it to be asked for again. */
+static void piece_ended(struct nvme_cmd *cmd)
+{
+	cmd->offset -= cmd->request.left;
+	cmd->length += cmd->request.left;
+	pace(cmd);
+}
+
 static void sweep_next(struct nvme_cmd *cmd, int error)
 {
-	pace(cmd);
+	piece_ended(cmd);
 	sweep(cmd, error);
 }
 
@@ -121,7 +130,7 @@ static void sweep(struct nvme_cmd *cmd, int error)
 	error = nvme_submit(cmd, cmd->sweep_op, cmd->sweep_flags, offset, chunk, sweep_next);
 	if (error == -EINPROGRESS)
 		return;
-	pace(cmd);
+	piece_ended(cmd);
 	if (error || !cmd->length)
 		cmd->swept(cmd, error);
 	else
@@ -147,7 +156,7 @@ void nvme_sweep_paced(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags,
 	bool copies = ob_block_info(cmd->ns->block)->copies;
 
 	cmd->sweep_op = op;
-	cmd->sweep_flags = flags;
+	cmd->sweep_flags = flags | OB_BLOCK_PARTLY;
 	cmd->sweep_chunk = nvme_chunk_of(cmd->ns, op);
 	/* Memory is freed on the spot, by the page. */
 	cmd->sweep_most = copies ? cmd->sweep_chunk : cmd->length / NVME_SWEEP_PIECES;
