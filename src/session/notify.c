@@ -85,24 +85,31 @@ static bool is_eventfd(int fd)
 	return length == sizeof(name) - 1 && !memcmp(target, name, sizeof(name) - 1);
 }
 
+static int set_nonblocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) ? -EINVAL : 0;
+}
+
 int notifier_accept(struct notifier *notifier, int fd)
 {
-	int flags;
-
 	if (notifier->mode == NOTIFIER_UNSET)
 		set_up(notifier);
 	/*
 	 * A write to the read end of a pipe fails with EBADF, after the eventfd was looked at,
-	 * which fails with EINVAL if it is none.
+	 * which fails with EINVAL if it is none. Anything else says nothing of it: the kernel has
+	 * no memory, or a sandbox was closed.
 	 */
-	if (notifier->mode == NOTIFIER_AIO)
-		return submit(notifier, fd, IOCB_CMD_PWRITE) == -EBADF ? 0 : -EINVAL;
+	if (notifier->mode == NOTIFIER_AIO) {
+		int rc = submit(notifier, fd, IOCB_CMD_PWRITE);
+
+		if (rc == -EBADF || rc == -EINVAL)
+			return rc == -EBADF ? 0 : rc;
+	}
 	if (!is_eventfd(fd))
 		return -EINVAL;
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
-		return -EINVAL;
-	return 0;
+	return notifier->mode == NOTIFIER_AIO ? 0 : set_nonblocking(fd);
 }
 
 static int signal_by_write(const struct notifier *notifier, int fd)

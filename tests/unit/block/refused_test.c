@@ -2,78 +2,24 @@
 /*
  * io_uring_enter is refused, from the start, from some moment on, or for a while: what was asked
  * for is done all the same, and the loop does not spin meanwhile.
- *
- * A filter of system calls asks a thread of the test what to say (seccomp_unotify(2)).
  */
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-
 #include "block/engine.h"
 #include "block/file.h"
+#include "gate.h"
 #include "kit.h"
 
 enum { SIZE = 1 << 20 };
 
-/* Between the tested thread and the one that answers for the kernel. */
-struct gate {
-	atomic_int listener; /* -1: not there yet */
-	atomic_int refuse;   /* what io_uring_enter ends with; 0: what it says */
-	atomic_uint refused; /* so often */
-};
-
-static void *keep_gate(void *argument)
-{
-	struct gate *gate = argument;
-	int listener;
-
-	while ((listener = atomic_load(&gate->listener)) < 0)
-		sched_yield();
-	for (;;) {
-		struct seccomp_notif asked = {0};
-		struct seccomp_notif_resp answer = {0};
-
-		if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &asked))
-			continue;
-		answer.id = asked.id;
-		answer.error = -atomic_load(&gate->refuse);
-		if (answer.error)
-			atomic_fetch_add(&gate->refused, 1);
-		else
-			answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-		ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
-	}
-	return NULL;
-}
-
 /* In a child only: there is no way back. */
 static void raise_gate(struct gate *gate)
 {
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_enter, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {.len = ARRAY_SIZE(code), .filter = code};
-	pthread_t thread;
-	int listener;
+	int rc;
 
-	*gate = (struct gate){.listener = -1};
 	if (uring_probe(0))
 		child_skip("no io_uring here\n");
-	child_assert(!pthread_create(&thread, NULL, keep_gate, gate));
-	child_assert(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-	listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-	                        SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
-	if (listener < 0)
-		child_skip("no filter that asks: %s\n", strerror(errno));
-	atomic_store(&gate->listener, listener);
+	rc = gate_raise(gate, SYS_io_uring_enter, SYS_io_uring_enter);
+	if (rc)
+		child_skip("no filter that asks: %s\n", strerror(-rc));
 }
 
 struct setup {
