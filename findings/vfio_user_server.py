@@ -27,6 +27,9 @@ class Server:
 
     def __init__(self, path):
         self.messages = []
+        self.replies = []  # (message, command, body) to what we asked
+        self.pause = 0  # seconds before the body of a reply is read
+        self.received = 0  # bytes of the message that is being read
         self.maps = {}  # address: (size, offset in the file, descriptor or None)
         self.config = bytearray(256)
         struct.pack_into("<HHHHBBH", self.config, 0, 0x1b36, 0x00ff, 0, 0, 0, 0, 0xff00)
@@ -38,6 +41,7 @@ class Server:
     def receive(self, size):
         data = b""
         while len(data) < size:
+            self.received = len(data)
             more, control, _, _ = self.client.recvmsg(size - len(data), socket.CMSG_SPACE(16 * 4))
             if not more:
                 return None
@@ -54,9 +58,14 @@ class Server:
             if header is None:
                 return
             message, command, size, flags, _ = struct.unpack("<HHIII", header)
+            if flags & 0xf == REPLY:
+                time.sleep(self.pause)
             body = self.receive(size - 16) if size > 16 else b""
             if body is None:
                 return
+            if flags & 0xf == REPLY:
+                self.replies.append((message, command, body))
+                continue
             name = COMMANDS.get(command, str(command))
             self.messages.append(name)
             reply = getattr(self, name.lower(), lambda body: None)(body)
@@ -66,6 +75,9 @@ class Server:
             self.client.sendall(struct.pack(
                 "<HHIII", message, command, 16 + len(reply or b""),
                 REPLY | (ERROR if failed else 0), 95 if failed else 0) + (reply or b""))
+
+    def ask(self, message, command, body):
+        self.client.sendall(struct.pack("<HHIII", message, command, 16 + len(body), 0, 0) + body)
 
     def version(self, body):
         capabilities = {"max_msg_fds": 8, "migration": {"pgsize": 4096}}

@@ -189,7 +189,10 @@ int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size, struct d
 /* Goes on after -EAGAIN; returns 0, -EINPROGRESS or -EAGAIN. Waits for all that is dying. */
 int dma_unmap_rest(struct dma_space *space, struct dma_waiter *waiter);
 
-/* The same for all maps, never -EINVAL. After -EAGAIN it may be called again as well. */
+/*
+ * The same for all maps, never -EINVAL. After -EAGAIN it may be called again as well. Without a
+ * waiter nobody is told of the end of a wait.
+ */
 int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter);
 
 /* Dying maps count until they are gone. */

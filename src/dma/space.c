@@ -302,6 +302,8 @@ int dma_unmap_rest(struct dma_space *space, struct dma_waiter *waiter)
 		return -EAGAIN;
 	if (space->dying == 0)
 		return 0;
+	if (!waiter)
+		return -EINPROGRESS;
 	waiter->next = space->all_waiters;
 	space->all_waiters = waiter;
 	return -EINPROGRESS;
@@ -366,7 +368,8 @@ int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter)
 		bytes = hold_maps(space, 0, UINT64_MAX);
 		dma_fault_ops(space, 0, UINT64_MAX);
 	}
-	waiter->bytes = bytes;
+	if (waiter)
+		waiter->bytes = bytes;
 	return dma_unmap_rest(space, waiter);
 }
 

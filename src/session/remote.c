@@ -19,6 +19,12 @@ enum {
 	MAX_SLOTS = 65536,
 	MAX_SENT = 64,            /* requests */
 	MAX_SENT_BYTES = 1 << 20, /* asked for in all of them, unless a single one is larger */
+	/*
+	 * Of one DMA_READ. QEMU (10.1 to 11.1) sends each message by one call that does not wait,
+	 * and forgets what did not fit into the socket. The kernel takes up to 32 KiB and a page
+	 * whole or not at all, and a message that was not taken is sent later.
+	 */
+	MAX_READ_BYTES = 32 << 10,
 };
 
 static const uint32_t SLOT_NONE = UINT32_MAX;
@@ -154,6 +160,8 @@ static int start(struct dma_remote *dma_remote, struct ob_dma_op *op)
 	/* The reply must not be longer than what we take either. */
 	if (most > session->limits.max_data_xfer_size)
 		most = session->limits.max_data_xfer_size;
+	if (!op->write && most > MAX_READ_BYTES)
+		most = MAX_READ_BYTES;
 	if (op->piece > most)
 		op->piece = most;
 	index = remote->free;

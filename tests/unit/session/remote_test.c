@@ -465,12 +465,43 @@ static void replies_do_not_come_by_the_main_socket(void **state)
 	assert_int_equal(op.status, -ECANCELED);
 }
 
+/* The reply to each has to fit into a socket at once, whatever the client says that it sends. */
+static void reads_are_short(void **state)
+{
+	struct rig *rig = *state;
+	static uint8_t buffer[80 << 10], memory[80 << 10];
+	struct wire_dma_access access;
+	struct op op;
+	uint16_t id;
+
+	for (size_t i = 0; i < sizeof(memory); i++)
+		memory[i] = (uint8_t)(i / 11);
+	rig_restart(rig, "{\"capabilities\":{\"max_data_xfer_size\":1048576}}");
+	assert_int_equal(rig_map(rig, 0, 1 << 20, NULL), 0);
+	assert_int_equal(read_op(rig, &op, 0, buffer, sizeof(buffer)), -EINPROGRESS);
+	for (uint64_t at = 0; at < sizeof(buffer); at += 32 << 10) {
+		id = request(rig, WIRE_DMA_READ, &access);
+		assert_int_equal(access.address, at);
+		assert_int_equal(access.count, at < 64 << 10 ? 32 << 10 : 16 << 10);
+		answer(rig, id, WIRE_DMA_READ, access.address, access.count, memory + at,
+		       access.count);
+	}
+	assert_int_equal(op.done, 1);
+	assert_memory_equal(buffer, memory, sizeof(buffer));
+	assert_int_equal(write_op(rig, &op, 0, memory, sizeof(memory)), -EINPROGRESS);
+	id = request(rig, WIRE_DMA_WRITE, &access);
+	assert_int_equal(access.count, sizeof(memory));
+	answer(rig, id, WIRE_DMA_WRITE, 0, sizeof(memory), NULL, 0);
+	assert_int_equal(op.done, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(a_read),
 		test(a_write_with_either_reply),
 		test(long_ones_are_cut),
+		test(reads_are_short),
 		test(answers_in_any_order),
 		test(requests_queue),
 		test(the_client_says_no),
