@@ -41,9 +41,9 @@ static bool abort_fetched(struct nvme_sq *sq, const struct nvme_cmd *aborter, ui
 
 		if (cmd == aborter || nvme_cid(cmd) != cid)
 			continue;
-		if (cmd->phase == NVME_LISTING)
-			ob_dma_cancel(sq->nvme->dev, &cmd->op);
-		else if (cmd->phase != NVME_BEGINNING)
+		if (cmd->wait == NVME_WAIT_LIST)
+			ob_dma_cancel(sq->nvme->dev, &cmd->list_op);
+		else if (cmd->wait != NVME_WAIT_BEGIN)
 			return false;
 		nvme_complete(cmd, NVME_ABORT_REQUESTED);
 		return true;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Namespaces and the drives behind them: requests, sweeps over a range in many requests, and what a
+ * Requests to the drives behind namespaces, sweeps over a range in many requests, and what a
  * drive's errors are called in NVMe.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "internal.h"
 
@@ -30,22 +31,8 @@ int nvme_block_error(struct nvme_cmd *cmd, int error, bool write)
 	}
 }
 
-static void request_done(struct ob_block_request *request, int error)
-{
-	struct nvme_cmd *cmd = ob_container_of(request, struct nvme_cmd, request);
-	struct nvme *n = cmd->nvme;
-
-	n->requests--;
-	cmd->phase = NVME_WORKING;
-	if (cmd->dropped)
-		nvme_cmd_free(cmd);
-	else
-		cmd->block_done(cmd, error);
-	nvme_request_ended(n);
-}
-
 int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint64_t offset,
-                uint64_t length, void (*done)(struct nvme_cmd *cmd, int error))
+                uint64_t length)
 {
 	struct ob_block_request *request = &cmd->request;
 	struct nvme *n = cmd->nvme;
@@ -59,12 +46,10 @@ int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint6
 	request->flags = flags;
 	request->offset = offset;
 	request->length = length;
-	request->done = request_done;
 	request->block = cmd->ns->block;
-	cmd->block_done = done;
 	error = ob_block_submit(cmd->ns->block, request);
 	if (error == -EINPROGRESS) {
-		cmd->phase = NVME_BLOCK;
+		cmd->wait = NVME_WAIT_DRIVE;
 		n->requests++;
 	} else {
 		n->work += length / NVME_WORK_BYTES;
@@ -72,94 +57,115 @@ int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint6
 	return error;
 }
 
+bool nvme_make_bulk(struct nvme_cmd *cmd, size_t size)
+{
+	free(cmd->bulk);
+	cmd->bulk = malloc(size);
+	return cmd->bulk;
+}
+
+static void use_bulk(struct nvme_cmd *cmd, size_t length)
+{
+	cmd->bulk_iov = (struct iovec){cmd->bulk, length};
+	cmd->request.iov = &cmd->bulk_iov;
+	cmd->request.iovcnt = 1;
+}
+
+/*
+ * Data goes between guest and drive directly. Where the drive's bytes have gaps on their way to the
+ * guest (bit buckets), or are compared, they go to a buffer of ours.
+ */
+int nvme_submit_data(struct nvme_cmd *cmd)
+{
+	enum ob_block_op op = cmd->op->block;
+	bool read = op == OB_BLOCK_READ;
+
+	if (read && (cmd->nholes || cmd->op->data == NVME_DATA_FROM_GUEST)) {
+		if (!nvme_make_bulk(cmd, cmd->length))
+			return -ENOMEM;
+		use_bulk(cmd, cmd->length);
+	} else {
+		cmd->request.iov = cmd->xfer.iov;
+		cmd->request.iovcnt = cmd->xfer.iovcnt;
+	}
+	return nvme_submit(cmd, op, read ? 0 : nvme_write_flags(cmd), cmd->offset, cmd->length);
+}
+
+/* Sweeps */
+
 /*
  * A drive that frees or zeroes without looking at each byte takes a long piece in the time of a
  * short one, and one that writes zeroes takes time by the byte. So a piece grows while it is over
  * at once, and shrinks when everybody who wants this to end would have to wait for it. A long one
  * that meets data after a hole is ended by the drive before its end.
  */
-static void pace(struct nvme_cmd *cmd)
+static void pace(struct nvme_sweep *sweep)
 {
-	uint64_t now = ob_loop_now(), took = now - cmd->sweep_began;
+	uint64_t took = ob_loop_now() - sweep->began;
 
-	if (!cmd->sweep_most)
+	if (!sweep->most)
 		return;
-	if (took < NVME_SWEEP_QUICK && cmd->sweep_chunk <= cmd->sweep_most / 2)
-		cmd->sweep_chunk *= 2;
-	else if (took > NVME_SWEEP_SLOW && cmd->sweep_chunk > NVME_WORK_CHUNK)
-		cmd->sweep_chunk /= 2;
-	nvme_format_progress(cmd, now);
+	if (took < NVME_SWEEP_QUICK && sweep->chunk <= sweep->most / 2)
+		sweep->chunk *= 2;
+	else if (took > NVME_SWEEP_SLOW && sweep->chunk > NVME_WORK_CHUNK)
+		sweep->chunk /= 2;
 }
-
-static void sweep(struct nvme_cmd *cmd, int error);
 
 /* A piece has ended: as a whole, or with what was left of it to be asked for again. */
 static void piece_ended(struct nvme_cmd *cmd)
 {
 	cmd->offset -= cmd->request.left;
 	cmd->length += cmd->request.left;
-	pace(cmd);
+	pace(&cmd->sweep);
+	cmd->sweep.began = 0;
 }
 
-static void sweep_next(struct nvme_cmd *cmd, int error)
+static int submit_piece(struct nvme_cmd *cmd)
 {
-	piece_ended(cmd);
-	sweep(cmd, error);
-}
-
-static void sweep_again(struct nvme_cmd *cmd)
-{
-	sweep(cmd, 0);
-}
-
-static void sweep(struct nvme_cmd *cmd, int error)
-{
-	uint64_t chunk = cmd->length < cmd->sweep_chunk ? cmd->length : cmd->sweep_chunk;
+	struct nvme_sweep *sweep = &cmd->sweep;
+	uint64_t chunk = cmd->length < sweep->chunk ? cmd->length : sweep->chunk;
 	uint64_t offset = cmd->offset;
 
-	if (error || !chunk) {
-		cmd->swept(cmd, error);
-		return;
-	}
 	cmd->offset += chunk;
 	cmd->length -= chunk;
-	cmd->bulk_iov = (struct iovec){cmd->bulk, chunk};
-	cmd->request.iov = &cmd->bulk_iov;
-	cmd->request.iovcnt = 1;
-	cmd->sweep_began = ob_loop_now();
-	error = nvme_submit(cmd, cmd->sweep_op, cmd->sweep_flags, offset, chunk, sweep_next);
-	if (error == -EINPROGRESS)
-		return;
-	piece_ended(cmd);
-	if (error || !cmd->length)
-		cmd->swept(cmd, error);
-	else
-		nvme_cmd_yield(cmd, sweep_again);
+	use_bulk(cmd, chunk);
+	sweep->began = ob_loop_now();
+	return nvme_submit(cmd, sweep->op, sweep->flags, offset, chunk);
 }
 
-void nvme_sweep(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint32_t chunk,
-                void (*swept)(struct nvme_cmd *cmd, int error))
+int nvme_sweep(struct nvme_cmd *cmd, int error)
+{
+	if (cmd->sweep.began)
+		piece_ended(cmd);
+	if (!error && cmd->length) {
+		error = submit_piece(cmd);
+		if (error == -EINPROGRESS)
+			return NVME_PENDING;
+		piece_ended(cmd);
+		if (!error && cmd->length)
+			return NVME_YIELD;
+	}
+	return nvme_block_status(cmd, error, cmd->sweep.op != OB_BLOCK_READ);
+}
+
+void nvme_sweep_begin(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint32_t chunk)
 {
 	uint32_t most = nvme_chunk_of(cmd->ns, op);
 
-	cmd->sweep_op = op;
-	cmd->sweep_flags = flags;
-	cmd->sweep_chunk = chunk < most ? chunk : most;
-	cmd->sweep_most = 0;
-	cmd->swept = swept;
-	sweep(cmd, 0);
+	cmd->sweep =
+		(struct nvme_sweep){.op = op, .flags = flags, .chunk = chunk < most ? chunk : most};
 }
 
-void nvme_sweep_paced(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags,
-                      void (*swept)(struct nvme_cmd *cmd, int error))
+void nvme_sweep_begin_paced(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags)
 {
+	uint64_t chunk = nvme_chunk_of(cmd->ns, op);
 	bool copies = ob_block_info(cmd->ns->block)->copies;
 
-	cmd->sweep_op = op;
-	cmd->sweep_flags = flags | OB_BLOCK_PARTLY;
-	cmd->sweep_chunk = nvme_chunk_of(cmd->ns, op);
 	/* Memory is freed on the spot, by the page. */
-	cmd->sweep_most = copies ? cmd->sweep_chunk : cmd->length / NVME_SWEEP_PIECES;
-	cmd->swept = swept;
-	sweep(cmd, 0);
+	cmd->sweep = (struct nvme_sweep){
+		.op = op,
+		.flags = flags | OB_BLOCK_PARTLY,
+		.chunk = chunk,
+		.most = copies ? chunk : cmd->length / NVME_SWEEP_PIECES,
+	};
 }

@@ -1,276 +1,247 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Commands: where they come from, how they end, and what becomes of them when the controller is
- * reset or the device is quiesced.
+ * A command's way through its phases, and what becomes of commands when the controller is reset or
+ * the device is quiesced.
  *
- * They are allocated in chunks, as many as are in flight at a time and never more than a bound, and
- * used again, the last one first: nothing is allocated per command once a queue runs.
+ * nvme_cmd_advance() goes through the phases from wherever the command stands, as far as it gets.
+ * Each phase may be over at once or wait, for the client's memory or for a drive; what ends the
+ * wait (wait.c) has the command advance again. What an opcode does in these phases is in its entry
+ * of the table (opcodes.c). A command that waits for the client when the device is quiesced begins
+ * again from its entry when the device resumes: what it did until then nobody has seen.
  */
 #include <errno.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "internal.h"
 
-struct nvme_chunk {
-	struct nvme_chunk *next;
-	struct nvme_cmd cmds[NVME_COMMAND_CHUNK];
-};
-
-struct nvme_page {
-	union {
-		struct nvme_page *next;
-		uint8_t bytes[NVME_PAGE];
-	};
-};
-
-/* What queues wait for has come back: commands, or a page. */
-static void wake_starved(struct nvme *n)
+static bool moves_page(const struct nvme_cmd *cmd, enum nvme_data data)
 {
-	if (!n->starved)
-		return;
-	n->starved = false;
-	for (unsigned i = 0; i <= n->props->num_queues; i++)
-		nvme_sq_ready(&n->sqs[i]);
+	return cmd->op->data == data && cmd->data_length;
 }
 
-uint8_t *nvme_page_get(struct nvme *n)
+/* Finds the opcode, and checks what is the same for all of a command set. */
+static int check(struct nvme_cmd *cmd)
 {
-	struct nvme_page *page = n->pages;
+	const struct nvme_op *op = nvme_op_find(cmd->sqid, nvme_opcode(cmd));
 
-	if (!page) {
-		page = malloc(sizeof(*page));
-		return page ? page->bytes : NULL;
-	}
-	n->pages = page->next;
-	n->spare_pages--;
-	return page->bytes;
-}
-
-void nvme_page_put(struct nvme *n, uint8_t *bytes)
-{
-	struct nvme_page *page = (struct nvme_page *)bytes;
-
-	wake_starved(n);
-	if (n->spare_pages >= NVME_SPARE_PAGES) {
-		free(page);
-		return;
-	}
-	page->next = n->pages;
-	n->pages = page;
-	n->spare_pages++;
-}
-
-static void add_chunk(struct nvme *n)
-{
-	struct nvme_chunk *chunk = calloc(1, sizeof(*chunk));
-
-	if (!chunk)
-		return;
-	chunk->next = n->chunks;
-	n->chunks = chunk;
-	for (unsigned i = 0; i < NVME_COMMAND_CHUNK; i++) {
-		struct nvme_cmd *cmd = &chunk->cmds[i];
-
-		cmd->nvme = n;
-		cmd->ranges = cmd->inline_ranges;
-		cmd->range_room = NVME_INLINE_RANGES;
-		nvme_link_init(&cmd->turn_link);
-		nvme_link_add(&n->free, &cmd->link);
-	}
-	n->allocated += NVME_COMMAND_CHUNK;
-}
-
-int nvme_cmds_init(struct nvme *n)
-{
-	uint8_t *page = nvme_page_get(n);
-
-	if (!page)
-		return -ENOMEM;
-	nvme_page_put(n, page);
-	add_chunk(n);
-	return nvme_link_empty(&n->free) ? -ENOMEM : 0;
-}
-
-/*
- * A queue's share of the commands: all of them for a single queue, at least a few for each of many.
- * The admin queue has a few that nobody else may take, so that it works whatever the others do.
- */
-bool nvme_cmd_make_available(struct nvme *n, unsigned sqid)
-{
-	if (n->in_use >= nvme_cmd_bound(sqid)) {
-		n->starved = true;
-		return false;
-	}
-	if (nvme_link_empty(&n->free))
-		add_chunk(n);
-	if (nvme_link_empty(&n->free))
-		n->starved = true;
-	return !nvme_link_empty(&n->free);
-}
-
-struct nvme_cmd *nvme_cmd_get(struct nvme_sq *sq)
-{
-	struct nvme *n = sq->nvme;
-	struct nvme_cmd *cmd = nvme_cmd_of(n->free.prev);
-
-	nvme_link_del(&cmd->link);
-	n->in_use++;
-	cmd->sqid = sq->id;
-	cmd->cqid = nvme_sq_state(sq)->cqid;
-	cmd->dropped = false;
-	cmd->has_xfer = false;
-	cmd->phase = NVME_WORKING;
-	cmd->ns = NULL;
-	cmd->lba = 0;
-	nvme_link_add(&sq->commands, &cmd->link);
-	sq->in_flight++;
-	return cmd;
-}
-
-void nvme_cmd_free(struct nvme_cmd *cmd)
-{
-	struct nvme *n = cmd->nvme;
-
-	nvme_format_end(cmd);
-	nvme_data_release(cmd);
-	nvme_link_del(&cmd->turn_link);
-	nvme_link_del(&cmd->link);
-	nvme_link_add(&n->free, &cmd->link);
-	n->in_use--;
-	wake_starved(n);
-}
-
-static int start_special(struct nvme_cmd *cmd)
-{
-	if (cmd->nvme->trace)
-		nvme_trace_command(cmd);
-	if (cmd->dw[0] & NVME_CDW0_FUSE)
+	if (cmd->dw[0] & NVME_CDW0_FUSE) /* fused operations are not offered */
 		return NVME_INVALID_FIELD;
-	return cmd->sqid ? nvme_io(cmd) : nvme_admin(cmd);
+	if (!op)
+		return NVME_INVALID_OPCODE;
+	cmd->op = op;
+	cmd->dir = op->data == NVME_DATA_TO_GUEST || op->data == NVME_PAGE_TO_GUEST
+	                   ? OB_DMA_TO_CLIENT
+	                   : OB_DMA_FROM_CLIENT;
+	if (cmd->sqid) {
+		cmd->ns = nvme_namespace(cmd->nvme, cmd->dw[1]);
+		if (!cmd->ns && !(op->any_nsid && cmd->dw[1] == NVME_NSID_ALL))
+			return NVME_INVALID_NAMESPACE;
+	} else if (cmd->dw[0] & NVME_CDW0_PSDT) {
+		/* Over PCI Express, admin commands use PRPs (4.2). */
+		return NVME_INVALID_FIELD;
+	}
+	return op->check ? op->check(cmd) : 0;
 }
 
-void nvme_cmd_start(struct nvme_cmd *cmd)
+/* Before the drive works: what comes in a page is copied once, and the transfer is over. */
+static int receive_page(struct nvme_cmd *cmd)
+{
+	if (!moves_page(cmd, NVME_PAGE_FROM_GUEST))
+		return 0;
+	if (!nvme_cmd_page(cmd))
+		return NVME_INTERNAL_ERROR;
+	nvme_data_copy(cmd, cmd->page, NVME_PAGE);
+	return nvme_data_end(cmd, false);
+}
+
+/* Several requests come back here after each; a single one goes on with the next phase. */
+static int work(struct nvme_cmd *cmd, int *error)
+{
+	const struct nvme_op *op = cmd->op;
+
+	if (op->work) {
+		int status = op->work(cmd, *error);
+
+		*error = 0;
+		if (status)
+			return status;
+	}
+	cmd->phase = NVME_FINISH;
+	if (op->data == NVME_DATA_TO_GUEST || op->data == NVME_DATA_FROM_GUEST)
+		*error = nvme_submit_data(cmd);
+	return *error == -EINPROGRESS ? NVME_PENDING : 0;
+}
+
+static int finish(struct nvme_cmd *cmd, int error)
+{
+	int status = 0;
+
+	if (error)
+		return nvme_block_error(cmd, error, cmd->op->block != OB_BLOCK_READ);
+	if (moves_page(cmd, NVME_PAGE_TO_GUEST)) {
+		if (!nvme_cmd_page(cmd))
+			return NVME_INTERNAL_ERROR;
+		memset(cmd->page, 0, NVME_PAGE);
+	}
+	if (cmd->op->finish)
+		status = cmd->op->finish(cmd);
+	if (!status && moves_page(cmd, NVME_PAGE_TO_GUEST))
+		nvme_data_copy(cmd, cmd->page, NVME_PAGE);
+	return status;
+}
+
+/* As far as the command gets: 0 when it is done, or why it goes no further. */
+static int run_phases(struct nvme_cmd *cmd, int error)
 {
 	int status;
 
-	cmd->phase = NVME_WORKING;
-	cmd->result = 0;
-	cmd->step = 0;
-	/* One branch for both: fused operations are not offered, and traces are rare. */
-	if (__builtin_expect((cmd->dw[0] | cmd->nvme->trace) & NVME_CDW0_FUSE, 0))
-		status = start_special(cmd);
-	else
-		status = cmd->sqid ? nvme_io(cmd) : nvme_admin(cmd);
-	nvme_complete(cmd, status);
+	switch (cmd->phase) {
+	case NVME_CHECK:
+		status = check(cmd);
+		if (status)
+			return status;
+		cmd->phase = NVME_LIST;
+		/* fallthrough */
+	case NVME_LIST:
+		status = cmd->data_length ? nvme_data_find(cmd, error) : 0;
+		if (status)
+			return status;
+		error = 0;
+		cmd->phase = NVME_MAPPED;
+		status = cmd->data_length ? nvme_data_map(cmd) : 0;
+		if (status)
+			return status;
+		/* fallthrough */
+	case NVME_MAPPED:
+		status = nvme_data_mapped(cmd, error);
+		if (!status)
+			status = receive_page(cmd);
+		if (status)
+			return status;
+		error = 0;
+		cmd->phase = NVME_WORK;
+		/* fallthrough */
+	case NVME_WORK:
+		status = work(cmd, &error);
+		if (status)
+			return status;
+		/* fallthrough */
+	case NVME_FINISH:
+		status = finish(cmd, error);
+		if (status)
+			return status;
+		error = 0;
+		cmd->phase = NVME_ENDED;
+		status = nvme_data_end(cmd, true);
+		if (status)
+			return status;
+		/* fallthrough */
+	default:
+		return nvme_data_ended(cmd, error);
+	}
 }
 
-void nvme_cmd_suspend(struct nvme_cmd *cmd)
+static void yield(struct nvme_cmd *cmd)
 {
-	nvme_format_end(cmd);
-	nvme_data_release(cmd);
-	cmd->phase = NVME_SUSPENDED;
-}
-
-void nvme_cmd_yield(struct nvme_cmd *cmd, void (*again)(struct nvme_cmd *cmd))
-{
-	cmd->phase = NVME_YIELDED;
-	cmd->again = again;
+	cmd->wait = NVME_WAIT_TURN;
 	nvme_link_add(&cmd->nvme->yielded, &cmd->turn_link);
 	nvme_schedule(cmd->nvme);
 }
 
-/* Whether trying the same command once more may succeed (4.6.1.2, Do Not Retry). */
-static bool is_permanent(int status)
-{
-	switch (status) {
-	case NVME_DATA_TRANSFER_ERROR:
-	case NVME_INTERNAL_ERROR:
-	case NVME_ABORT_REQUESTED:
-	case NVME_ABORT_SQ_DELETION:
-	case NVME_FORMAT_IN_PROGRESS:
-	case NVME_CAPACITY_EXCEEDED:
-	case NVME_WRITE_FAULT:
-	case NVME_READ_ERROR:
-		return false;
-	default:
-		return true;
-	}
-}
-
-/*
- * A Fabrics command is how some tools find out whether this is a controller over fabrics. It is
- * refused, and no entry of the error log: monitors raise an alarm when that becomes longer.
- */
-static int error_status(struct nvme_cmd *cmd, int status)
-{
-	if (is_permanent(status))
-		status |= NVME_DNR;
-	if (status == NVME_ABORT_REQUESTED || status == NVME_ABORT_SQ_DELETION)
-		return status;
-	if (!cmd->sqid && nvme_opcode(cmd) == NVME_ADMIN_FABRICS)
-		return status;
-	status |= NVME_MORE;
-	nvme_log_error(cmd->nvme, cmd, cmd->sqid, (uint16_t)status);
-	return status;
-}
-
-void nvme_complete(struct nvme_cmd *cmd, int status)
+/* What remains of an Asynchronous Event Request is plain state: it may wait for ever. */
+static void forget(struct nvme_cmd *cmd)
 {
 	struct nvme *n = cmd->nvme;
-	struct nvme_sq *sq = &n->sqs[cmd->sqid];
-	struct nvme_cq *cq = &n->cqs[cmd->cqid];
 
-	if (status == NVME_PENDING)
-		return;
-	nvme_format_end(cmd);
-	nvme_data_release(cmd);
-	cmd->status = (uint16_t)(status ? error_status(cmd, status) : 0);
-	cmd->phase = NVME_COMPLETED;
-	if (__builtin_expect(n->trace, 0))
-		nvme_trace_completion(cmd);
-	nvme_link_del(&cmd->link);
-	nvme_link_add(&cq->pending, &cmd->link);
-	sq->in_flight--;
-	n->unposted++;
-	nvme_cq_post(cq);
-	if (sq->deleter && !sq->in_flight)
-		nvme_sq_drained(sq);
-	else
-		nvme_sq_ready(sq);
+	n->sqs[cmd->sqid].in_flight--;
+	nvme_cmd_free(cmd);
+	nvme_events_post(n);
 }
 
-/* Whether a command may be put back or dropped now; if not, a drive still works on it. */
+void nvme_cmd_advance(struct nvme_cmd *cmd, int error)
+{
+	int status;
+
+	cmd->wait = NVME_WAIT_NONE;
+	status = run_phases(cmd, error);
+	switch (status) {
+	case NVME_PENDING:
+		break;
+	case NVME_YIELD:
+		yield(cmd);
+		break;
+	case NVME_SUSPEND:
+		nvme_cmd_suspend(cmd);
+		break;
+	case NVME_KEPT:
+		forget(cmd);
+		break;
+	default:
+		nvme_complete(cmd, status);
+		if (!status && cmd->op->completed)
+			cmd->op->completed(cmd);
+	}
+}
+
+void nvme_cmd_start(struct nvme_cmd *cmd)
+{
+	cmd->phase = NVME_CHECK;
+	cmd->result = 0;
+	cmd->step = 0;
+	cmd->data_length = 0;
+	cmd->nranges = 0;
+	cmd->walk.state = NVME_WALK_BEGIN;
+	if (__builtin_expect(cmd->nvme->trace, 0))
+		nvme_trace_command(cmd);
+	nvme_cmd_advance(cmd, 0);
+}
+
+/* Those that yield again have their turn next time. */
+void nvme_cmds_run_yielded(struct nvme *n)
+{
+	struct nvme_link *last = n->yielded.prev;
+
+	while (!nvme_link_empty(&n->yielded)) {
+		struct nvme_link *link = n->yielded.next;
+		struct nvme_cmd *cmd = ob_container_of(link, struct nvme_cmd, turn_link);
+
+		nvme_link_del(link);
+		n->work++;
+		/* One that was suspended begins again. */
+		if (cmd->wait == NVME_WAIT_RESUME)
+			nvme_cmd_start(cmd);
+		else
+			nvme_cmd_advance(cmd, 0);
+		if (link == last || nvme_turn_spent(n))
+			break;
+	}
+}
+
+/* Takes a command out of what it waits for; false: a drive still works on it. */
 static bool stop_waiting(struct nvme_cmd *cmd)
 {
-	switch (cmd->phase) {
-	case NVME_BLOCK:
-		return false;
-	case NVME_LISTING:
-		ob_dma_cancel(cmd->nvme->dev, &cmd->op);
-		return true;
-	default:
-		return true;
-	}
+	if (cmd->wait == NVME_WAIT_LIST)
+		ob_dma_cancel(cmd->nvme->dev, &cmd->list_op);
+	return cmd->wait != NVME_WAIT_DRIVE;
 }
 
-static void stop_one(struct nvme_cmd *cmd, bool drop)
+static void drop_one(struct nvme_cmd *cmd)
 {
-	struct nvme_sq *sq = &cmd->nvme->sqs[cmd->sqid];
-	bool waits_for_others = cmd->phase == NVME_WORKING;
-
-	if (!stop_waiting(cmd)) {
-		cmd->dropped = drop;
-		if (drop) {
-			nvme_link_del(&cmd->link);
-			sq->in_flight--;
-		}
-	} else if (drop) {
-		sq->in_flight--;
+	cmd->nvme->sqs[cmd->sqid].in_flight--;
+	if (stop_waiting(cmd)) {
 		nvme_cmd_free(cmd);
-	} else if (!waits_for_others) {
-		nvme_link_del(&cmd->turn_link);
-		nvme_cmd_suspend(cmd);
+		return;
 	}
+	cmd->dropped = true;
+	nvme_link_del(&cmd->link);
+}
+
+static void suspend_one(struct nvme_cmd *cmd)
+{
+	if (cmd->wait == NVME_WAIT_QUEUE || !stop_waiting(cmd))
+		return;
+	nvme_link_del(&cmd->turn_link);
+	nvme_cmd_suspend(cmd);
 }
 
 void nvme_cmds_stop(struct nvme *n, bool drop)
@@ -280,7 +251,10 @@ void nvme_cmds_stop(struct nvme *n, bool drop)
 
 		for (struct nvme_link *at = ring->next, *next; at != ring; at = next) {
 			next = at->next;
-			stop_one(nvme_cmd_of(at), drop);
+			if (drop)
+				drop_one(nvme_cmd_of(at));
+			else
+				suspend_one(nvme_cmd_of(at));
 		}
 	}
 }
@@ -291,29 +265,11 @@ void nvme_cmds_resume(struct nvme *n)
 		struct nvme_link *ring = &n->sqs[i].commands;
 
 		for (struct nvme_link *at = ring->next; at != ring; at = at->next) {
-			if (nvme_cmd_of(at)->phase == NVME_SUSPENDED)
-				nvme_cmd_yield(nvme_cmd_of(at), nvme_cmd_start);
+			struct nvme_cmd *cmd = nvme_cmd_of(at);
+
+			if (cmd->wait == NVME_WAIT_RESUME)
+				nvme_link_add(&n->yielded, &cmd->turn_link);
 		}
 	}
-}
-
-void nvme_cmds_free(struct nvme *n)
-{
-	while (n->chunks) {
-		struct nvme_chunk *chunk = n->chunks;
-
-		n->chunks = chunk->next;
-		for (unsigned i = 0; i < NVME_COMMAND_CHUNK; i++) {
-			if (chunk->cmds[i].ranges != chunk->cmds[i].inline_ranges)
-				free(chunk->cmds[i].ranges);
-			free(chunk->cmds[i].iovs);
-		}
-		free(chunk);
-	}
-	while (n->pages) {
-		struct nvme_page *page = n->pages;
-
-		n->pages = page->next;
-		free(page);
-	}
+	nvme_schedule(n);
 }

@@ -5,17 +5,13 @@
  *
  * A walk (prp.c, sgl.c) is a function that is called with a piece of the guest's list in cmd->page,
  * copied once, and says what it wants next. So it does not matter here whether reading the list was
- * over at once or took a message to the client. Where a command stands is in cmd->phase.
+ * over at once or took a message to the client.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
-
-static void walk(struct nvme_cmd *cmd, int status);
-static void begun(struct nvme_cmd *cmd, int error);
-static void ended(struct nvme_cmd *cmd, int error);
 
 static bool uses_sgl(const struct nvme_cmd *cmd)
 {
@@ -44,13 +40,12 @@ void nvme_data_free(struct nvme_cmd *cmd)
 	cmd->nholes = 0;
 }
 
-/* Guest memory could not be reached: a status. A client that is gone took nothing with it yet. */
-static int transfer_error(struct nvme_cmd *cmd, int error)
+/* Guest memory could not be reached. A client that is gone took nothing with it yet. */
+static int transfer_error(int error)
 {
 	switch (error) {
 	case -ECANCELED:
-		nvme_cmd_suspend(cmd);
-		return NVME_PENDING;
+		return NVME_SUSPEND;
 	case -ENOMEM:
 		return NVME_INTERNAL_ERROR;
 	case -E2BIG:
@@ -60,185 +55,113 @@ static int transfer_error(struct nvme_cmd *cmd, int error)
 	}
 }
 
-/* What a command has room for once, it keeps: it is used again. */
-static int grow_ranges(struct nvme_cmd *cmd)
+static int walk_begin(struct nvme_cmd *cmd)
 {
-	bool was_inline = cmd->ranges == cmd->inline_ranges;
-	unsigned room = cmd->range_room * 4;
-	struct ob_dma_range *ranges;
-	struct iovec *iovs;
-
-	if (cmd->range_room >= NVME_MAX_RANGES)
-		return NVME_INVALID_SGL_COUNT;
-	iovs = reallocarray(cmd->iovs, room, sizeof(*iovs));
-	if (!iovs)
-		return NVME_INTERNAL_ERROR;
-	cmd->iovs = iovs;
-	ranges = reallocarray(was_inline ? NULL : cmd->ranges, room, sizeof(*ranges));
-	if (!ranges)
-		return NVME_INTERNAL_ERROR;
-	if (was_inline)
-		memcpy(ranges, cmd->inline_ranges, sizeof(cmd->inline_ranges));
-	cmd->ranges = ranges;
-	cmd->range_room = room;
-	return 0;
+	if ((cmd->dw[0] & NVME_CDW0_PSDT) == NVME_CDW0_PSDT)
+		return NVME_INVALID_FIELD;
+	if (cmd->data_length > cmd->nvme->max_data)
+		return NVME_INVALID_FIELD;
+	cmd->walk.left = cmd->data_length;
+	return uses_sgl(cmd) ? nvme_sgl_begin(cmd) : nvme_prp_begin(cmd);
 }
 
-int nvme_add_range(struct nvme_cmd *cmd, uint64_t address, uint64_t length)
+static int walk_more(struct nvme_cmd *cmd, int error)
 {
-	struct ob_dma_range *last = cmd->ranges + cmd->nranges - 1;
-
-	if (cmd->nranges && last->address + last->length == address) {
-		last->length += length;
-		return 0;
-	}
-	if (cmd->nranges == cmd->range_room) {
-		int status = grow_ranges(cmd);
-
-		if (status)
-			return status;
-	}
-	cmd->ranges[cmd->nranges++] = (struct ob_dma_range){address, length};
-	return 0;
-}
-
-static void list_read(struct ob_dma_op *op, int error)
-{
-	struct nvme_cmd *cmd = ob_container_of(op, struct nvme_cmd, op);
-
-	cmd->phase = NVME_WORKING;
 	if (error)
-		nvme_complete(cmd, transfer_error(cmd, error));
-	else
-		walk(cmd, uses_sgl(cmd) ? nvme_sgl_more(cmd) : nvme_prp_more(cmd));
-}
-
-static void xfer_ready(struct ob_xfer *xfer, int error)
-{
-	struct nvme_cmd *cmd = ob_container_of(xfer, struct nvme_cmd, xfer);
-
-	if (cmd->phase == NVME_BEGINNING)
-		begun(cmd, error);
-	else
-		ended(cmd, error);
-}
-
-static void walk_again(struct nvme_cmd *cmd)
-{
-	walk(cmd, NVME_FETCH);
+		return transfer_error(error);
+	return uses_sgl(cmd) ? nvme_sgl_more(cmd) : nvme_prp_more(cmd);
 }
 
 /*
  * Fetches the guest's list piece by piece for as long as the walk wants more. A list may have many
  * entries without data: others have their turn in between.
  */
-static void walk(struct nvme_cmd *cmd, int status)
+static int fetch_list(struct nvme_cmd *cmd)
 {
-	unsigned fetched = 0;
+	struct nvme *n = cmd->nvme;
+	struct nvme_walk *walk = &cmd->walk;
+	int status = NVME_FETCH, error;
 
-	while (status == NVME_FETCH) {
-		int error;
-
-		if (fetched++ && ob_loop_spent(ob_dev_loop(cmd->nvme->dev))) {
-			nvme_cmd_yield(cmd, walk_again);
-			return;
+	for (unsigned fetched = 0; status == NVME_FETCH; fetched++) {
+		if (fetched && ob_loop_spent(ob_dev_loop(n->dev))) {
+			walk->state = NVME_WALK_FETCH;
+			return NVME_YIELD;
 		}
-		cmd->nvme->work += cmd->walk.fetch / NVME_SGL_DESCRIPTOR / NVME_WORK_ENTRIES;
-		if (!nvme_cmd_page(cmd)) {
-			status = NVME_INTERNAL_ERROR;
-			break;
-		}
-		cmd->op.done = list_read;
-		error = ob_dma_read(cmd->nvme->dev, cmd->walk.address, cmd->page, cmd->walk.fetch,
-		                    &cmd->op);
+		n->work += walk->fetch / NVME_SGL_DESCRIPTOR / NVME_WORK_ENTRIES;
+		if (!nvme_cmd_page(cmd))
+			return NVME_INTERNAL_ERROR;
+		error = ob_dma_read(n->dev, walk->address, cmd->page, walk->fetch, &cmd->list_op);
 		if (error == -EINPROGRESS) {
-			cmd->phase = NVME_LISTING;
-			return;
+			walk->state = NVME_WALK_READ;
+			cmd->wait = NVME_WAIT_LIST;
+			return NVME_PENDING;
 		}
-		if (error)
-			status = transfer_error(cmd, error);
-		else
-			status = uses_sgl(cmd) ? nvme_sgl_more(cmd) : nvme_prp_more(cmd);
+		status = walk_more(cmd, error);
 	}
-	if (status) {
-		nvme_complete(cmd, status);
-		return;
-	}
+	return status;
+}
+
+int nvme_data_find(struct nvme_cmd *cmd, int error)
+{
+	int status = NVME_FETCH;
+
+	if (cmd->walk.state == NVME_WALK_BEGIN)
+		status = walk_begin(cmd);
+	else if (cmd->walk.state == NVME_WALK_READ)
+		status = walk_more(cmd, error);
+	return status == NVME_FETCH ? fetch_list(cmd) : status;
+}
+
+int nvme_data_map(struct nvme_cmd *cmd)
+{
+	int error;
+
 	/* The list was read: the next command can have its page. */
 	if (cmd->page) {
 		nvme_page_put(cmd->nvme, cmd->page);
 		cmd->page = NULL;
 	}
-	if (!cmd->nranges) {
-		cmd->mapped(cmd);
-		return;
-	}
+	if (!cmd->nranges)
+		return 0;
 	cmd->xfer.room = cmd->iovs;
 	cmd->xfer.room_count = cmd->iovs ? cmd->range_room : 0;
-	cmd->xfer.ready = xfer_ready;
 	cmd->has_xfer = true;
-	cmd->phase = NVME_BEGINNING;
-	begun(cmd, ob_xfer_begin(cmd->nvme->dev, &cmd->xfer, cmd->ranges, cmd->nranges, cmd->dir));
-}
-
-static void begun(struct nvme_cmd *cmd, int error)
-{
-	if (error == -EINPROGRESS)
-		return;
-	cmd->phase = NVME_WORKING;
-	if (!error) {
-		cmd->mapped(cmd);
-		return;
+	error = ob_xfer_begin(cmd->nvme->dev, &cmd->xfer, cmd->ranges, cmd->nranges, cmd->dir);
+	if (error == -EINPROGRESS) {
+		cmd->wait = NVME_WAIT_BEGIN;
+		return NVME_PENDING;
 	}
-	cmd->has_xfer = false;
-	nvme_complete(cmd, transfer_error(cmd, error));
+	return error ? nvme_data_mapped(cmd, error) : 0;
 }
 
-int nvme_map(struct nvme_cmd *cmd, uint32_t length, enum ob_dma_dir dir,
-             void (*mapped)(struct nvme_cmd *cmd))
+int nvme_data_mapped(struct nvme_cmd *cmd, int error)
 {
-	if ((cmd->dw[0] & NVME_CDW0_PSDT) == NVME_CDW0_PSDT)
-		return NVME_INVALID_FIELD;
-	if (length > cmd->nvme->max_data)
-		return NVME_INVALID_FIELD;
-	cmd->dir = dir;
-	cmd->mapped = mapped;
-	cmd->ended = NULL;
-	cmd->data_length = length;
-	cmd->nranges = 0;
-	cmd->walk.left = length;
-	walk(cmd, uses_sgl(cmd) ? nvme_sgl_begin(cmd) : nvme_prp_begin(cmd));
-	return NVME_PENDING;
+	if (!error)
+		return 0;
+	cmd->has_xfer = false;
+	return transfer_error(error);
 }
 
-void nvme_data_end(struct nvme_cmd *cmd, int status, bool keep)
+int nvme_data_end(struct nvme_cmd *cmd, bool keep)
 {
 	int error = 0;
 
-	cmd->status = (uint16_t)status;
-	if (cmd->has_xfer) {
-		cmd->phase = NVME_ENDING;
-		error = ob_xfer_end(&cmd->xfer, keep);
-	}
+	if (!cmd->has_xfer)
+		return 0;
+	error = ob_xfer_end(&cmd->xfer, keep);
+	if (error != -EINPROGRESS)
+		return nvme_data_ended(cmd, error);
 	/* A device that is to be quiet does not wait for its client: from the beginning, later. */
-	if (error == -EINPROGRESS && cmd->nvme->quiescing)
-		nvme_cmd_suspend(cmd);
-	else
-		ended(cmd, error);
+	if (cmd->nvme->quiescing)
+		return NVME_SUSPEND;
+	cmd->wait = NVME_WAIT_END;
+	return NVME_PENDING;
 }
 
-static void ended(struct nvme_cmd *cmd, int error)
+int nvme_data_ended(struct nvme_cmd *cmd, int error)
 {
-	if (error == -EINPROGRESS)
-		return;
 	cmd->has_xfer = false;
-	cmd->phase = NVME_WORKING;
-	if (error)
-		nvme_complete(cmd, transfer_error(cmd, error));
-	else if (cmd->ended && !cmd->status)
-		cmd->ended(cmd);
-	else
-		nvme_complete(cmd, cmd->status);
+	return error ? transfer_error(error) : 0;
 }
 
 /* The bytes from offset on that belong together: up to the next hole. */

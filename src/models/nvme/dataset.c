@@ -38,13 +38,25 @@ static bool next_range(struct nvme_cmd *cmd)
 	return cmd->length;
 }
 
-static void discard_again(struct nvme_cmd *cmd);
+/* 0 or a status. They are our copy. */
+static int check_ranges(const struct nvme_cmd *cmd)
+{
+	uint64_t size = nvme_blocks(cmd->nvme, cmd->ns);
+
+	for (unsigned i = 0; i < range_count(cmd); i++) {
+		uint64_t lba = range_lba(cmd, i);
+
+		if (lba > size || range_blocks(cmd, i) > size - lba)
+			return NVME_LBA_RANGE;
+	}
+	return 0;
+}
 
 /*
  * One after the other, and so much at a time that everybody else has turns: a drive may do it on
- * the spot. The ranges were checked, and are our copy.
+ * the spot.
  */
-static void discard_next(struct nvme_cmd *cmd, int error)
+static int discard_ranges(struct nvme_cmd *cmd, int error)
 {
 	uint64_t chunk = nvme_chunk_of(cmd->ns, OB_BLOCK_DISCARD), budget = chunk;
 	bool begun = false;
@@ -54,64 +66,38 @@ static void discard_next(struct nvme_cmd *cmd, int error)
 
 		if (length > chunk)
 			length = chunk;
-		if (length > budget || (begun && ob_loop_spent(ob_dev_loop(cmd->nvme->dev)))) {
-			nvme_cmd_yield(cmd, discard_again);
-			return;
-		}
+		if (length > budget || (begun && ob_loop_spent(ob_dev_loop(cmd->nvme->dev))))
+			return NVME_YIELD;
 		begun = true;
 		budget -= length;
 		cmd->offset += length;
 		cmd->length -= length;
-		error = nvme_submit(cmd, OB_BLOCK_DISCARD, 0, offset, length, discard_next);
-		if (error == -EINPROGRESS)
-			return;
+		error = nvme_submit(cmd, OB_BLOCK_DISCARD, 0, offset, length);
 	}
-	nvme_complete(cmd, nvme_block_status(cmd, error, true));
+	return error == -EINPROGRESS ? NVME_PENDING : nvme_block_status(cmd, error, true);
 }
 
-static void discard_again(struct nvme_cmd *cmd)
+int nvme_dataset_check(struct nvme_cmd *cmd)
 {
-	discard_next(cmd, 0);
-}
-
-static void received(struct nvme_cmd *cmd)
-{
-	uint64_t size = nvme_blocks(cmd->nvme, cmd->ns);
-
-	for (unsigned i = 0; i < range_count(cmd); i++) {
-		cmd->lba = range_lba(cmd, i);
-		if (cmd->lba > size || range_blocks(cmd, i) > size - cmd->lba) {
-			nvme_complete(cmd, NVME_LBA_RANGE);
-			return;
-		}
-	}
-	cmd->length = 0;
-	if (ob_block_info(cmd->ns->block)->discard)
-		discard_next(cmd, 0);
-	else
-		nvme_complete(cmd, 0);
-}
-
-static void mapped(struct nvme_cmd *cmd)
-{
-	if (!nvme_cmd_page(cmd)) {
-		nvme_complete(cmd, NVME_INTERNAL_ERROR);
-		return;
-	}
-	nvme_data_copy(cmd, cmd->page, NVME_PAGE);
-	cmd->ended = received;
-	nvme_data_end(cmd, 0, false);
-}
-
-int nvme_dataset(struct nvme_cmd *cmd)
-{
-	uint32_t length = range_count(cmd) * (uint32_t)sizeof(struct nvme_dataset_range);
-
 	if (ob_block_info(cmd->ns->block)->read_only)
 		return NVME_WRITE_PROTECTED;
 	if (cmd->ns->formatting)
 		return NVME_FORMAT_IN_PROGRESS;
-	if (!(cmd->dw[11] & NVME_DATASET_DEALLOCATE))
+	if (cmd->dw[11] & NVME_DATASET_DEALLOCATE)
+		cmd->data_length = range_count(cmd) * (uint32_t)sizeof(struct nvme_dataset_range);
+	cmd->length = 0;
+	return 0;
+}
+
+int nvme_dataset_work(struct nvme_cmd *cmd, int error)
+{
+	int status = 0;
+
+	if (!cmd->data_length)
 		return 0;
-	return nvme_map(cmd, length, OB_DMA_FROM_CLIENT, mapped);
+	if (!cmd->step)
+		status = check_ranges(cmd);
+	if (status || !ob_block_info(cmd->ns->block)->discard)
+		return status;
+	return discard_ranges(cmd, error);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Asynchronous events (NVMe 1.4, 5.2) and the error log that some of them lead to. An event waits
- * for a request of the guest's; one that was reported keeps others of its type back until the guest
- * has read the log page that it leads to.
+ * Asynchronous events (NVMe 1.4, 5.2). An event waits for a request of the guest's; one that was
+ * reported keeps others of its type back until the guest has read the log page that it leads to.
  */
 #include <string.h>
 
@@ -63,17 +62,12 @@ void nvme_event(struct nvme *n, uint8_t type, uint8_t info, uint8_t log)
 
 int nvme_async_event(struct nvme_cmd *cmd)
 {
-	struct nvme *n = cmd->nvme;
-	struct nvme_state *s = n->state;
+	struct nvme_state *s = cmd->nvme->state;
 
 	if (s->async_count == NVME_ASYNC_EVENTS)
 		return NVME_ASYNC_EVENT_LIMIT;
-	/* What is kept of it is plain state: it may wait for ever. */
 	s->async_cids[s->async_count++] = nvme_cid(cmd);
-	n->sqs[0].in_flight--;
-	nvme_cmd_free(cmd);
-	nvme_events_post(n);
-	return NVME_PENDING;
+	return NVME_KEPT;
 }
 
 void nvme_namespace_changed(struct nvme *n, uint32_t nsid)
@@ -84,25 +78,6 @@ void nvme_namespace_changed(struct nvme *n, uint32_t nsid)
 		return;
 	s->changed[(nsid - 1) / 8] |= (uint8_t)(1u << (nsid - 1) % 8);
 	nvme_event(n, NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACE, NVME_LOG_CHANGED);
-}
-
-/* 5.14.1.1. cmd is NULL for an error that is no command's. */
-void nvme_log_error(struct nvme *n, const struct nvme_cmd *cmd, uint16_t sqid, uint16_t status)
-{
-	struct nvme_state *s = n->state;
-	struct nvme_error_entry *entry = &s->errors[s->error_next];
-
-	s->error_next = (uint8_t)((s->error_next + 1u) % NVME_ERROR_ENTRIES);
-	s->health.error_count++;
-	*entry = (struct nvme_error_entry){
-		.count = htole64(s->health.error_count),
-		.sqid = htole16(sqid),
-		.cid = htole16(cmd ? nvme_cid(cmd) : 0xffff),
-		.status = htole16((uint16_t)(status << 1)),
-		.location = htole16(0xffff),
-		.lba = htole64(cmd ? cmd->lba : 0),
-		.nsid = htole32(cmd ? cmd->dw[1] : 0),
-	};
 }
 
 /* SMART, byte 0: bit 1, temperature at or over, or at or under, a threshold. */

@@ -151,9 +151,11 @@ static int get_value(struct nvme_cmd *cmd, struct nvme_features *f)
 		cmd->result = f->async_event;
 		return 0;
 	case NVME_FEAT_TIMESTAMP:
-		return nvme_send_page(cmd, TIMESTAMP_SIZE, fill_timestamp);
+		fill_timestamp(cmd);
+		return 0;
 	default:
-		return nvme_send_page(cmd, BEHAVIOR_SIZE, fill_behavior);
+		fill_behavior(cmd);
+		return 0;
 	}
 }
 
@@ -164,57 +166,56 @@ static uint32_t feature_capabilities(unsigned feature)
 	return CAPABILITY_CHANGEABLE;
 }
 
-int nvme_get_features(struct nvme_cmd *cmd)
+/* Two features have their value in memory. */
+static uint32_t data_length(const struct nvme_cmd *cmd)
+{
+	switch (cmd->dw[10] & 0xff) {
+	case NVME_FEAT_TIMESTAMP:
+		return TIMESTAMP_SIZE;
+	case NVME_FEAT_HOST_BEHAVIOR:
+		return BEHAVIOR_SIZE;
+	default:
+		return 0;
+	}
+}
+
+int nvme_get_features_check(struct nvme_cmd *cmd)
+{
+	unsigned select = cmd->dw[10] >> 8 & 7;
+
+	if (!is_known(cmd->nvme, cmd->dw[10] & 0xff) || select > SELECT_CAPABILITIES)
+		return NVME_INVALID_FIELD;
+	if (select != SELECT_CAPABILITIES)
+		cmd->data_length = data_length(cmd);
+	return 0;
+}
+
+int nvme_get_features_finish(struct nvme_cmd *cmd)
 {
 	struct nvme *n = cmd->nvme;
 	struct nvme_features defaults;
-	unsigned feature = cmd->dw[10] & 0xff;
 
-	if (!is_known(n, feature))
-		return NVME_INVALID_FIELD;
 	switch (cmd->dw[10] >> 8 & 7) {
 	case SELECT_CURRENT:
 		return get_value(cmd, &n->state->features);
-	case SELECT_DEFAULT:
-	case SELECT_SAVED:
-		set_defaults(n, &defaults);
-		return get_value(cmd, &defaults);
 	case SELECT_CAPABILITIES:
-		cmd->result = feature_capabilities(feature);
+		cmd->result = feature_capabilities(cmd->dw[10] & 0xff);
 		return 0;
 	default:
-		return NVME_INVALID_FIELD;
+		set_defaults(n, &defaults);
+		return get_value(cmd, &defaults);
 	}
 }
 
 /* Set */
 
-static void timestamp_received(struct nvme_cmd *cmd)
+static void set_timestamp(struct nvme_cmd *cmd)
 {
 	struct nvme_features *f = &cmd->nvme->state->features;
 
 	f->timestamp = ob_get_le64(cmd->page) & UINT64_C(0xffffffffffff);
 	f->timestamp_at = ob_loop_now();
 	f->timestamp_origin = 1; /* set by the host */
-	nvme_complete(cmd, 0);
-}
-
-static void behavior_received(struct nvme_cmd *cmd)
-{
-	cmd->nvme->state->features.host_behavior = cmd->page[0] & 1;
-	nvme_complete(cmd, 0);
-}
-
-static void page_mapped(struct nvme_cmd *cmd)
-{
-	if (!nvme_cmd_page(cmd)) {
-		nvme_complete(cmd, NVME_INTERNAL_ERROR);
-		return;
-	}
-	nvme_data_copy(cmd, cmd->page, NVME_PAGE);
-	cmd->ended = (cmd->dw[10] & 0xff) == NVME_FEAT_TIMESTAMP ? timestamp_received
-	                                                         : behavior_received;
-	nvme_data_end(cmd, 0, false);
 }
 
 static int set_temperature(struct nvme_cmd *cmd)
@@ -273,7 +274,7 @@ static int set_vector(struct nvme_cmd *cmd)
 	return 0;
 }
 
-static int set_value(struct nvme_cmd *cmd)
+int nvme_set_features_finish(struct nvme_cmd *cmd)
 {
 	struct nvme_features *f = &cmd->nvme->state->features;
 	uint32_t value = cmd->dw[11];
@@ -309,13 +310,15 @@ static int set_value(struct nvme_cmd *cmd)
 		f->async_event = value & (0x1f | NVME_ASYNC_NAMESPACE);
 		return 0;
 	case NVME_FEAT_TIMESTAMP:
-		return nvme_map(cmd, TIMESTAMP_SIZE, OB_DMA_FROM_CLIENT, page_mapped);
+		set_timestamp(cmd);
+		return 0;
 	default:
-		return nvme_map(cmd, BEHAVIOR_SIZE, OB_DMA_FROM_CLIENT, page_mapped);
+		f->host_behavior = cmd->page[0] & 1;
+		return 0;
 	}
 }
 
-int nvme_set_features(struct nvme_cmd *cmd)
+int nvme_set_features_check(struct nvme_cmd *cmd)
 {
 	unsigned feature = cmd->dw[10] & 0xff;
 	uint32_t nsid = cmd->dw[1];
@@ -327,5 +330,6 @@ int nvme_set_features(struct nvme_cmd *cmd)
 	if (nsid && nsid != NVME_NSID_ALL && feature != NVME_FEAT_ERROR_RECOVERY)
 		return nvme_namespace(cmd->nvme, nsid) ? NVME_FEATURE_NOT_NAMESPACE
 		                                       : NVME_INVALID_NAMESPACE;
-	return set_value(cmd);
+	cmd->data_length = data_length(cmd);
+	return 0;
 }

@@ -5,17 +5,13 @@
  * that is being formatted fail; how far it is survives nothing: a format that is interrupted by a
  * reset has erased some blocks and changed no block size.
  */
-#include <errno.h>
-
 #include "internal.h"
 
 static const uint8_t shifts[] = {9, 12}; /* of the LBA formats that Identify Namespace shows */
 
 #define NS_PER_S UINT64_C(1000000000)
 
-static const uint64_t tell_every = 10 * NS_PER_S;
-
-static void next_namespace(struct nvme_cmd *cmd);
+static const uint64_t report_every = 10 * NS_PER_S;
 
 static unsigned new_shift(const struct nvme_cmd *cmd)
 {
@@ -27,85 +23,66 @@ static bool is_meant(const struct nvme_cmd *cmd, const struct nvme_namespace *ns
 	return cmd->dw[1] == NVME_NSID_ALL || cmd->dw[1] == ns->nsid;
 }
 
-unsigned nvme_format_left(const struct nvme_namespace *ns)
+/* What lasts for seconds is reported; and when that ends, that it has. */
+static void report_progress(struct nvme_cmd *cmd)
 {
-	const struct nvme_cmd *cmd = ns->formatting;
-	uint64_t left = ns->size;
+	uint64_t now = ob_loop_now();
 
-	if (!cmd)
-		return 0;
-	if (ns == cmd->ns)
-		left = cmd->length;
-	else if (ns->nsid <= cmd->step)
-		left = 0; /* it waits for others of the same command */
-	/* 0 is what is left when it has ended. */
-	left = left / (ns->size / 100 + 1);
-	return left < 99 ? (unsigned)left + 1 : 100;
-}
-
-/* What lasts for seconds is told; and when that ends, that it has. */
-void nvme_format_progress(struct nvme_cmd *cmd, uint64_t now)
-{
-	if (now - cmd->told < tell_every)
+	if (now - cmd->reported < report_every)
 		return;
-	cmd->told = now;
+	cmd->reported = now;
 	ob_dev_warn(cmd->nvme->dev, "format of namespace %u goes on: %u %% are left after %llu s",
 	            cmd->ns->nsid, nvme_format_left(cmd->ns),
 	            (unsigned long long)((now - cmd->begun) / NS_PER_S));
 }
 
-static void tell_end(const struct nvme_cmd *cmd)
+static void report_end(const struct nvme_cmd *cmd)
 {
 	uint64_t took = ob_loop_now() - cmd->begun;
 
-	if (took >= tell_every)
+	if (took >= report_every)
 		ob_dev_warn(cmd->nvme->dev, "format of namespace %u ended after %llu s",
 		            cmd->ns->nsid, (unsigned long long)(took / NS_PER_S));
 }
 
-static void erased(struct nvme_cmd *cmd, int error)
+/* The namespace at hand is erased: its number if it has another block size now, or 0. */
+static uint32_t namespace_erased(struct nvme_cmd *cmd)
 {
 	struct nvme *n = cmd->nvme;
 	bool changed = nvme_lba_shift(n, cmd->ns) != new_shift(cmd);
-	uint32_t nsid = cmd->ns->nsid;
 
-	if (error) {
-		nvme_complete(cmd, nvme_block_status(cmd, error, true));
-		return;
-	}
-	tell_end(cmd);
-	n->state->lba_shift[nsid - 1] = (uint8_t)new_shift(cmd);
-	if (changed)
-		nvme_warn_of_tail(n, cmd->ns, ob_block_info(cmd->ns->block)->size);
-	next_namespace(cmd);
-	if (changed)
-		nvme_namespace_changed(n, nsid);
+	report_end(cmd);
+	n->state->lba_shift[cmd->ns->nsid - 1] = (uint8_t)new_shift(cmd);
+	if (!changed)
+		return 0;
+	nvme_warn_of_tail(n, cmd->ns, ob_block_info(cmd->ns->block)->size);
+	return cmd->ns->nsid;
 }
 
-static void next_namespace(struct nvme_cmd *cmd)
+/* Begins with the next namespace; false: there are no more. */
+static bool next_namespace(struct nvme_cmd *cmd)
 {
 	struct nvme *n = cmd->nvme;
 	const struct ob_block_info *info;
 
 	while (cmd->step < n->ns_count && !is_meant(cmd, &n->ns[cmd->step]))
 		cmd->step++;
-	if (cmd->step == n->ns_count) {
-		nvme_complete(cmd, 0);
-		return;
-	}
+	if (cmd->step == n->ns_count)
+		return false;
 	cmd->ns = &n->ns[cmd->step++];
 	cmd->offset = cmd->ns->offset;
 	cmd->length = cmd->ns->size;
-	cmd->begun = cmd->told = ob_loop_now();
+	cmd->begun = cmd->reported = ob_loop_now();
 	info = ob_block_info(cmd->ns->block);
 	if (info->discard && info->discard_zeroes)
-		nvme_sweep_paced(cmd, OB_BLOCK_DISCARD, 0, erased);
+		nvme_sweep_begin_paced(cmd, OB_BLOCK_DISCARD, 0);
 	else
-		nvme_sweep_paced(cmd, OB_BLOCK_WRITE_ZEROES, OB_BLOCK_UNMAP, erased);
+		nvme_sweep_begin_paced(cmd, OB_BLOCK_WRITE_ZEROES, OB_BLOCK_UNMAP);
+	return true;
 }
 
 /* 0 or a status: whether each namespace that is meant can be formatted now. */
-static int check(const struct nvme_cmd *cmd)
+static int check_namespaces(const struct nvme_cmd *cmd)
 {
 	struct nvme *n = cmd->nvme;
 
@@ -122,21 +99,11 @@ static int check(const struct nvme_cmd *cmd)
 	return 0;
 }
 
-void nvme_format_release(struct nvme_cmd *cmd)
-{
-	struct nvme *n = cmd->nvme;
-
-	for (unsigned i = 0; i < n->ns_count; i++) {
-		if (n->ns[i].formatting == cmd)
-			n->ns[i].formatting = NULL;
-	}
-}
-
-int nvme_format(struct nvme_cmd *cmd)
+int nvme_format_check(struct nvme_cmd *cmd)
 {
 	struct nvme *n = cmd->nvme;
 	uint32_t dw = cmd->dw[10];
-	int status = check(cmd);
+	int status = check_namespaces(cmd);
 
 	if (status)
 		return status;
@@ -150,6 +117,36 @@ int nvme_format(struct nvme_cmd *cmd)
 		if (is_meant(cmd, &n->ns[i]))
 			n->ns[i].formatting = cmd;
 	}
-	next_namespace(cmd);
-	return NVME_PENDING;
+	cmd->claims = true;
+	cmd->ns = NULL;
+	cmd->changed = 0;
+	return 0;
+}
+
+int nvme_format_work(struct nvme_cmd *cmd, int error)
+{
+	struct nvme *n = cmd->nvme;
+	int status = cmd->ns ? nvme_sweep(cmd, error) : 0;
+
+	while (!status) {
+		uint32_t changed = cmd->ns ? namespace_erased(cmd) : 0;
+
+		/* After the last one, the guest hears first that the command has completed. */
+		if (!next_namespace(cmd)) {
+			cmd->changed = changed;
+			return 0;
+		}
+		status = nvme_sweep(cmd, 0);
+		if (changed)
+			nvme_namespace_changed(n, changed);
+	}
+	if (status == NVME_PENDING || status == NVME_YIELD)
+		report_progress(cmd);
+	return status;
+}
+
+void nvme_format_completed(struct nvme_cmd *cmd)
+{
+	if (cmd->changed)
+		nvme_namespace_changed(cmd->nvme, cmd->changed);
 }

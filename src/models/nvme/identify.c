@@ -178,62 +178,59 @@ static void fill_controller_list(struct nvme_cmd *cmd)
 	ob_put_le16(cmd->page, cmd->dw[10] >> 16 == 0);
 }
 
-static int send(struct nvme_cmd *cmd, void (*fill)(struct nvme_cmd *cmd))
-{
-	return nvme_send_page(cmd, NVME_PAGE, fill);
-}
+/* What CNS names (5.15.1): of a namespace that there is, of a command set, or else. */
+enum { OF_NAMESPACE = 1 << 0, OF_COMMAND_SET = 1 << 1, OF_LIST = 1 << 2 };
 
-static int send_of_namespace(struct nvme_cmd *cmd, void (*fill)(struct nvme_cmd *cmd))
-{
-	cmd->ns = nvme_namespace(cmd->nvme, cmd->dw[1]);
-	return cmd->ns ? send(cmd, fill) : NVME_INVALID_NAMESPACE;
-}
+struct structure {
+	void (*fill)(struct nvme_cmd *cmd);
+	unsigned of;
+};
 
-static int send_list(struct nvme_cmd *cmd)
+static const struct structure *find_structure(const struct nvme_cmd *cmd)
 {
-	if (cmd->dw[1] >= NVME_NSID_ALL - 1)
-		return NVME_INVALID_NAMESPACE;
-	return send(cmd, fill_namespace_list);
-}
-
-/* Structures of a command set: CSI in bits 31:24 says which, and there is only the NVM one, 0. */
-static int send_of_command_set(struct nvme_cmd *cmd, unsigned cns)
-{
-	if (cmd->dw[11] >> 24)
-		return NVME_INVALID_FIELD;
-	if (cns == NVME_CNS_NVM_NAMESPACE)
-		return send_of_namespace(cmd, fill_nothing);
-	if (cns == NVME_CNS_NVM_CONTROLLER)
-		return send(cmd, fill_nvm_controller);
-	return send_list(cmd);
-}
-
-int nvme_identify(struct nvme_cmd *cmd)
-{
+	static const struct structure structures[] = {
+		[NVME_CNS_NAMESPACE] = {fill_namespace, OF_NAMESPACE},
+		[NVME_CNS_CONTROLLER] = {fill_controller, 0},
+		[NVME_CNS_ACTIVE_LIST] = {fill_namespace_list, OF_LIST},
+		[NVME_CNS_DESCRIPTORS] = {fill_descriptors, OF_NAMESPACE},
+		[NVME_CNS_NVM_NAMESPACE] = {fill_nothing, OF_NAMESPACE | OF_COMMAND_SET},
+		[NVME_CNS_NVM_CONTROLLER] = {fill_nvm_controller, OF_COMMAND_SET},
+		[NVME_CNS_NVM_ACTIVE_LIST] = {fill_namespace_list, OF_LIST | OF_COMMAND_SET},
+		[NVME_CNS_ANY_NAMESPACE] = {fill_any_namespace, OF_NAMESPACE},
+		[NVME_CNS_ALLOCATED_LIST] = {fill_namespace_list, OF_LIST},
+		[NVME_CNS_ALLOCATED_NAMESPACE] = {fill_namespace, OF_NAMESPACE},
+		[NVME_CNS_NAMESPACE_CONTROLLERS] = {fill_controller_list, OF_NAMESPACE},
+		[NVME_CNS_CONTROLLERS] = {fill_controller_list, 0},
+	};
 	unsigned cns = cmd->dw[10] & 0xff;
 
-	switch (cns) {
-	case NVME_CNS_NAMESPACE:
-	case NVME_CNS_ALLOCATED_NAMESPACE:
-		return send_of_namespace(cmd, fill_namespace);
-	case NVME_CNS_CONTROLLER:
-		return send(cmd, fill_controller);
-	case NVME_CNS_ACTIVE_LIST:
-	case NVME_CNS_ALLOCATED_LIST:
-		return send_list(cmd);
-	case NVME_CNS_DESCRIPTORS:
-		return send_of_namespace(cmd, fill_descriptors);
-	case NVME_CNS_NVM_NAMESPACE:
-	case NVME_CNS_NVM_CONTROLLER:
-	case NVME_CNS_NVM_ACTIVE_LIST:
-		return send_of_command_set(cmd, cns);
-	case NVME_CNS_ANY_NAMESPACE:
-		return send_of_namespace(cmd, fill_any_namespace);
-	case NVME_CNS_NAMESPACE_CONTROLLERS:
-		return send_of_namespace(cmd, fill_controller_list);
-	case NVME_CNS_CONTROLLERS:
-		return send(cmd, fill_controller_list);
-	default:
+	return cns < sizeof(structures) / sizeof(*structures) && structures[cns].fill
+	               ? &structures[cns]
+	               : NULL;
+}
+
+int nvme_identify_check(struct nvme_cmd *cmd)
+{
+	const struct structure *structure = find_structure(cmd);
+
+	if (!structure)
 		return NVME_INVALID_FIELD;
+	/* CSI in bits 31:24 says which command set, and there is only the NVM one, 0. */
+	if (structure->of & OF_COMMAND_SET && cmd->dw[11] >> 24)
+		return NVME_INVALID_FIELD;
+	if (structure->of & OF_LIST && cmd->dw[1] >= NVME_NSID_ALL - 1)
+		return NVME_INVALID_NAMESPACE;
+	if (structure->of & OF_NAMESPACE) {
+		cmd->ns = nvme_namespace(cmd->nvme, cmd->dw[1]);
+		if (!cmd->ns)
+			return NVME_INVALID_NAMESPACE;
 	}
+	cmd->data_length = NVME_PAGE;
+	return 0;
+}
+
+int nvme_identify_finish(struct nvme_cmd *cmd)
+{
+	find_structure(cmd)->fill(cmd);
+	return 0;
 }

@@ -55,25 +55,73 @@ enum {
 	NVME_SWEEP_PIECES = 256,
 };
 
-/* What a step returns instead of a status, when the command will be completed by somebody later. */
-enum { NVME_PENDING = -1 };
-/* What a walk of PRPs or SGLs returns when it wants more of the guest's list. */
-enum { NVME_FETCH = -2 };
+/*
+ * What a phase of a command returns: 0 (the next phase follows), a status of the specification's,
+ * with which the command completes, or one of these.
+ */
+enum {
+	NVME_PENDING = -1, /* it waits, and is advanced again when that has ended */
+	NVME_FETCH = -2,   /* from a walk of PRPs or SGLs: it wants more of the guest's list */
+	NVME_YIELD = -3,   /* others have their turn first */
+	NVME_SUSPEND = -4, /* it begins again when the device resumes */
+	NVME_KEPT = -5,    /* what is left of it is in the controller's state */
+};
 
 /* A ring of commands. */
 struct nvme_link {
 	struct nvme_link *next, *prev;
 };
 
+/* What nvme_cmd_advance() does next with a command. */
 enum nvme_phase {
-	NVME_WORKING,   /* somebody's function runs, or it waits for nothing but time (Delete SQ) */
-	NVME_LISTING,   /* waits for a piece of a PRP list or SGL segment */
-	NVME_BEGINNING, /* waits for ob_xfer_begin() */
-	NVME_BLOCK,     /* waits for a drive */
-	NVME_ENDING,    /* waits for ob_xfer_end() */
-	NVME_YIELDED,   /* goes on with the next turn */
-	NVME_SUSPENDED, /* begins again when the device resumes */
-	NVME_COMPLETED, /* waits for room in its completion queue */
+	NVME_CHECK,  /* the entry is checked */
+	NVME_LIST,   /* its PRP list or SGL segments are read: where its data is */
+	NVME_MAPPED, /* its transfer has begun */
+	NVME_WORK,   /* the drive works, in one request or in several */
+	NVME_FINISH, /* the drive is done: what the opcode does then */
+	NVME_ENDED,  /* its transfer has ended */
+};
+
+/* What a command waits for. */
+enum nvme_wait {
+	NVME_WAIT_NONE,
+	NVME_WAIT_LIST,   /* a piece of a PRP list or SGL segment */
+	NVME_WAIT_BEGIN,  /* ob_xfer_begin() */
+	NVME_WAIT_DRIVE,  /* a block request */
+	NVME_WAIT_END,    /* ob_xfer_end() */
+	NVME_WAIT_TURN,   /* the next turn */
+	NVME_WAIT_QUEUE,  /* Delete I/O Submission Queue: the queue's last command */
+	NVME_WAIT_RESUME, /* the device is quiesced: from the beginning, later */
+	NVME_WAIT_POST,   /* completed: room in its completion queue */
+};
+
+/* Data between guest and controller. */
+enum nvme_data {
+	NVME_DATA_NONE,
+	NVME_DATA_TO_GUEST, /* the drive's, right to and from the guest's memory */
+	NVME_DATA_FROM_GUEST,
+	NVME_PAGE_TO_GUEST,   /* at most a page: cmd->page, which finish() fills */
+	NVME_PAGE_FROM_GUEST, /* at most a page: in cmd->page when work() and finish() are called */
+};
+
+/*
+ * An opcode: opcodes.c has the table. check() says how many bytes of data there are, in
+ * cmd->data_length. work() makes the requests of a command that is not a single one (which is
+ * block), and is called again, with what the request returned, after each of its waits. finish()
+ * is called when the drive is done, and does all that commands without drive and data do.
+ * completed() is called last of all: what the guest is to see after the completion.
+ */
+struct nvme_op {
+	const char *name;
+	uint32_t effects; /* Commands Supported and Effects log (5.14.1.5) */
+	uint8_t data;     /* enum nvme_data */
+	uint8_t block;    /* enum ob_block_op, with DATA_TO_GUEST and DATA_FROM_GUEST */
+	bool any_nsid;    /* I/O commands: NSID may be FFFFFFFFh */
+	bool has_blocks;  /* SLBA and NLB */
+	int (*check)(struct nvme_cmd *cmd);
+	int (*work)(struct nvme_cmd *cmd, int error);
+	int (*finish)(struct nvme_cmd *cmd);
+	void (*completed)(struct nvme_cmd *cmd);
 };
 
 struct nvme_namespace {
@@ -83,49 +131,57 @@ struct nvme_namespace {
 	struct nvme_cmd *formatting; /* the command that does */
 };
 
+enum nvme_walk_state {
+	NVME_WALK_BEGIN,
+	NVME_WALK_FETCH, /* the next piece of the list is to be read */
+	NVME_WALK_READ,  /* it stands in cmd->page */
+};
+
 /* Where a walk of a PRP list or of SGL segments stands. */
 struct nvme_walk {
-	uint64_t address;      /* of what is to be fetched next, */
-	uint32_t fetch;        /* and how much of it */
+	uint8_t state;         /* enum nvme_walk_state */
+	bool last;             /* SGL: this is the last segment */
+	uint32_t fetch;        /* how much is to be fetched next, */
+	uint64_t address;      /* and where it is */
 	uint64_t left;         /* data bytes still without an address */
 	uint64_t segment_left; /* SGL: bytes of the segment from address on */
-	bool last;             /* SGL: this is the last segment */
 	unsigned descriptors;  /* SGL: seen so far, to bound the walk */
+};
+
+/* One request after the other over a part of the drive: see nvme_sweep(). */
+struct nvme_sweep {
+	enum ob_block_op op;
+	unsigned flags;
+	uint64_t chunk;
+	uint64_t most;  /* what chunk may grow to; 0: it stays as it is */
+	uint64_t began; /* the request under way; 0: none */
 };
 
 struct nvme_cmd {
 	struct nvme_link link;      /* of a submission queue's commands or a completion queue's */
 	struct nvme_link turn_link; /* of those that yielded */
 	struct nvme *nvme;
+	const struct nvme_op *op;       /* NULL: not found yet */
 	uint32_t dw[NVME_SQE_SIZE / 4]; /* the entry: the one copy, in the host's byte order */
 	uint16_t sqid, cqid;
 	uint16_t status;
 	uint32_t result;
-	uint8_t phase;
-	bool dropped; /* the controller was reset under it: ends without a trace */
+	uint8_t phase; /* enum nvme_phase */
+	uint8_t wait;  /* enum nvme_wait */
+	bool dropped;  /* the controller was reset under it: ends without a trace */
 
 	struct nvme_namespace *ns;
 	uint64_t lba;
-	uint64_t offset, length;             /* on the drive */
-	unsigned step;                       /* of a command that is several requests */
-	void (*again)(struct nvme_cmd *cmd); /* for NVME_YIELDED */
-	void (*fill)(struct nvme_cmd *cmd);  /* for nvme_send_page() */
+	uint64_t offset, length; /* on the drive; of a sweep, what is left of it */
+	unsigned step;           /* of a command that is several requests */
+	struct nvme_sweep sweep;
+	uint64_t begun, reported; /* Format: when it began, and when the log heard of it last */
+	uint32_t changed;         /* Format: the namespace to be reported when it has completed */
 
-	/* A sweep of the drive from offset on, length bytes: see nvme_sweep(). */
-	enum ob_block_op sweep_op;
-	unsigned sweep_flags;
-	uint64_t sweep_chunk;
-	uint64_t sweep_most;  /* what it may grow to; 0: it stays as it is */
-	uint64_t sweep_began; /* the last request */
-	uint64_t begun, told; /* Format: when it began, and when the log was told last */
-	void (*swept)(struct nvme_cmd *cmd, int error);
-
-	/* Data between guest and controller: see nvme_map(). */
+	/* Data between guest and controller: see data.c. */
 	enum ob_dma_dir dir;
-	bool has_xfer;
+	bool has_xfer, claims; /* claims: Format has a claim on namespaces */
 	uint32_t data_length;
-	void (*mapped)(struct nvme_cmd *cmd);
-	void (*ended)(struct nvme_cmd *cmd);
 	struct nvme_walk walk;
 	struct ob_dma_range *ranges,
 		*holes;     /* holes: offset in the data and length of bit buckets */
@@ -133,14 +189,20 @@ struct nvme_cmd {
 	unsigned nranges, range_room, nholes;
 	uint8_t *page; /* of the page pool: lists, and what admin commands carry */
 	uint8_t *bulk; /* malloc()ed: what a drive returned and the guest does not get as it is */
-	struct ob_dma_op op;
+	struct ob_dma_op list_op;
 	struct ob_xfer xfer;
 
 	struct ob_block_request request;
 	struct iovec bulk_iov;
-	void (*block_done)(struct nvme_cmd *cmd, int status);
 
 	struct ob_dma_range inline_ranges[NVME_INLINE_RANGES];
+};
+
+/* What ends a command's waits. It is the same for all; given so that pool.c knows nobody above. */
+struct nvme_waits {
+	void (*list_read)(struct ob_dma_op *op, int error);
+	void (*xfer_ready)(struct ob_xfer *xfer, int error);
+	void (*request_done)(struct ob_block_request *request, int error);
 };
 
 enum nvme_look {
@@ -228,7 +290,7 @@ struct nvme {
 	uint32_t max_data;  /* MDTS in bytes */
 	unsigned vectors;   /* MSI-X vectors */
 	bool write_cache;   /* some drive has one */
-	uint32_t trace;     /* commands: NVME_CDW0_FUSE; 0: not. See nvme_cmd_start() */
+	uint32_t trace;     /* commands: NVME_CDW0_FUSE; 0: not. See command.c */
 	unsigned ns_count;
 	struct nvme_namespace *ns;
 
@@ -251,6 +313,7 @@ struct nvme {
 	unsigned sq_count;   /* submission queues that exist */
 	unsigned full_count; /* completion queues without room */
 
+	const struct nvme_waits *waits;
 	unsigned requests; /* in flight on drives */
 	struct nvme_link free, yielded;
 	unsigned allocated, in_use;
@@ -270,7 +333,6 @@ struct nvme {
 	struct nvme_vector vector[NVME_MAX_VECTORS];
 };
 
-/* command.c: the pool of commands, their lives, the page pool */
 static inline void nvme_link_init(struct nvme_link *ring)
 {
 	ring->next = ring->prev = ring;
@@ -298,6 +360,14 @@ static inline unsigned nvme_cmd_bound(unsigned sqid)
 {
 	return sqid ? NVME_MAX_COMMANDS - NVME_ADMIN_RESERVE : NVME_MAX_COMMANDS;
 }
+/* pages.c: pages for lists and small data, and for entries that are fetched by messages */
+uint8_t *nvme_page_get(struct nvme *n); /* not zeroed; NULL without memory */
+void nvme_page_put(struct nvme *n, uint8_t *bytes);
+void nvme_pages_free(struct nvme *n);
+/* The queues that found no memory go on. */
+void nvme_wake_starved(struct nvme *n);
+
+/* pool.c: commands, allocated in chunks and used again */
 bool nvme_cmd_make_available(struct nvme *n, unsigned sqid);
 /* Whether the queue may have one more. If not, it is made ready when that changes. */
 static inline bool nvme_cmd_available(struct nvme *n, unsigned sqid)
@@ -309,22 +379,12 @@ static inline bool nvme_cmd_available(struct nvme *n, unsigned sqid)
  * The first commands, and a page. So a queue that finds no memory for more knows that somebody has
  * some, and will wake it: no device waits for memory that nobody gives back. 0 or -ENOMEM.
  */
-int nvme_cmds_init(struct nvme *n);
+int nvme_pool_init(struct nvme *n, const struct nvme_waits *waits);
+void nvme_pool_free(struct nvme *n);
 struct nvme_cmd *nvme_cmd_get(struct nvme_sq *sq);
 void nvme_cmd_free(struct nvme_cmd *cmd);
-void nvme_cmd_start(struct nvme_cmd *cmd);
-/* Puts a command back to its beginning; nvme_cmd_start() takes it from there. */
+/* Puts a command back to its beginning, until the device resumes. */
 void nvme_cmd_suspend(struct nvme_cmd *cmd);
-/* Ends with a status; takes NVME_PENDING, and does nothing then. */
-void nvme_complete(struct nvme_cmd *cmd, int status);
-/* Goes on with again() after everybody else had a turn. */
-void nvme_cmd_yield(struct nvme_cmd *cmd, void (*again)(struct nvme_cmd *cmd));
-/* What waits for the client ends: dropped or suspended. What a drive works on goes on. */
-void nvme_cmds_stop(struct nvme *n, bool drop);
-void nvme_cmds_resume(struct nvme *n);
-void nvme_cmds_free(struct nvme *n);
-uint8_t *nvme_page_get(struct nvme *n); /* not zeroed; NULL without memory */
-void nvme_page_put(struct nvme *n, uint8_t *bytes);
 static inline unsigned nvme_opcode(const struct nvme_cmd *cmd)
 {
 	return cmd->dw[0] & 0xff;
@@ -338,15 +398,39 @@ static inline uint64_t nvme_dw64(const struct nvme_cmd *cmd, unsigned dw)
 	return cmd->dw[dw] | (uint64_t)cmd->dw[dw + 1] << 32;
 }
 
+/* complete.c */
+/* Ends a command with a status: it waits for its place in the completion queue. */
+void nvme_complete(struct nvme_cmd *cmd, int status);
+/* An entry of the Error Information log. cmd is NULL for an error that is no command's. */
+void nvme_log_error(struct nvme *n, const struct nvme_cmd *cmd, uint16_t sqid, uint16_t status);
+
+/* command.c */
+/* Goes through the phases of a command until it waits or completes. error: how its wait ended. */
+void nvme_cmd_advance(struct nvme_cmd *cmd, int error);
+void nvme_cmd_start(struct nvme_cmd *cmd);
+/* What waits for the client ends: dropped or suspended. What a drive works on goes on. */
+void nvme_cmds_stop(struct nvme *n, bool drop);
+void nvme_cmds_resume(struct nvme *n);
+/* Those that let others have their turn go on. */
+void nvme_cmds_run_yielded(struct nvme *n);
+
+/* wait.c */
+extern const struct nvme_waits nvme_waits;
+
+/* opcodes.c: NULL if there is no such opcode */
+const struct nvme_op *nvme_op_find(bool io, unsigned opcode);
+
 /*
- * data.c: finds the guest's memory that a command means by its PRPs or SGLs, length bytes, and
- * begins a transfer; then mapped() is called with cmd->xfer ready (or, if cmd->has_xfer is false,
- * nothing to transfer). It ends with nvme_data_end(), which calls ended(), or completes the command
- * with status if that is NULL. What goes wrong completes the command.
+ * data.c: the guest's memory that a command means by its PRPs or SGLs, cmd->data_length bytes, as a
+ * transfer. Each returns as a phase does.
  */
-int nvme_map(struct nvme_cmd *cmd, uint32_t length, enum ob_dma_dir dir,
-             void (*mapped)(struct nvme_cmd *cmd));
-void nvme_data_end(struct nvme_cmd *cmd, int status, bool keep);
+int nvme_data_find(struct nvme_cmd *cmd, int error);
+/* After this, cmd->xfer is ready, or (if cmd->has_xfer is false) there is nothing to transfer. */
+int nvme_data_map(struct nvme_cmd *cmd);
+int nvme_data_mapped(struct nvme_cmd *cmd, int error);
+/* keep: the guest is to get what was written to the transfer. */
+int nvme_data_end(struct nvme_cmd *cmd, bool keep);
+int nvme_data_ended(struct nvme_cmd *cmd, int error);
 /*
  * Copies between a buffer of length bytes and the transfer. What the guest wants beyond that is
  * zeroes.
@@ -359,19 +443,20 @@ static inline void nvme_data_release(struct nvme_cmd *cmd)
 	if (cmd->has_xfer || cmd->page || cmd->bulk || cmd->holes)
 		nvme_data_free(cmd);
 }
-/* Adds guest memory to the data. 0 or a status. */
-int nvme_add_range(struct nvme_cmd *cmd, uint64_t address, uint64_t length);
 /* The page for lists and small data, of the pool; false without memory. */
 bool nvme_cmd_page(struct nvme_cmd *cmd);
+
+/* ranges.c */
+/* Adds guest memory to the data. 0 or a status. */
+int nvme_add_range(struct nvme_cmd *cmd, uint64_t address, uint64_t length);
+/* Remembers bytes of the data that the guest does not want. 0 or a status. */
+int nvme_add_hole(struct nvme_cmd *cmd, uint64_t length);
 
 /* prp.c, sgl.c: a status, or NVME_FETCH: walk.fetch bytes at walk.address into cmd->page first */
 int nvme_prp_begin(struct nvme_cmd *cmd);
 int nvme_prp_more(struct nvme_cmd *cmd);
 int nvme_sgl_begin(struct nvme_cmd *cmd);
 int nvme_sgl_more(struct nvme_cmd *cmd);
-/* Remembers bytes of the data that the guest does not want. 0 or a status. */
-int nvme_add_hole(struct nvme_cmd *cmd, uint64_t length);
-
 /* queue.c */
 void nvme_queues_init(struct nvme *n);
 /* All queues are gone, and what they had under way. Commands are dropped. */
@@ -525,98 +610,18 @@ void nvme_irq_consumed(struct nvme *n);
 /* queue.c: all that the runtime knows of queues, from the state. */
 void nvme_queues_rebuild(struct nvme *n);
 
-/* model.c: says so if no namespace has the end of the drive, which has so many bytes. */
+/* namespace.c */
+int nvme_namespaces_check(const struct nvme_props *props, struct ob_error *err);
+int nvme_namespaces_make(struct nvme *n, struct ob_error *err);
+/* Of each namespace of a drive of so many bytes: equal parts, in whole pages if there are several.
+ */
+uint64_t nvme_namespace_size(const struct nvme_props *props, uint64_t size);
+/* Says so if no namespace has the end of the drive, which has so many bytes. */
 void nvme_warn_of_tail(const struct nvme *n, const struct nvme_namespace *ns, uint64_t size);
-
-/* controller.c: enable, reset, shutdown, fatal errors */
-void nvme_set_cc(struct nvme *n, uint32_t value);
-void nvme_fatal(struct nvme *n, const char *what, uint64_t where);
-/* To be called when a request of a drive has ended. */
-void nvme_request_ended(struct nvme *n);
-void nvme_shutdown_continue(struct nvme *n);
-
-/* trace.c: lines for whoever asked for them. */
-void nvme_trace_command(const struct nvme_cmd *cmd);
-void nvme_trace_completion(const struct nvme_cmd *cmd);
-/* In the place of nvme_read() and nvme_write() where registers are traced. */
-uint64_t nvme_traced_read(struct ob_dev *dev, uint64_t offset, unsigned size);
-void nvme_traced_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
-
-/* regs.c */
-uint64_t nvme_read(struct ob_dev *dev, uint64_t offset, unsigned size);
-void nvme_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
-
-/* Commands: a status, or NVME_PENDING. */
-int nvme_admin(struct nvme_cmd *cmd);
-int nvme_io(struct nvme_cmd *cmd);
-/* An entry that will be fetched soon, as the guest has it now: nothing but a hint. */
-void nvme_io_expect(struct nvme *n, const uint8_t *entry);
-int nvme_identify(struct nvme_cmd *cmd);
-int nvme_get_log(struct nvme_cmd *cmd);
-int nvme_get_features(struct nvme_cmd *cmd);
-int nvme_set_features(struct nvme_cmd *cmd);
-int nvme_create_sq(struct nvme_cmd *cmd);
-int nvme_create_cq(struct nvme_cmd *cmd);
-int nvme_delete_sq(struct nvme_cmd *cmd);
-int nvme_delete_cq(struct nvme_cmd *cmd);
-int nvme_abort(struct nvme_cmd *cmd);
-int nvme_async_event(struct nvme_cmd *cmd);
-int nvme_format(struct nvme_cmd *cmd);
-/* Tells the log now and then how far it is. */
-void nvme_format_progress(struct nvme_cmd *cmd, uint64_t now);
+/* Takes a command's claims on namespaces back. */
+void nvme_namespaces_release(struct nvme_cmd *cmd);
 /* How much of a namespace is still to be formatted, in percent; 0: it is not being formatted. */
 unsigned nvme_format_left(const struct nvme_namespace *ns);
-/* Takes a command's claim on namespaces back, if it has one. */
-void nvme_format_release(struct nvme_cmd *cmd);
-static inline void nvme_format_end(struct nvme_cmd *cmd)
-{
-	if (!cmd->sqid && nvme_opcode(cmd) == NVME_ADMIN_FORMAT)
-		nvme_format_release(cmd);
-}
-int nvme_dataset(struct nvme_cmd *cmd);
-/* The last command of a queue that is being deleted has completed. */
-void nvme_sq_drained(struct nvme_sq *sq);
-/* Sends a page that fill() makes, of which length bytes are wanted from offset on. */
-int nvme_send_page(struct nvme_cmd *cmd, uint32_t length, void (*fill)(struct nvme_cmd *cmd));
-
-/* features.c, event.c */
-void nvme_features_reset(struct nvme *n);
-void nvme_event(struct nvme *n, uint8_t type, uint8_t info, uint8_t log);
-void nvme_events_post(struct nvme *n);
-void nvme_namespace_changed(struct nvme *n, uint32_t nsid);
-void nvme_log_error(struct nvme *n, const struct nvme_cmd *cmd, uint16_t sqid, uint16_t status);
-uint8_t nvme_critical_warning(const struct nvme *n);
-
-/* block.c: requests to drives */
-/*
- * Submits a request for the command. Returns 0 or -errno when it has ended, or -EINPROGRESS when
- * done will be called.
- */
-int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint64_t offset,
-                uint64_t length, void (*done)(struct nvme_cmd *cmd, int status));
-/*
- * The same request over cmd->offset to cmd->length in chunks, with turns of everybody else between
- * them. swept(0 or -errno) is called at the end.
- */
-void nvme_sweep(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint32_t chunk,
-                void (*swept)(struct nvme_cmd *cmd, int error));
-/*
- * The same for a Format: in pieces that grow and shrink with the time that the drive takes for
- * them.
- */
-void nvme_sweep_paced(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags,
-                      void (*swept)(struct nvme_cmd *cmd, int error));
-/* How much of a discard, or of zeroes, a drive is asked for at a time. */
-static inline uint32_t nvme_chunk_of(const struct nvme_namespace *ns, enum ob_block_op op)
-{
-	return op != OB_BLOCK_READ && ob_block_info(ns->block)->copies ? NVME_FREE_CHUNK
-	                                                               : NVME_WORK_CHUNK;
-}
-int nvme_block_error(struct nvme_cmd *cmd, int error, bool write);
-static inline int nvme_block_status(struct nvme_cmd *cmd, int error, bool write)
-{
-	return error ? nvme_block_error(cmd, error, write) : 0;
-}
 static inline struct nvme_namespace *nvme_namespace(struct nvme *n, uint32_t nsid)
 {
 	return nsid && nsid <= n->ns_count ? &n->ns[nsid - 1] : NULL;
@@ -628,6 +633,102 @@ static inline unsigned nvme_lba_shift(const struct nvme *n, const struct nvme_na
 static inline uint64_t nvme_blocks(const struct nvme *n, const struct nvme_namespace *ns)
 {
 	return ns->size >> nvme_lba_shift(n, ns);
+}
+
+/* controller.c: enable, reset, shutdown, fatal errors */
+void nvme_set_cc(struct nvme *n, uint32_t value);
+void nvme_fatal(struct nvme *n, const char *what, uint64_t where);
+/* To be called when a request of a drive has ended. */
+void nvme_request_ended(struct nvme *n);
+void nvme_shutdown_continue(struct nvme *n);
+
+/* trace.c: lines for whoever asked for them. */
+void nvme_trace_command(const struct nvme_cmd *cmd);
+void nvme_trace_completion(const struct nvme_cmd *cmd);
+void nvme_trace_register(struct ob_dev *dev, bool write, uint64_t offset, uint64_t value);
+
+/* regs.c */
+uint64_t nvme_read(struct ob_dev *dev, uint64_t offset, unsigned size);
+void nvme_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
+/* In the place of these where registers are traced. */
+uint64_t nvme_traced_read(struct ob_dev *dev, uint64_t offset, unsigned size);
+void nvme_traced_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
+
+/* What opcodes.c has in its table: see struct nvme_op. */
+int nvme_flush_work(struct nvme_cmd *cmd, int error);
+int nvme_read_check(struct nvme_cmd *cmd);
+int nvme_read_finish(struct nvme_cmd *cmd);
+int nvme_write_check(struct nvme_cmd *cmd);
+int nvme_write_finish(struct nvme_cmd *cmd);
+int nvme_compare_finish(struct nvme_cmd *cmd);
+int nvme_verify_check(struct nvme_cmd *cmd);
+int nvme_write_zeroes_check(struct nvme_cmd *cmd);
+int nvme_dataset_check(struct nvme_cmd *cmd);
+int nvme_dataset_work(struct nvme_cmd *cmd, int error);
+int nvme_identify_check(struct nvme_cmd *cmd);
+int nvme_identify_finish(struct nvme_cmd *cmd);
+int nvme_get_log_check(struct nvme_cmd *cmd);
+int nvme_get_log_finish(struct nvme_cmd *cmd);
+void nvme_get_log_completed(struct nvme_cmd *cmd);
+int nvme_get_features_check(struct nvme_cmd *cmd);
+int nvme_get_features_finish(struct nvme_cmd *cmd);
+int nvme_set_features_check(struct nvme_cmd *cmd);
+int nvme_set_features_finish(struct nvme_cmd *cmd);
+int nvme_create_sq(struct nvme_cmd *cmd);
+int nvme_create_cq(struct nvme_cmd *cmd);
+int nvme_delete_sq(struct nvme_cmd *cmd);
+int nvme_delete_cq(struct nvme_cmd *cmd);
+int nvme_doorbell_buffer(struct nvme_cmd *cmd);
+int nvme_abort(struct nvme_cmd *cmd);
+int nvme_async_event(struct nvme_cmd *cmd);
+int nvme_format_check(struct nvme_cmd *cmd);
+int nvme_format_work(struct nvme_cmd *cmd, int error);
+void nvme_format_completed(struct nvme_cmd *cmd);
+
+/* io.c: an entry that will be fetched soon, as the guest has it now: nothing but a hint. */
+void nvme_io_expect(struct nvme *n, const uint8_t *entry);
+
+/* features.c, event.c */
+void nvme_features_reset(struct nvme *n);
+void nvme_event(struct nvme *n, uint8_t type, uint8_t info, uint8_t log);
+void nvme_events_post(struct nvme *n);
+void nvme_namespace_changed(struct nvme *n, uint32_t nsid);
+uint8_t nvme_critical_warning(const struct nvme *n);
+
+/* block.c: requests to drives */
+/*
+ * Submits a request for the command. Returns 0 or -errno when it has ended, or -EINPROGRESS: the
+ * command is advanced when it has.
+ */
+int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint64_t offset,
+                uint64_t length);
+/* The one request of Read, Write and Compare. */
+int nvme_submit_data(struct nvme_cmd *cmd);
+/*
+ * A sweep makes the same request over cmd->offset to cmd->length, in chunks with turns of everybody
+ * else between them. begin says what it will do. nvme_sweep() is a work function: 0 at its end.
+ */
+void nvme_sweep_begin(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint32_t chunk);
+/* For a Format: in pieces that grow and shrink with the time that the drive takes for them. */
+void nvme_sweep_begin_paced(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags);
+int nvme_sweep(struct nvme_cmd *cmd, int error);
+/* How much of a discard, or of zeroes, a drive is asked for at a time. */
+static inline uint32_t nvme_chunk_of(const struct nvme_namespace *ns, enum ob_block_op op)
+{
+	return op != OB_BLOCK_READ && ob_block_info(ns->block)->copies ? NVME_FREE_CHUNK
+	                                                               : NVME_WORK_CHUNK;
+}
+/* Without a volatile write cache, each write is on stable storage when it completes. */
+static inline unsigned nvme_write_flags(const struct nvme_cmd *cmd)
+{
+	return cmd->dw[12] & NVME_RW_FUA || !cmd->nvme->state->features.write_cache ? OB_BLOCK_FUA
+	                                                                            : 0;
+}
+bool nvme_make_bulk(struct nvme_cmd *cmd, size_t size);
+int nvme_block_error(struct nvme_cmd *cmd, int error, bool write);
+static inline int nvme_block_status(struct nvme_cmd *cmd, int error, bool write)
+{
+	return error ? nvme_block_error(cmd, error, write) : 0;
 }
 
 #endif

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The NVM command set (NVMe 1.4, 6) but for Dataset Management: Read, Write, Flush, Write Zeroes,
- * Compare and Verify. Data goes between guest and drive directly; only a read into bit buckets and
- * a comparison go through a buffer.
+ * Compare and Verify: what each checks before its data is looked for, and what it does when the
+ * drive is done.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
@@ -29,25 +28,11 @@ static int locate(struct nvme_cmd *cmd)
 	return 0;
 }
 
-/* The data fits into 32 bits: 65536 blocks of 4096 bytes are 256 MiB. */
-static int map(struct nvme_cmd *cmd, enum ob_dma_dir dir, void (*mapped)(struct nvme_cmd *cmd))
+static int locate_writable(struct nvme_cmd *cmd)
 {
-	return nvme_map(cmd, (uint32_t)cmd->length, dir, mapped);
-}
+	int status = locate(cmd);
 
-static bool make_bulk(struct nvme_cmd *cmd, size_t size)
-{
-	free(cmd->bulk);
-	cmd->bulk = malloc(size);
-	return cmd->bulk;
-}
-
-static unsigned write_flags(const struct nvme_cmd *cmd)
-{
-	/* Without a volatile write cache, each write is on stable storage when it completes. */
-	if (cmd->dw[12] & NVME_RW_FUA || !cmd->nvme->state->features.write_cache)
-		return OB_BLOCK_FUA;
-	return 0;
+	return !status && ob_block_info(cmd->ns->block)->read_only ? NVME_WRITE_PROTECTED : status;
 }
 
 static void count_read(struct nvme_cmd *cmd)
@@ -56,132 +41,54 @@ static void count_read(struct nvme_cmd *cmd)
 	cmd->nvme->state->health.bytes_read += cmd->data_length;
 }
 
-/* Read */
-
-static void read_done(struct nvme_cmd *cmd, int error)
-{
-	if (!error) {
-		count_read(cmd);
-		if (cmd->bulk)
-			nvme_data_copy(cmd, cmd->bulk, cmd->data_length);
-	}
-	nvme_data_end(cmd, nvme_block_status(cmd, error, false), !error);
-}
-
-static void submit_read(struct nvme_cmd *cmd, void (*done)(struct nvme_cmd *cmd, int error))
-{
-	int error;
-
-	if (cmd->bulk) {
-		cmd->bulk_iov = (struct iovec){cmd->bulk, cmd->length};
-		cmd->request.iov = &cmd->bulk_iov;
-		cmd->request.iovcnt = 1;
-	} else {
-		cmd->request.iov = cmd->xfer.iov;
-		cmd->request.iovcnt = cmd->xfer.iovcnt;
-	}
-	error = nvme_submit(cmd, OB_BLOCK_READ, 0, cmd->offset, cmd->length, done);
-	if (error != -EINPROGRESS)
-		done(cmd, error);
-}
-
-static void read_mapped(struct nvme_cmd *cmd)
-{
-	/* Bit buckets: the drive's bytes have gaps on their way to the guest. */
-	if (cmd->nholes && !make_bulk(cmd, cmd->length))
-		nvme_complete(cmd, NVME_INTERNAL_ERROR);
-	else
-		submit_read(cmd, read_done);
-}
-
-static int do_read(struct nvme_cmd *cmd)
+/* The data fits into 32 bits: 65536 blocks of 4096 bytes are 256 MiB. */
+int nvme_read_check(struct nvme_cmd *cmd)
 {
 	int status = locate(cmd);
 
-	return status ? status : map(cmd, OB_DMA_TO_CLIENT, read_mapped);
+	cmd->data_length = (uint32_t)cmd->length;
+	return status;
 }
 
-/* Write */
-
-static void write_done(struct nvme_cmd *cmd, int error)
+int nvme_read_finish(struct nvme_cmd *cmd)
 {
-	if (!error) {
-		cmd->nvme->state->health.writes++;
-		cmd->nvme->state->health.bytes_written += cmd->data_length;
-	}
-	nvme_data_end(cmd, nvme_block_status(cmd, error, true), false);
+	count_read(cmd);
+	if (cmd->bulk)
+		nvme_data_copy(cmd, cmd->bulk, cmd->data_length);
+	return 0;
 }
 
-static void write_mapped(struct nvme_cmd *cmd)
+int nvme_write_check(struct nvme_cmd *cmd)
 {
-	int error;
+	int status = locate_writable(cmd);
 
-	cmd->request.iov = cmd->xfer.iov;
-	cmd->request.iovcnt = cmd->xfer.iovcnt;
-	error = nvme_submit(cmd, OB_BLOCK_WRITE, write_flags(cmd), cmd->offset, cmd->length,
-	                    write_done);
-	if (error != -EINPROGRESS)
-		write_done(cmd, error);
+	cmd->data_length = (uint32_t)cmd->length;
+	return status;
 }
 
-static int do_write(struct nvme_cmd *cmd)
+int nvme_write_finish(struct nvme_cmd *cmd)
 {
-	int status = locate(cmd);
-
-	if (!status && ob_block_info(cmd->ns->block)->read_only)
-		status = NVME_WRITE_PROTECTED;
-	return status ? status : map(cmd, OB_DMA_FROM_CLIENT, write_mapped);
+	cmd->nvme->state->health.writes++;
+	cmd->nvme->state->health.bytes_written += cmd->data_length;
+	return 0;
 }
 
-/* Compare */
-
-/* Whether the drive's bytes are the guest's, piece by piece. */
-static bool is_same(const struct nvme_cmd *cmd)
+/* Compare: whether the drive's bytes are the guest's, piece by piece. */
+int nvme_compare_finish(struct nvme_cmd *cmd)
 {
 	const uint8_t *bytes = cmd->bulk;
 
+	count_read(cmd);
 	for (unsigned i = 0; i < cmd->xfer.iovcnt; i++) {
 		if (memcmp(bytes, cmd->xfer.iov[i].iov_base, cmd->xfer.iov[i].iov_len) != 0)
-			return false;
+			return NVME_COMPARE_FAILURE;
 		bytes += cmd->xfer.iov[i].iov_len;
 	}
-	return true;
+	return 0;
 }
 
-static void compare_done(struct nvme_cmd *cmd, int error)
-{
-	int status = nvme_block_status(cmd, error, false);
-
-	if (!status) {
-		count_read(cmd);
-		status = is_same(cmd) ? 0 : NVME_COMPARE_FAILURE;
-	}
-	nvme_data_end(cmd, status, false);
-}
-
-static void compare_mapped(struct nvme_cmd *cmd)
-{
-	if (make_bulk(cmd, cmd->length))
-		submit_read(cmd, compare_done);
-	else
-		nvme_complete(cmd, NVME_INTERNAL_ERROR);
-}
-
-static int do_compare(struct nvme_cmd *cmd)
-{
-	int status = locate(cmd);
-
-	return status ? status : map(cmd, OB_DMA_FROM_CLIENT, compare_mapped);
-}
-
-/* Verify: reads, and tells only whether that worked */
-
-static void verified(struct nvme_cmd *cmd, int error)
-{
-	nvme_complete(cmd, nvme_block_status(cmd, error, false));
-}
-
-static int do_verify(struct nvme_cmd *cmd)
+/* Verify reads, and tells only whether that worked. */
+int nvme_verify_check(struct nvme_cmd *cmd)
 {
 	uint32_t chunk = VERIFY_CHUNK;
 	int status = locate(cmd);
@@ -190,59 +97,41 @@ static int do_verify(struct nvme_cmd *cmd)
 		return status;
 	if (chunk > cmd->length)
 		chunk = (uint32_t)cmd->length;
-	if (!make_bulk(cmd, chunk))
+	if (!nvme_make_bulk(cmd, chunk))
 		return NVME_INTERNAL_ERROR;
-	nvme_sweep(cmd, OB_BLOCK_READ, 0, chunk, verified);
-	return NVME_PENDING;
+	nvme_sweep_begin(cmd, OB_BLOCK_READ, 0, chunk);
+	return 0;
 }
 
-/* Write Zeroes */
-
-static void zeroed(struct nvme_cmd *cmd, int error)
+int nvme_write_zeroes_check(struct nvme_cmd *cmd)
 {
-	nvme_complete(cmd, nvme_block_status(cmd, error, true));
-}
+	unsigned flags = nvme_write_flags(cmd);
+	int status = locate_writable(cmd);
 
-static int do_write_zeroes(struct nvme_cmd *cmd)
-{
-	unsigned flags = write_flags(cmd);
-	int status = locate(cmd);
-
-	if (!status && ob_block_info(cmd->ns->block)->read_only)
-		status = NVME_WRITE_PROTECTED;
 	if (status)
 		return status;
 	if (cmd->length > NVME_ZEROES_MAX)
 		return NVME_INVALID_FIELD;
 	if (cmd->dw[12] & NVME_ZEROES_DEAC)
 		flags |= OB_BLOCK_UNMAP;
-	nvme_sweep(cmd, OB_BLOCK_WRITE_ZEROES, flags, NVME_WORK_CHUNK, zeroed);
-	return NVME_PENDING;
+	nvme_sweep_begin(cmd, OB_BLOCK_WRITE_ZEROES, flags, NVME_WORK_CHUNK);
+	return 0;
 }
 
-/* Flush: a namespace's drive, or all of them */
-
-static void flush_next(struct nvme_cmd *cmd, int error)
+/* Flush: a namespace's drive, or all of them. */
+int nvme_flush_work(struct nvme_cmd *cmd, int error)
 {
-	const struct ob_block_list *drives = &cmd->nvme->props->drives;
+	const struct nvme *n = cmd->nvme;
 	bool all = cmd->dw[1] == NVME_NSID_ALL;
 
-	while (!error && cmd->step < (all ? drives->count : 1)) {
+	while (!error && cmd->step < (all ? n->props->drives.count : 1)) {
 		/* Namespaces of a drive follow each other, the same number on each. */
 		if (all)
-			cmd->ns = &cmd->nvme->ns[(size_t)cmd->step * cmd->nvme->props->namespaces];
+			cmd->ns = &n->ns[(size_t)cmd->step * n->props->namespaces];
 		cmd->step++;
-		error = nvme_submit(cmd, OB_BLOCK_FLUSH, 0, 0, 0, flush_next);
-		if (error == -EINPROGRESS)
-			return;
+		error = nvme_submit(cmd, OB_BLOCK_FLUSH, 0, 0, 0);
 	}
-	nvme_complete(cmd, nvme_block_status(cmd, error, true));
-}
-
-static int do_flush(struct nvme_cmd *cmd)
-{
-	flush_next(cmd, 0);
-	return NVME_PENDING;
+	return error == -EINPROGRESS ? NVME_PENDING : nvme_block_status(cmd, error, true);
 }
 
 void nvme_io_expect(struct nvme *n, const uint8_t *entry)
@@ -269,25 +158,4 @@ void nvme_io_expect(struct nvme *n, const uint8_t *entry)
 			ob_dma_direct(n->dev, address, hint.memory_length, OB_DMA_FROM_CLIENT);
 	}
 	ob_block_expect(ns->block, &hint);
-}
-
-int nvme_io(struct nvme_cmd *cmd)
-{
-	static int (*const handlers[])(struct nvme_cmd * cmd) = {
-		[NVME_IO_FLUSH] = do_flush,
-		[NVME_IO_WRITE] = do_write,
-		[NVME_IO_READ] = do_read,
-		[NVME_IO_COMPARE] = do_compare,
-		[NVME_IO_WRITE_ZEROES] = do_write_zeroes,
-		[NVME_IO_DATASET] = nvme_dataset,
-		[NVME_IO_VERIFY] = do_verify,
-	};
-	unsigned opcode = nvme_opcode(cmd);
-
-	if (opcode >= sizeof(handlers) / sizeof(*handlers) || !handlers[opcode])
-		return NVME_INVALID_OPCODE;
-	cmd->ns = nvme_namespace(cmd->nvme, cmd->dw[1]);
-	if (!cmd->ns && !(opcode == NVME_IO_FLUSH && cmd->dw[1] == NVME_NSID_ALL))
-		return NVME_INVALID_NAMESPACE;
-	return handlers[opcode](cmd);
 }

@@ -10,14 +10,6 @@
 
 enum { RETAIN_ASYNC_EVENT = 1 << 15 };
 
-/* Commands Supported and Effects (5.14.1.5) */
-enum {
-	SUPPORTED = 1 << 0,
-	CHANGES_BLOCKS = 1 << 1,
-	CHANGES_NAMESPACE = 1 << 2,
-	ALONE_IN_NAMESPACE = 1 << 16,
-};
-
 /* Newest first. */
 static void fill_errors(struct nvme_cmd *cmd)
 {
@@ -80,39 +72,15 @@ static void fill_changed(struct nvme_cmd *cmd)
 	}
 }
 
+/* Commands Supported and Effects (5.14.1.5): admin commands, and I/O commands after them. */
 static void fill_effects(struct nvme_cmd *cmd)
 {
-	static const struct {
-		uint16_t opcode;
-		bool io;
-		uint32_t effects;
-	} commands[] = {
-		{NVME_ADMIN_DELETE_SQ, false, SUPPORTED},
-		{NVME_ADMIN_CREATE_SQ, false, SUPPORTED},
-		{NVME_ADMIN_GET_LOG, false, SUPPORTED},
-		{NVME_ADMIN_DELETE_CQ, false, SUPPORTED},
-		{NVME_ADMIN_CREATE_CQ, false, SUPPORTED},
-		{NVME_ADMIN_IDENTIFY, false, SUPPORTED},
-		{NVME_ADMIN_ABORT, false, SUPPORTED},
-		{NVME_ADMIN_SET_FEATURES, false, SUPPORTED},
-		{NVME_ADMIN_GET_FEATURES, false, SUPPORTED},
-		{NVME_ADMIN_ASYNC_EVENT, false, SUPPORTED},
-		{NVME_ADMIN_DOORBELL_BUFFER, false, SUPPORTED},
-		{NVME_ADMIN_FORMAT, false,
-	         SUPPORTED | CHANGES_BLOCKS | CHANGES_NAMESPACE | ALONE_IN_NAMESPACE},
-		{NVME_IO_FLUSH, true, SUPPORTED},
-		{NVME_IO_WRITE, true, SUPPORTED | CHANGES_BLOCKS},
-		{NVME_IO_READ, true, SUPPORTED},
-		{NVME_IO_COMPARE, true, SUPPORTED},
-		{NVME_IO_WRITE_ZEROES, true, SUPPORTED | CHANGES_BLOCKS},
-		{NVME_IO_DATASET, true, SUPPORTED | CHANGES_BLOCKS},
-		{NVME_IO_VERIFY, true, SUPPORTED},
-	};
+	for (unsigned i = 0; i < 512; i++) {
+		const struct nvme_op *op = nvme_op_find(i >= 256, i % 256);
 
-	for (unsigned i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-		ob_put_le32(cmd->page + (commands[i].io ? 1024 : 0) +
-		                    (size_t)commands[i].opcode * 4,
-		            commands[i].effects);
+		if (op)
+			ob_put_le32(cmd->page + (size_t)i * 4, op->effects);
+	}
 }
 
 struct log_page {
@@ -139,32 +107,7 @@ static const struct log_page *page_of(const struct nvme_cmd *cmd)
 	return find_page(cmd->dw[10] & 0xff);
 }
 
-/* The guest has it: the events that led here are cleared. */
-static void was_read(struct nvme_cmd *cmd)
-{
-	struct nvme *n = cmd->nvme;
-	const struct log_page *page = page_of(cmd);
-
-	nvme_complete(cmd, 0);
-	if (page->event_type < 0 || cmd->dw[10] & RETAIN_ASYNC_EVENT)
-		return;
-	if (page->fill == fill_changed)
-		memset(n->state->changed, 0, sizeof(n->state->changed));
-	n->state->events_masked &= (uint8_t) ~(1u << page->event_type);
-	nvme_events_post(n);
-}
-
-static void fill_from_offset(struct nvme_cmd *cmd)
-{
-	uint32_t offset = cmd->dw[12];
-
-	page_of(cmd)->fill(cmd);
-	memmove(cmd->page, cmd->page + offset, NVME_PAGE - offset);
-	memset(cmd->page + NVME_PAGE - offset, 0, offset);
-	cmd->ended = was_read;
-}
-
-int nvme_get_log(struct nvme_cmd *cmd)
+int nvme_get_log_check(struct nvme_cmd *cmd)
 {
 	uint64_t dwords = (cmd->dw[10] >> 16 | (uint64_t)(cmd->dw[11] & 0xffff) << 16) + 1;
 	uint64_t offset = nvme_dw64(cmd, 12);
@@ -179,5 +122,30 @@ int nvme_get_log(struct nvme_cmd *cmd)
 	if (page->fill == fill_health && nsid && nsid != NVME_NSID_ALL)
 		return nvme_namespace(cmd->nvme, nsid) ? NVME_INVALID_FIELD
 		                                       : NVME_INVALID_NAMESPACE;
-	return nvme_send_page(cmd, (uint32_t)dwords * 4, fill_from_offset);
+	cmd->data_length = (uint32_t)dwords * 4;
+	return 0;
+}
+
+int nvme_get_log_finish(struct nvme_cmd *cmd)
+{
+	uint32_t offset = cmd->dw[12];
+
+	page_of(cmd)->fill(cmd);
+	memmove(cmd->page, cmd->page + offset, NVME_PAGE - offset);
+	memset(cmd->page + NVME_PAGE - offset, 0, offset);
+	return 0;
+}
+
+/* The guest has it: the events that led here are cleared. */
+void nvme_get_log_completed(struct nvme_cmd *cmd)
+{
+	struct nvme *n = cmd->nvme;
+	const struct log_page *page = page_of(cmd);
+
+	if (page->event_type < 0 || cmd->dw[10] & RETAIN_ASYNC_EVENT)
+		return;
+	if (page->fill == fill_changed)
+		memset(n->state->changed, 0, sizeof(n->state->changed));
+	n->state->events_masked &= (uint8_t) ~(1u << page->event_type);
+	nvme_events_post(n);
 }

@@ -281,11 +281,11 @@ static int add_command(struct ob_dev *dev, const void *bytes, struct ob_error *e
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	cmd = nvme_cmd_get(&n->sqs[sqid]);
 	memcpy(cmd->dw, record->dw, sizeof(cmd->dw));
-	cmd->phase = NVME_SUSPENDED;
+	cmd->wait = NVME_WAIT_RESUME;
 	if (!record->completed)
 		return 0;
 	cmd->cqid = (uint16_t)cqid;
-	cmd->phase = NVME_COMPLETED;
+	cmd->wait = NVME_WAIT_POST;
 	cmd->status = record->status;
 	cmd->result = record->result;
 	n->sqs[sqid].in_flight--;

@@ -16,7 +16,6 @@
 enum {
 	DEFAULT_VECTORS = 64, /* Windows' driver fails with hundreds; each costs the client an fd */
 	MSI_VECTORS = 32,
-	SECTOR = 512,
 };
 
 static unsigned vector_count(const struct nvme_props *props)
@@ -43,76 +42,6 @@ static void choose_interrupts(const struct nvme_props *props, struct ob_irqs *ir
 		irqs->msix_vectors = count;
 	else if (props->interrupts == NVME_MSI)
 		irqs->msi_vectors = count;
-}
-
-/* Each namespace is an equal part of its drive, in whole pages if there are several. */
-static uint64_t namespace_size(const struct nvme_props *props, uint64_t size)
-{
-	if (props->namespaces <= 1)
-		return size / SECTOR * SECTOR;
-	return size / props->namespaces / NVME_PAGE * NVME_PAGE;
-}
-
-/* What of a drive of so many bytes no namespace has, with blocks of 1 << shift bytes. */
-static uint64_t tail_of(const struct nvme_props *props, uint64_t size, unsigned shift)
-{
-	return size - props->namespaces * (namespace_size(props, size) >> shift << shift);
-}
-
-/* Data at the end of an image that no guest could reach: somebody has to have meant that. */
-static int check_tail(const struct nvme_props *props, const struct ob_block *drive,
-                      struct ob_error *err)
-{
-	const struct ob_block_info *info = ob_block_info(drive);
-	unsigned shift = props->block_size ? 12 : 9;
-	uint64_t tail = tail_of(props, info->size, shift);
-	unsigned unit = props->namespaces > 1 ? props->namespaces * NVME_PAGE : 1u << shift;
-
-	if (!tail || info->size_given || props->tail == NVME_TAIL_LEAVE)
-		return 0;
-	return ob_error_set(
-		err, -EINVAL,
-		"drive %s: its last %" PRIu64 " bytes would be out of reach, as %" PRIu64
-		" is no multiple of %u (block-size, namespaces): 'truncate -s %%%u FILE' "
-		"makes it one, or tail=leave leaves them",
-		ob_block_name(drive), tail, info->size, unit, unit);
-}
-
-void nvme_warn_of_tail(const struct nvme *n, const struct nvme_namespace *ns, uint64_t size)
-{
-	uint64_t tail = tail_of(n->props, size, nvme_lba_shift(n, ns));
-
-	if (tail)
-		ob_dev_warn(n->dev,
-		            "drive %s: its last %" PRIu64 " bytes are out of reach: %u namespace%s "
-		            "with blocks of %u bytes",
-		            ob_block_name(ns->block), tail, n->props->namespaces,
-		            n->props->namespaces > 1 ? "s" : "", 1u << nvme_lba_shift(n, ns));
-}
-
-static int check_drives(const struct nvme_props *props, struct ob_error *err)
-{
-	const struct ob_block_list *drives = &props->drives;
-
-	if (!drives->count)
-		return ob_error_set(err, -EINVAL,
-		                    "nvme needs a drive: say drive=NODE-NAME of a block node");
-	if (drives->count * props->namespaces > NVME_MAX_NAMESPACES)
-		return ob_error_set(err, -EINVAL,
-		                    "%u drives with namespaces=%u are more than %u namespaces",
-		                    drives->count, props->namespaces, NVME_MAX_NAMESPACES);
-	for (unsigned i = 0; i < drives->count; i++) {
-		int rc;
-
-		if (namespace_size(props, ob_block_info(drives->nodes[i])->size) < NVME_PAGE)
-			return ob_error_set(err, -EINVAL,
-			                    "drive %s is too small: each namespace needs %u bytes",
-			                    ob_block_name(drives->nodes[i]), NVME_PAGE);
-		rc = check_tail(props, drives->nodes[i], err);
-		if (rc)
-			return rc;
-	}
-	return 0;
 }
 
 /*
@@ -149,7 +78,7 @@ static int nvme_configure(struct ob_dev *dev, struct ob_layout *layout, struct o
 		layout->bars[0].shared = (struct ob_bar_area){NVME_DOORBELLS, NVME_PAGE};
 	if (props->ioeventfds)
 		offer_doorbells(ob_dev_runtime(dev), props, layout);
-	return check_drives(props, err);
+	return nvme_namespaces_check(props, err);
 }
 
 /*
@@ -177,30 +106,6 @@ static int make_serial(struct ob_dev *dev, struct ob_error *err)
 	return 0;
 }
 
-static int make_namespaces(struct nvme *n, struct ob_error *err)
-{
-	const struct nvme_props *props = n->props;
-
-	n->ns_count = props->drives.count * props->namespaces;
-	n->ns = calloc(n->ns_count, sizeof(*n->ns));
-	if (!n->ns)
-		return ob_error_set(err, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < n->ns_count; i++) {
-		struct ob_block *block = props->drives.nodes[i / props->namespaces];
-		uint64_t size = namespace_size(props, ob_block_info(block)->size);
-
-		n->ns[i] = (struct nvme_namespace){.block = block,
-		                                   .offset = i % props->namespaces * size,
-		                                   .size = size,
-		                                   .nsid = i + 1};
-		n->state->lba_shift[i] = props->block_size ? 12 : 9;
-		n->write_cache |= ob_block_info(block)->volatile_cache;
-		if (i % props->namespaces == 0)
-			nvme_warn_of_tail(n, &n->ns[i], ob_block_info(block)->size);
-	}
-	return 0;
-}
-
 static int nvme_start(struct ob_dev *dev, struct ob_error *err)
 {
 	struct nvme *n = ob_dev_runtime(dev);
@@ -214,15 +119,14 @@ static int nvme_start(struct ob_dev *dev, struct ob_error *err)
 	n->vectors = vector_count(n->props);
 	n->trace = ob_dev_traces(dev, "command") ? NVME_CDW0_FUSE : 0;
 	n->turn.run = nvme_turn;
-	nvme_link_init(&n->free);
 	nvme_link_init(&n->yielded);
 	error = make_serial(dev, err);
 	if (!error)
-		error = make_namespaces(n, err);
+		error = nvme_namespaces_make(n, err);
 	if (error)
 		return error;
-	if (nvme_cmds_init(n)) {
-		nvme_cmds_free(n);
+	if (nvme_pool_init(n, &nvme_waits)) {
+		nvme_pool_free(n);
 		free(n->ns);
 		n->ns = NULL;
 		return ob_error_set(err, -ENOMEM, "out of memory");
@@ -244,7 +148,7 @@ static void nvme_stop(struct ob_dev *dev)
 	nvme_queues_clear(n);
 	nvme_irq_stop(n);
 	ob_task_cancel(&n->turn);
-	nvme_cmds_free(n);
+	nvme_pool_free(n);
 	free(n->ns);
 }
 
@@ -304,12 +208,12 @@ static int nvme_resize(struct ob_dev *dev, struct ob_block *block, uint64_t size
 		                    "device '%s' divides its drive into %u namespaces: it can't "
 		                    "change its size",
 		                    ob_dev_id(dev), n->props->namespaces);
-	if (namespace_size(n->props, size) < NVME_PAGE)
+	if (nvme_namespace_size(n->props, size) < NVME_PAGE)
 		return ob_error_set(err, -EINVAL, "a namespace needs %u bytes", NVME_PAGE);
 	for (unsigned i = 0; i < n->ns_count; i++) {
-		if (n->ns[i].block != block || n->ns[i].size == namespace_size(n->props, size))
+		if (n->ns[i].block != block || n->ns[i].size == nvme_namespace_size(n->props, size))
 			continue;
-		n->ns[i].size = namespace_size(n->props, size);
+		n->ns[i].size = nvme_namespace_size(n->props, size);
 		nvme_warn_of_tail(n, &n->ns[i], size);
 		nvme_namespace_changed(n, n->ns[i].nsid);
 	}

@@ -395,24 +395,6 @@ static unsigned fetch(struct nvme_sq *sq, unsigned max)
 
 /* The turn */
 
-static void run_yielded(struct nvme *n)
-{
-	struct nvme_link *last = n->yielded.prev;
-
-	/* What yields again comes after last. */
-	while (!nvme_link_empty(&n->yielded)) {
-		struct nvme_link *link = n->yielded.next;
-		struct nvme_cmd *cmd = ob_container_of(link, struct nvme_cmd, turn_link);
-
-		nvme_link_del(link);
-		cmd->phase = NVME_WORKING;
-		n->work++;
-		cmd->again(cmd);
-		if (link == last || nvme_turn_spent(n))
-			break;
-	}
-}
-
 /* Whether there was any. One command at least, even if those that yielded took all the time. */
 static bool fetch_round(struct nvme *n)
 {
@@ -465,7 +447,7 @@ static bool work(struct nvme *n)
 
 	n->in_turn = true;
 	nvme_turn_begin(n);
-	run_yielded(n);
+	nvme_cmds_run_yielded(n);
 	found = fetch_round(n);
 	post_round(n);
 	nvme_tell(n);

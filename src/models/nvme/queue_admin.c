@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Create and Delete I/O Submission and Completion Queue (NVMe 1.4, 5.3 to 5.6), with every error
- * that these sections name.
+ * that these sections name, and Doorbell Buffer Config (5.7).
  */
 #include "internal.h"
 
@@ -83,14 +83,6 @@ int nvme_delete_cq(struct nvme_cmd *cmd)
 	return 0;
 }
 
-void nvme_sq_drained(struct nvme_sq *sq)
-{
-	struct nvme_cmd *deleter = sq->deleter;
-
-	nvme_sq_close(sq);
-	nvme_complete(deleter, 0);
-}
-
 /* What did not reach a drive yet ends now; what did ends with the drive's answer. */
 static void abort_commands(struct nvme_sq *sq)
 {
@@ -98,10 +90,10 @@ static void abort_commands(struct nvme_sq *sq)
 		struct nvme_cmd *cmd = nvme_cmd_of(at);
 
 		next = at->next;
-		if (cmd->phase == NVME_BLOCK || cmd->phase == NVME_ENDING)
+		if (cmd->wait == NVME_WAIT_DRIVE || cmd->wait == NVME_WAIT_END)
 			continue;
-		if (cmd->phase == NVME_LISTING)
-			ob_dma_cancel(sq->nvme->dev, &cmd->op);
+		if (cmd->wait == NVME_WAIT_LIST)
+			ob_dma_cancel(sq->nvme->dev, &cmd->list_op);
 		nvme_link_del(&cmd->turn_link);
 		nvme_complete(cmd, NVME_ABORT_SQ_DELETION);
 	}
@@ -122,5 +114,28 @@ int nvme_delete_sq(struct nvme_cmd *cmd)
 		return 0;
 	}
 	sq->deleter = cmd;
+	cmd->wait = NVME_WAIT_QUEUE;
 	return NVME_PENDING;
+}
+
+/* Doorbell Buffer Config (5.7) */
+
+int nvme_doorbell_buffer(struct nvme_cmd *cmd)
+{
+	struct nvme *n = cmd->nvme;
+	struct nvme_state *s = n->state;
+	uint64_t shadow = nvme_dw64(cmd, 6), events = nvme_dw64(cmd, 8);
+
+	if (!shadow || !events || (shadow | events) & (n->page_size - 1))
+		return NVME_INVALID_FIELD;
+	s->shadow = true;
+	s->shadow_doorbells = shadow;
+	s->event_indices = events;
+	for (unsigned i = 1; i <= n->props->num_queues; i++) {
+		if (s->sq[i].entries)
+			nvme_shadow_open_sq(&n->sqs[i]);
+		if (s->cq[i].entries)
+			nvme_shadow_open_cq(&n->cqs[i]);
+	}
+	return 0;
 }

@@ -125,3 +125,17 @@ void nvme_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned si
 	if (size == 8)
 		write_register(n, offset + 4, (uint32_t)(value >> 32));
 }
+
+uint64_t nvme_traced_read(struct ob_dev *dev, uint64_t offset, unsigned size)
+{
+	uint64_t value = nvme_read(dev, offset, size);
+
+	nvme_trace_register(dev, false, offset, value);
+	return value;
+}
+
+void nvme_traced_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size)
+{
+	nvme_trace_register(dev, true, offset, value);
+	nvme_write(dev, offset, value, size);
+}

@@ -8,46 +8,10 @@
  * Offsets instead of addresses, keyed and transport descriptors are for fabrics and controller
  * memory buffers, and refused.
  */
-#include <stdlib.h>
-
 #include "internal.h"
 
 /* A walk over segments without data would never end by itself. */
 enum { MAX_DESCRIPTORS = 16384 };
-
-/* Room for one more: as many as the next power of 2. */
-static bool grow_holes(struct nvme_cmd *cmd)
-{
-	struct ob_dma_range *holes;
-
-	if (cmd->holes && (cmd->nholes & (cmd->nholes - 1)))
-		return true;
-	holes = reallocarray(cmd->holes, cmd->nholes ? 2 * (size_t)cmd->nholes : 1, sizeof(*holes));
-	if (!holes)
-		return false;
-	cmd->holes = holes;
-	return true;
-}
-
-int nvme_add_hole(struct nvme_cmd *cmd, uint64_t length)
-{
-	uint64_t offset = cmd->data_length - cmd->walk.left;
-	struct ob_dma_range *last = cmd->nholes ? &cmd->holes[cmd->nholes - 1] : NULL;
-
-	if (!length)
-		return 0;
-	if (last && last->address + last->length == offset) {
-		last->length += length;
-		return 0;
-	}
-	/* They are held while the client takes its time to answer. */
-	if (cmd->nholes == NVME_MAX_RANGES)
-		return NVME_INVALID_SGL_COUNT;
-	if (!grow_holes(cmd))
-		return NVME_INTERNAL_ERROR;
-	cmd->holes[cmd->nholes++] = (struct ob_dma_range){offset, length};
-	return 0;
-}
 
 static int data_block(struct nvme_cmd *cmd, uint64_t address, uint32_t length)
 {

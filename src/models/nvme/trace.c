@@ -7,89 +7,25 @@
 
 #include "internal.h"
 
-static const char *admin_name(unsigned opcode)
-{
-	switch (opcode) {
-	case NVME_ADMIN_DELETE_SQ:
-		return "Delete I/O Submission Queue";
-	case NVME_ADMIN_CREATE_SQ:
-		return "Create I/O Submission Queue";
-	case NVME_ADMIN_GET_LOG:
-		return "Get Log Page";
-	case NVME_ADMIN_DELETE_CQ:
-		return "Delete I/O Completion Queue";
-	case NVME_ADMIN_CREATE_CQ:
-		return "Create I/O Completion Queue";
-	case NVME_ADMIN_IDENTIFY:
-		return "Identify";
-	case NVME_ADMIN_ABORT:
-		return "Abort";
-	case NVME_ADMIN_SET_FEATURES:
-		return "Set Features";
-	case NVME_ADMIN_GET_FEATURES:
-		return "Get Features";
-	case NVME_ADMIN_ASYNC_EVENT:
-		return "Asynchronous Event Request";
-	case NVME_ADMIN_DOORBELL_BUFFER:
-		return "Doorbell Buffer Config";
-	case NVME_ADMIN_FORMAT:
-		return "Format NVM";
-	default:
-		return "unknown admin command";
-	}
-}
-
-static const char *io_name(unsigned opcode)
-{
-	switch (opcode) {
-	case NVME_IO_FLUSH:
-		return "Flush";
-	case NVME_IO_WRITE:
-		return "Write";
-	case NVME_IO_READ:
-		return "Read";
-	case NVME_IO_COMPARE:
-		return "Compare";
-	case NVME_IO_WRITE_ZEROES:
-		return "Write Zeroes";
-	case NVME_IO_DATASET:
-		return "Dataset Management";
-	case NVME_IO_VERIFY:
-		return "Verify";
-	default:
-		return "unknown command";
-	}
-}
-
-/* Commands that name blocks by SLBA and NLB. */
-static bool has_blocks(unsigned opcode)
-{
-	return opcode == NVME_IO_WRITE || opcode == NVME_IO_READ || opcode == NVME_IO_COMPARE ||
-	       opcode == NVME_IO_WRITE_ZEROES || opcode == NVME_IO_VERIFY;
-}
-
 void nvme_trace_command(const struct nvme_cmd *cmd)
 {
+	const struct nvme_op *op = nvme_op_find(cmd->sqid, nvme_opcode(cmd));
+	const char *unknown = cmd->sqid ? "unknown command" : "unknown admin command";
 	struct ob_dev *dev = cmd->nvme->dev;
-	unsigned opcode = nvme_opcode(cmd);
+	const char *name = op ? op->name : unknown;
 	const uint32_t *dw = cmd->dw;
 
-	if (!cmd->sqid)
-		ob_dev_trace(dev, "command",
-		             "SQ 0 CID 0x%04x: %s (0x%02x) NSID 0x%x CDW10 0x%x "
-		             "CDW11 0x%x",
-		             nvme_cid(cmd), admin_name(opcode), opcode, dw[1], dw[10], dw[11]);
-	else if (has_blocks(opcode))
+	if (op && op->has_blocks)
 		ob_dev_trace(dev, "command",
 		             "SQ %u CID 0x%04x: %s (0x%02x) NSID 0x%x SLBA 0x%llx "
 		             "NLB %u CDW12 0x%x",
-		             cmd->sqid, nvme_cid(cmd), io_name(opcode), opcode, dw[1],
+		             cmd->sqid, nvme_cid(cmd), name, nvme_opcode(cmd), dw[1],
 		             (unsigned long long)nvme_dw64(cmd, 10), (dw[12] & 0xffff) + 1, dw[12]);
 	else
 		ob_dev_trace(dev, "command",
 		             "SQ %u CID 0x%04x: %s (0x%02x) NSID 0x%x CDW10 0x%x "
 		             "CDW11 0x%x",
-		             cmd->sqid, nvme_cid(cmd), io_name(opcode), opcode, dw[1], dw[10],
+		             cmd->sqid, nvme_cid(cmd), name, nvme_opcode(cmd), dw[1], dw[10],
 		             dw[11]);
 }
 
@@ -135,7 +71,7 @@ static const char *register_name(uint64_t offset)
 	}
 }
 
-static void trace_register(struct ob_dev *dev, bool write, uint64_t offset, uint64_t value)
+void nvme_trace_register(struct ob_dev *dev, bool write, uint64_t offset, uint64_t value)
 {
 	const char *known = register_name(offset);
 	unsigned index = (unsigned)(offset - NVME_DOORBELLS) / 4;
@@ -150,18 +86,4 @@ static void trace_register(struct ob_dev *dev, bool write, uint64_t offset, uint
 		snprintf(name, sizeof(name), "reserved 0x%llx", (unsigned long long)offset);
 	ob_dev_trace(dev, "register", "%s %s %s 0x%llx", write ? "write" : "read", name,
 	             write ? "=" : "->", (unsigned long long)value);
-}
-
-uint64_t nvme_traced_read(struct ob_dev *dev, uint64_t offset, unsigned size)
-{
-	uint64_t value = nvme_read(dev, offset, size);
-
-	trace_register(dev, false, offset, value);
-	return value;
-}
-
-void nvme_traced_write(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size)
-{
-	trace_register(dev, true, offset, value);
-	nvme_write(dev, offset, value, size);
 }
