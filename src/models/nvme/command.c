@@ -191,8 +191,6 @@ void nvme_cmd_start(struct nvme_cmd *cmd)
 	cmd->data_length = 0;
 	cmd->nranges = 0;
 	cmd->walk.state = NVME_WALK_BEGIN;
-	if (__builtin_expect(cmd->nvme->trace, 0))
-		nvme_trace_command(cmd);
 	nvme_cmd_advance(cmd, 0);
 }
 

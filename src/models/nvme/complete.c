@@ -67,6 +67,14 @@ static void sq_drained(struct nvme_sq *sq)
 	nvme_complete(deleter, 0);
 }
 
+static void complete_oddly(struct nvme_cmd *cmd, int status)
+{
+	if (status)
+		cmd->status = (uint16_t)error_status(cmd, status);
+	if (cmd->nvme->trace)
+		nvme_trace_completion(cmd);
+}
+
 void nvme_complete(struct nvme_cmd *cmd, int status)
 {
 	struct nvme *n = cmd->nvme;
@@ -76,10 +84,11 @@ void nvme_complete(struct nvme_cmd *cmd, int status)
 	if (cmd->claims)
 		nvme_namespaces_release(cmd);
 	nvme_data_release(cmd);
-	cmd->status = (uint16_t)(status ? error_status(cmd, status) : 0);
+	cmd->status = 0;
 	cmd->wait = NVME_WAIT_POST;
-	if (__builtin_expect(n->trace, 0))
-		nvme_trace_completion(cmd);
+	/* One branch for what is rare. */
+	if (__builtin_expect((unsigned)status | n->trace, 0))
+		complete_oddly(cmd, status);
 	nvme_link_del(&cmd->link);
 	nvme_link_add(&cq->pending, &cmd->link);
 	sq->in_flight--;

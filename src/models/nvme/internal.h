@@ -290,7 +290,7 @@ struct nvme {
 	uint32_t max_data;  /* MDTS in bytes */
 	unsigned vectors;   /* MSI-X vectors */
 	bool write_cache;   /* some drive has one */
-	uint32_t trace;     /* commands: NVME_CDW0_FUSE; 0: not. See command.c */
+	unsigned trace;     /* commands: 1 */
 	unsigned ns_count;
 	struct nvme_namespace *ns;
 
@@ -643,7 +643,7 @@ void nvme_request_ended(struct nvme *n);
 void nvme_shutdown_continue(struct nvme *n);
 
 /* trace.c: lines for whoever asked for them. */
-void nvme_trace_command(const struct nvme_cmd *cmd);
+void nvme_trace_entry(struct nvme_sq *sq, const uint8_t *entry); /* it is to be begun */
 void nvme_trace_completion(const struct nvme_cmd *cmd);
 void nvme_trace_register(struct ob_dev *dev, bool write, uint64_t offset, uint64_t value);
 

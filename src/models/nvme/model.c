@@ -117,7 +117,7 @@ static int nvme_start(struct ob_dev *dev, struct ob_error *err)
 	n->page_size = NVME_PAGE;
 	n->max_data = (uint32_t)NVME_PAGE << n->props->mdts;
 	n->vectors = vector_count(n->props);
-	n->trace = ob_dev_traces(dev, "command") ? NVME_CDW0_FUSE : 0;
+	n->trace = ob_dev_traces(dev, "command");
 	n->turn.run = nvme_turn;
 	nvme_link_init(&n->yielded);
 	error = make_serial(dev, err);

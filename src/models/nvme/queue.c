@@ -234,6 +234,18 @@ static unsigned share(const struct nvme *n)
 	return queues ? NVME_MAX_COMMANDS / queues : NVME_MAX_COMMANDS;
 }
 
+/* An entry where not all is as usual: false if it is to be skipped. */
+static bool look_closer(struct nvme_sq *sq, const uint8_t *entry)
+{
+	struct nvme *n = sq->nvme;
+
+	if (n->state->skip_count && nvme_skip_take(sq, nvme_sq_state(sq)->head))
+		return false;
+	if (n->trace)
+		nvme_trace_entry(sq, entry);
+	return true;
+}
+
 /*
  * Begins the commands whose entries stand in bytes. They were counted before, but in the meantime
  * somebody else may have taken the last command: the rest is fetched again later.
@@ -255,7 +267,9 @@ static unsigned begin(struct nvme_sq *sq, const uint8_t *bytes, unsigned count)
 		    (done && nvme_turn_spent(n)))
 			break;
 		n->work++;
-		skip = n->state->skip_count && nvme_skip_take(sq, st->head);
+		/* One branch for what is rare. */
+		skip = (n->state->skip_count | n->trace) &&
+		       !look_closer(sq, bytes + (size_t)done * NVME_SQE_SIZE);
 		st->head = (uint16_t)(st->head + 1u == st->entries ? 0 : st->head + 1);
 		if (skip)
 			continue;

@@ -7,7 +7,7 @@
 
 #include "internal.h"
 
-void nvme_trace_command(const struct nvme_cmd *cmd)
+static void trace_command(const struct nvme_cmd *cmd)
 {
 	const struct nvme_op *op = nvme_op_find(cmd->sqid, nvme_opcode(cmd));
 	const char *unknown = cmd->sqid ? "unknown command" : "unknown admin command";
@@ -27,6 +27,15 @@ void nvme_trace_command(const struct nvme_cmd *cmd)
 		             "CDW11 0x%x",
 		             cmd->sqid, nvme_cid(cmd), name, nvme_opcode(cmd), dw[1], dw[10],
 		             dw[11]);
+}
+
+void nvme_trace_entry(struct nvme_sq *sq, const uint8_t *entry)
+{
+	struct nvme_cmd cmd = {.nvme = sq->nvme, .sqid = sq->id};
+
+	for (unsigned i = 0; i < NVME_SQE_SIZE / 4; i++)
+		cmd.dw[i] = ob_get_le32(entry + (size_t)i * 4);
+	trace_command(&cmd);
 }
 
 void nvme_trace_completion(const struct nvme_cmd *cmd)
