@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A device's life: made from a model and options, started, quiesced, reset, stopped.
- *
- * Everything that must not happen while work is in flight (a reset, a client's departure, unplug,
- * migration) goes through device_quiesce(), so that a model has one place to get that right.
+ * A device's life: made from a model and options, started, reset, stopped.
  */
 #include "device.h"
 
@@ -17,8 +14,6 @@
 #include "internal.h"
 
 enum { GUEST_ERRORS_PER_SECOND = 10, WARNINGS_PER_SECOND = 10 };
-
-static void waiters_run(struct ob_task *task);
 
 /* Properties */
 
@@ -135,7 +130,7 @@ struct ob_dev *device_new(const struct ob_model *model, const char *id,
 	}
 	dev->model = model;
 	dev->env = *env;
-	dev->quiet_task.run = waiters_run;
+	device_hold_init(dev);
 	device_memory_init(dev);
 	device_bounce_init(dev);
 	strncpy(dev->id, id, sizeof(dev->id) - 1);
@@ -159,106 +154,7 @@ void device_free(struct ob_dev *dev)
 	dispose(dev);
 }
 
-/* Quiesce */
-
-static void waiters_run(struct ob_task *task)
-{
-	struct ob_dev *dev = container_of(task, struct ob_dev, quiet_task);
-
-	while (dev->quiet && dev->waiters) {
-		struct device_waiter *waiter = dev->waiters;
-
-		dev->waiters = waiter->next;
-		waiter->done(waiter);
-	}
-}
-
-static void wake_up(struct ob_dev *dev)
-{
-	dev->quiet = false;
-	if (dev->model->resume)
-		dev->model->resume(dev);
-	device_doorbells_resume(dev);
-	device_tell_irqs(dev);
-}
-
-void ob_dev_quiet(struct ob_dev *dev)
-{
-	if (!dev->quieting)
-		return;
-	dev->quieting = false;
-	dev->quiet = true;
-	/* Everybody who wanted quiet may have gone in the meantime. */
-	if (!dev->holds)
-		wake_up(dev);
-	else if (dev->waiters)
-		ob_task_schedule(dev->env.loop, &dev->quiet_task);
-}
-
-int device_quiesce(struct ob_dev *dev, struct device_waiter *waiter)
-{
-	if (dev->holds++ == 0 && !dev->quieting) {
-		dev->quieting = true;
-		log_trace(&dev->log, "is to be quiet");
-		if (dev->model->quiesce)
-			dev->model->quiesce(dev);
-		else
-			ob_dev_quiet(dev);
-	}
-	/* Who came first is told first. */
-	if (dev->quiet && !dev->waiters)
-		return 0;
-	struct device_waiter **end = &dev->waiters;
-
-	while (*end)
-		end = &(*end)->next;
-	waiter->next = NULL;
-	*end = waiter;
-	return -EINPROGRESS;
-}
-
-void device_quiesce_cancel(struct ob_dev *dev, struct device_waiter *waiter)
-{
-	for (struct device_waiter **at = &dev->waiters; *at; at = &(*at)->next) {
-		if (*at == waiter) {
-			*at = waiter->next;
-			device_resume(dev);
-			return;
-		}
-	}
-}
-
-void device_resume(struct ob_dev *dev)
-{
-	if (--dev->holds == 0 && dev->quiet)
-		wake_up(dev);
-}
-
-void device_client_came(struct ob_dev *dev)
-{
-	dev->client = true;
-}
-
-void device_client_uses(struct ob_dev *dev)
-{
-	if (!dev->deserted)
-		return;
-	dev->deserted = false;
-	device_resume(dev);
-}
-
-void device_client_left(struct ob_dev *dev)
-{
-	dev->client = false;
-	if (dev->deserted)
-		device_resume(dev);
-	dev->deserted = true;
-}
-
-bool device_has_client(const struct ob_dev *dev)
-{
-	return dev->client;
-}
+/* Reset, and whose state it is */
 
 void device_reset_by(struct ob_dev *dev, void (*reset)(struct pci *pci))
 {

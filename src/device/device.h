@@ -73,30 +73,58 @@ void device_attach(struct ob_dev *dev, void *object, void (*free)(void *object))
 void *device_attached(const struct ob_dev *dev);
 
 /*
- * Quiesce: one path for reset, a client's departure, unplug and migration. The device begins no new
- * work, and waiter->done is called once nothing is in flight. Returns 0 if that is so at once (done
- * is not called), else -EINPROGRESS. Several may wait at a time. The device stays quiet until as
- * many device_resume() calls have come as there were quiesces that ended.
+ * Holds: the one way to stop a device, for reset, a client's departure, pause, unplug, migration
+ * and whatever else has to. While anybody holds it, the device begins no new work; it is quiet once
+ * nothing is in flight. It goes on when the last hold was released.
  */
-struct device_waiter {
-	void (*done)(struct device_waiter *waiter);
-	struct device_waiter *next;
+enum device_hold_reason {
+	DEVICE_HOLD_RESET,          /* by the client or the monitor */
+	DEVICE_HOLD_FUNCTION_RESET, /* by the guest: PCIe FLR or AF FLR */
+	DEVICE_HOLD_BUS,            /* Bus Master Enable is off, or the function is in D3hot */
+	DEVICE_HOLD_CLIENT_LEAVES,  /* the session is ending */
+	DEVICE_HOLD_NO_CLIENT,      /* nobody uses it: see device_client_uses() */
+	DEVICE_HOLD_MIGRATION,
+	DEVICE_HOLD_PAUSE, /* the machine is stopped */
+	DEVICE_HOLD_UNPLUG,
+	DEVICE_HOLD_REASONS,
 };
-int device_quiesce(struct ob_dev *dev, struct device_waiter *waiter);
 
-/* Takes a waiter back whose done was not called yet; counts as its resume. */
-void device_quiesce_cancel(struct ob_dev *dev, struct device_waiter *waiter);
+/* Zeroed, with done set, before its first use; its holder's, who keeps it while it holds. */
+struct device_hold {
+	void (*done)(struct device_hold *hold);
 
-void device_resume(struct ob_dev *dev);
+	/* The device's. */
+	enum device_hold_reason reason;
+	bool held, waiting; /* waiting: done was not called yet */
+	struct device_hold *next;
+};
 
 /*
- * Clients come and go, and the device's work needs their memory: so it stays quiet from when one
- * has left until the next one uses it, that is, has written to a BAR, rung a doorbell, reset the
- * device or set it running. Otherwise a device whose client was killed would find its queues gone,
- * and fail.
+ * Begins to hold the device; hold must not be held. 0: it is quiet (done is not called); or
+ * -EINPROGRESS: hold->done is called from the loop once it is. Who came first is told first.
+ */
+int device_hold(struct ob_dev *dev, struct device_hold *hold, enum device_hold_reason reason);
+
+/* Ends the hold, and the wait if done was not called yet. Nothing if it is not held. */
+void device_release(struct ob_dev *dev, struct device_hold *hold);
+
+/* Whether any hold is for that reason. */
+bool device_is_held(const struct ob_dev *dev, enum device_hold_reason reason);
+
+/* Why it is held: the names of the reasons ("no-client"), each once, ended by NULL. */
+struct device_held_by {
+	const char *names[DEVICE_HOLD_REASONS + 1];
+};
+struct device_held_by device_held_by(const struct ob_dev *dev);
+
+/*
+ * Clients come and go, and the device's work needs their memory: so it is held from when one has
+ * left until the next one uses it, that is, has written to a BAR, rung a doorbell, reset the device
+ * or set it running. Otherwise a device whose client was killed would find its queues gone, and
+ * fail.
  *
- * device_client_left() is called while the device is quiet, and takes over the caller's quiesce.
- * Uses of a device that is not deserted change nothing.
+ * device_client_left() is called while the device is quiet. Uses of a device that has had no client
+ * leave change nothing.
  */
 void device_client_came(struct ob_dev *dev);
 void device_client_uses(struct ob_dev *dev);
@@ -119,7 +147,7 @@ struct device_owner {
 void device_set_owner(struct ob_dev *dev, const struct device_owner *owner);
 const struct device_owner *device_owner(const struct ob_dev *dev); /* NULL: nobody's */
 
-/* Power-on state of function and model. Only between a quiesce and its resume. */
+/* Power-on state of function and model. Only while the device is quiet, and held. */
 void device_reset(struct ob_dev *dev);
 
 /*

@@ -4,7 +4,7 @@
  * device: Bus Master Enable and the power state stop and start it, function level reset resets it,
  * and a change of what carries interrupts is told to the model.
  *
- * All of it goes through quiesce and resume. No write waits for that: the guest's processor stands
+ * All of it goes through holds. No write waits for that: the guest's processor stands
  * still meanwhile. Instead the function shows that transactions are pending, and one that is being
  * reset answers reads with all ones, as the specifications have it (PCI Express Base 3.0, 2.3.1 and
  * 6.6.2): drivers of operating systems wait for both.
@@ -33,30 +33,22 @@ static void irqs_changed(struct pci_irq_watcher *watcher)
 
 /* Bus Master Enable, power state */
 
-static void on_stopped(struct device_waiter *waiter)
+static void on_bus_off(struct device_hold *hold)
 {
-	struct ob_dev *dev = container_of(waiter, struct ob_dev, stop_waiter);
-
-	dev->stopping = false;
-	pci_show_pending(dev->pci, false);
+	pci_show_pending(container_of(hold, struct ob_dev, bus_off)->pci, false);
 }
 
 void device_follow_function(struct ob_dev *dev)
 {
 	bool stopped = pci_is_stopped(dev->pci);
 
-	if (stopped == dev->stopped)
+	if (stopped == dev->bus_off.held)
 		return;
-	dev->stopped = stopped;
-	log_trace(&dev->log, stopped ? "is stopped by its function" : "may use its bus again");
 	if (stopped) {
-		dev->stopping = device_quiesce(dev, &dev->stop_waiter) != 0;
-		pci_show_pending(dev->pci, dev->stopping);
-	} else if (dev->stopping) {
-		on_stopped(&dev->stop_waiter);
-		device_quiesce_cancel(dev, &dev->stop_waiter);
+		pci_show_pending(dev->pci, device_hold(dev, &dev->bus_off, DEVICE_HOLD_BUS) != 0);
 	} else {
-		device_resume(dev);
+		pci_show_pending(dev->pci, false);
+		device_release(dev, &dev->bus_off);
 	}
 }
 
@@ -64,24 +56,22 @@ void device_follow_function(struct ob_dev *dev)
 
 static void reset_function(struct ob_dev *dev)
 {
-	dev->resetting = false;
 	device_reset_by(dev, pci_function_reset);
-	device_resume(dev);
+	device_release(dev, &dev->function_reset);
 }
 
-static void on_quiet_for_reset(struct device_waiter *waiter)
+static void on_quiet_for_reset(struct device_hold *hold)
 {
-	reset_function(container_of(waiter, struct ob_dev, reset_waiter));
+	reset_function(container_of(hold, struct ob_dev, function_reset));
 }
 
 void device_config_written(struct ob_dev *dev)
 {
 	bool reset = pci_take_reset_request(dev->pci);
 
-	if (reset) {
+	if (reset && !dev->function_reset.held) {
 		log_debug(&dev->log, "function level reset");
-		dev->resetting = device_quiesce(dev, &dev->reset_waiter) != 0;
-		if (!dev->resetting)
+		if (!device_hold(dev, &dev->function_reset, DEVICE_HOLD_FUNCTION_RESET))
 			reset_function(dev);
 	}
 	device_follow_function(dev);
@@ -90,7 +80,7 @@ void device_config_written(struct ob_dev *dev)
 void device_function_init(struct ob_dev *dev)
 {
 	dev->irq_watcher.changed = irqs_changed;
-	dev->stop_waiter.done = on_stopped;
-	dev->reset_waiter.done = on_quiet_for_reset;
+	dev->bus_off.done = on_bus_off;
+	dev->function_reset.done = on_quiet_for_reset;
 	pci_irq_set_watcher(dev->pci, &dev->irq_watcher);
 }

@@ -57,25 +57,25 @@ struct ob_dev {
 	void (*attached_free)(void *attached);
 	char failure[128]; /* what the model said: see ob_dev_failed() */
 
-	/* Quiesce: see device_quiesce(). */
-	unsigned holds; /* quiesces that were not resumed yet */
-	bool quieting;  /* the model was told, and has not said that it is quiet */
+	/* See hold.c. */
+	struct device_hold *holds; /* who came first is first */
+	bool quieting;             /* the model was told, and has not said that it is quiet */
 	bool quiet;
-	struct device_waiter *waiters;
+	struct ob_task quiet_task;
+	struct device_hold no_client;
+
 	bool client; /* somebody is connected */
 	bool owned;  /* see device_set_owner() */
 	struct device_owner owner;
 	bool outdated; /* see device_set_outdated() */
-	bool deserted; /* one of the holds is for want of a client: see device_client_left() */
-	struct ob_task quiet_task;
 
 	/* What the function asks for: see function.c. */
-	bool stopped;   /* one of the holds is for that: see pci_is_stopped() */
-	bool stopping;  /* and it is not quiet yet: stop_waiter waits */
-	bool resetting; /* a function level reset waits for quiet: reset_waiter does */
-	struct device_waiter stop_waiter, reset_waiter;
+	struct device_hold bus_off, function_reset;
 	struct pci_irq_watcher irq_watcher;
 };
+
+/* hold.c */
+void device_hold_init(struct ob_dev *dev);
 
 /* device.c: as device_reset(), with what resets the function. */
 void device_reset_by(struct ob_dev *dev, void (*reset)(struct pci *pci));

@@ -280,7 +280,7 @@ static int access_region(struct access a)
 	if (rc)
 		return rc;
 	/* Nobody is there who would answer: see function.c. */
-	if (a.dev->resetting && a.region < DEVICE_REGIONS) {
+	if (a.dev->function_reset.held && a.region < DEVICE_REGIONS) {
 		if (!a.write)
 			memset(a.data, 0xff, a.length);
 		return 0;

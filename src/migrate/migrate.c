@@ -33,7 +33,7 @@ struct migration {
 	struct migrate_waiter *waiter; /* of whoever asked for target; NULL: nobody waits */
 
 	bool held, quiet; /* we keep the device quiet; it is */
-	struct device_waiter quiesce;
+	struct device_hold hold;
 	struct ob_block_request flush;
 	unsigned drive;   /* the next to be flushed, or cleared */
 	uint64_t cleared; /* of that, bytes */
@@ -90,33 +90,29 @@ int migrate_next(unsigned from, unsigned to)
 
 static void go_on(struct migration *m);
 
-static void became_quiet(struct device_waiter *waiter)
+static void became_quiet(struct device_hold *hold)
 {
-	struct migration *m = container_of(waiter, struct migration, quiesce);
+	struct migration *m = container_of(hold, struct migration, hold);
 
-	m->quiet = true;
 	if (m->waiter)
 		go_on(m);
 }
 
+static bool is_quiet(const struct migration *m)
+{
+	return m->hold.held && !m->hold.waiting;
+}
+
 static int make_quiet(struct migration *m)
 {
-	if (!m->held) {
-		m->held = true;
-		m->quiet = device_quiesce(m->dev, &m->quiesce) == 0;
-	}
-	return m->quiet ? 0 : -EINPROGRESS;
+	if (!m->hold.held)
+		(void)device_hold(m->dev, &m->hold, DEVICE_HOLD_MIGRATION);
+	return is_quiet(m) ? 0 : -EINPROGRESS;
 }
 
 static void release(struct migration *m)
 {
-	if (!m->held)
-		return;
-	if (!m->quiet)
-		device_quiesce_cancel(m->dev, &m->quiesce);
-	else
-		device_resume(m->dev);
-	m->held = m->quiet = false;
+	device_release(m->dev, &m->hold);
 }
 
 static void drop_streams(struct migration *m)
@@ -257,9 +253,9 @@ static int run(struct migration *m)
 	if (rc)
 		return rc;
 	m->waits = false;
-	if (!device_has_client(m->dev) && m->quiet) {
-		m->held = m->quiet = false;
+	if (!device_has_client(m->dev) && is_quiet(m)) {
 		device_client_left(m->dev);
+		release(m);
 		return 0;
 	}
 	release(m);
@@ -615,7 +611,7 @@ struct migration *migrate_of(struct ob_dev *dev)
 	if (!m)
 		return NULL;
 	m->dev = dev;
-	m->quiesce.done = became_quiet;
+	m->hold.done = became_quiet;
 	m->step.run = next_step;
 	m->state = m->target = MIGRATE_RUNNING;
 	log_init(&m->log, device_log(dev), LOG_LINES_PER_SECOND, "%s", ob_dev_id(dev));

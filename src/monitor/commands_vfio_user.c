@@ -105,6 +105,15 @@ struct walk {
 	struct json_object *list;
 };
 
+static struct json_object *held_by(const struct device_held_by *by)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (unsigned i = 0; by->names[i]; i++)
+		json_object_array_add(list, json_object_new_string(by->names[i]));
+	return list;
+}
+
 static int add_server(void *context, const struct machine_server_info *info)
 {
 	static const char *const states[] = {
@@ -126,6 +135,8 @@ static int add_server(void *context, const struct machine_server_info *info)
 	put_str(server, "missing", info->missing);
 	put_str(server, "dev-id", info->device);
 	put_str(server, "dev-qom-path", info->device_path);
+	if (info->device)
+		json_object_object_add(server, "held-by", held_by(&info->held_by));
 	put_int(server, "clients", info->clients);
 	if (info->has_client)
 		json_object_object_add(server, "client", client_of(&info->client));

@@ -166,27 +166,27 @@ void set_outdated(struct move_set *set)
 	}
 }
 
-static void never(struct device_waiter *waiter)
+static void never(struct device_hold *hold)
 {
-	(void)waiter;
+	(void)hold;
 }
 
 static void clear(struct move_set *set, unsigned number)
 {
 	struct ob_dev *dev = machine_find_device(set->moves->machine, set->devices[number].id);
 	struct migration *migration = dev ? migrate_of(dev) : NULL;
-	struct device_waiter quiet = {.done = never};
+	struct device_hold hold = {.done = never};
 
 	if (!migration)
 		return;
 	/* It is quiet already, as it waits; one that is not runs, and is not ours. */
-	if (device_quiesce(dev, &quiet)) {
-		device_quiesce_cancel(dev, &quiet);
+	if (device_hold(dev, &hold, DEVICE_HOLD_RESET)) {
+		device_release(dev, &hold);
 		return;
 	}
 	device_reset(dev);
 	(void)migrate_reset(migration, NULL);
-	device_resume(dev);
+	device_release(dev, &hold);
 }
 
 void set_clear(struct move_set *set)

@@ -218,9 +218,9 @@ static void run_free(struct ob_task *task)
 	machine_something_gone(machine);
 }
 
-static void on_quiet(struct device_waiter *waiter)
+static void on_quiet(struct device_hold *hold)
 {
-	struct machine_device *device = container_of(waiter, struct machine_device, quiet);
+	struct machine_device *device = container_of(hold, struct machine_device, unplug);
 
 	/* From a task: the model may be calling. */
 	ob_task_schedule(device->machine->loop, &device->free);
@@ -270,7 +270,7 @@ static int add_model_device(struct machine *machine, const struct ob_model *mode
 	if (!device)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	device->machine = machine;
-	device->quiet.done = on_quiet;
+	device->unplug.done = on_quiet;
 	device->free.run = run_free;
 	rc = make(device, model, opts, err);
 	if (rc) {
@@ -335,10 +335,9 @@ int machine_add_device(struct machine *machine, struct opts *opts, struct ob_err
 void device_remove(struct machine_device *device)
 {
 	device->removing = true;
-	if (device->server || device->quiescing)
+	if (device->server || device->unplug.held)
 		return;
-	device->quiescing = true;
-	if (device_quiesce(device->dev, &device->quiet) == 0)
+	if (device_hold(device->dev, &device->unplug, DEVICE_HOLD_UNPLUG) == 0)
 		ob_task_schedule(device->machine->loop, &device->free);
 }
 

@@ -102,6 +102,7 @@ static int describe_server(const struct machine_server *server,
 	if (server->device) {
 		info.device = server->device->id;
 		info.device_path = device_path(of_device, info.device);
+		info.held_by = device_held_by(server->device->dev);
 	}
 	if (server->server)
 		describe_serving(server->server, &info);

@@ -16,8 +16,8 @@
 
 #include "base/opts.h"
 #include "block/block.h"
+#include "device/device.h"
 #include "machine_event.h"
-#include "outboard/device.h"
 #include "outboard/error.h"
 #include "session/stats.h"
 
@@ -86,6 +86,7 @@ struct machine_server_info {
 	const char *socket_path; /* "": none is known */
 	int socket_fd;           /* the listening one; -1: not there yet */
 	const char *device, *device_path; /* NULL: not set yet */
+	struct device_held_by held_by;
 	enum machine_server_state state;
 	const char *missing; /* WAITING: "device" or "socket" */
 	uint64_t clients;    /* that were accepted so far */

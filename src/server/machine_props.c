@@ -17,6 +17,9 @@ static const struct ob_prop device_props[] = {
          .type = OB_PROP_STRING,
          .help = "id of a pci-root-bus; none: one of its own"},
 	{.name = "addr", .type = OB_PROP_STRING, .help = "slot or slot.function, in hexadecimal"},
+	{.name = "held-by",
+         .type = OB_PROP_STRING,
+         .help = "why it does not run now, if it does not; read only"},
 	{.name = NULL},
 };
 
@@ -226,6 +229,17 @@ static int add_field(const struct ob_prop *prop, const void *of, struct opts *ou
 	return text ? opts_add(out, prop->name, text) : 0;
 }
 
+static int add_held_by(const struct ob_dev *dev, struct opts *out)
+{
+	struct device_held_by by = device_held_by(dev);
+	char text[128] = "";
+
+	for (unsigned i = 0; by.names[i]; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? "," : "",
+		         by.names[i]);
+	return text[0] ? opts_add(out, "held-by", text) : 0;
+}
+
 static int add_of_device(const struct machine_device *device, const struct ob_prop *prop,
                          struct opts *out)
 {
@@ -234,6 +248,8 @@ static int add_of_device(const struct machine_device *device, const struct ob_pr
 	snprintf(addr, sizeof(addr), "%02x.%x", device->place.slot, device->place.function);
 	if (!strcmp(prop->name, "addr"))
 		return opts_add(out, "addr", addr);
+	if (!strcmp(prop->name, "held-by"))
+		return add_held_by(device->dev, out);
 	if (!strcmp(prop->name, "bus"))
 		return opts_add(out, "bus", device->place.root->id);
 	if (prop_find(device_common_props, prop->name))

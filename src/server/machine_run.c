@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What happens to all of a machine at once: pause and resume, reset, and asking the program to end.
- * All of it goes through device_quiesce(), the one way to a device without work in flight.
+ * All of it goes through device_hold(), the one way to a device without work in flight.
  */
 #include <errno.h>
 
@@ -69,34 +69,22 @@ static void one_is_quiet(struct machine *machine)
 		tell_paused(machine);
 }
 
-static void on_held(struct device_waiter *waiter)
+static void on_paused(struct device_hold *hold)
 {
-	struct machine_device *device = container_of(waiter, struct machine_device, hold);
-
-	device->holding = false;
-	one_is_quiet(device->machine);
+	one_is_quiet(container_of(hold, struct machine_device, pause)->machine);
 }
 
 static void hold(struct machine_device *device)
 {
-	device->held = true;
-	device->hold.done = on_held;
-	device->holding = device_quiesce(device->dev, &device->hold) != 0;
-	device->machine->unquiet += device->holding;
+	device->pause.done = on_paused;
+	if (device_hold(device->dev, &device->pause, DEVICE_HOLD_PAUSE))
+		device->machine->unquiet++;
 }
 
 static void let_go(struct machine_device *device)
 {
-	if (!device->held)
-		return;
-	device->held = false;
-	if (device->holding) {
-		device->machine->unquiet--;
-		device->holding = false;
-		device_quiesce_cancel(device->dev, &device->hold);
-	} else {
-		device_resume(device->dev);
-	}
+	device->machine->unquiet -= device->pause.waiting;
+	device_release(device->dev, &device->pause);
 }
 
 void device_join_pause(struct machine_device *device)
@@ -154,14 +142,13 @@ bool machine_is_paused(const struct machine *machine)
 
 static void reset_quiet(struct machine_device *device)
 {
-	device->resetting = false;
 	device_reset(device->dev);
-	device_resume(device->dev);
+	device_release(device->dev, &device->reset);
 }
 
-static void on_reset_quiet(struct device_waiter *waiter)
+static void on_reset_quiet(struct device_hold *hold)
 {
-	reset_quiet(container_of(waiter, struct machine_device, reset));
+	reset_quiet(container_of(hold, struct machine_device, reset));
 }
 
 void machine_reset(struct machine *machine)
@@ -170,11 +157,10 @@ void machine_reset(struct machine *machine)
 
 	machine_tell(machine, &(struct machine_event){.kind = MACHINE_RESET});
 	list_for_each (device, &machine->devices, struct machine_device, link) {
-		if (device->resetting || device->quiescing)
+		if (device->reset.held || device->unplug.held)
 			continue;
-		device->resetting = true;
 		device->reset.done = on_reset_quiet;
-		if (device_quiesce(device->dev, &device->reset) == 0)
+		if (device_hold(device->dev, &device->reset, DEVICE_HOLD_RESET) == 0)
 			reset_quiet(device);
 	}
 }

@@ -76,16 +76,11 @@ struct machine_device {
 	struct root_member place;
 	struct machine_server *server; /* holds it, or is about to let it go */
 	bool removing;                 /* as soon as the server has let it go */
-	bool quiescing;                /* free follows */
-	struct device_waiter quiet;
-	struct dma_listener memory; /* tells the disks of the client's memory */
+	struct device_hold unplug;     /* free follows */
+	struct dma_listener memory;    /* tells the disks of the client's memory */
 	struct ob_task free;
 
-	/* machine_run.c */
-	bool held;    /* quiesced because the machine is paused */
-	bool holding; /* the same, but it is not quiet yet */
-	bool resetting;
-	struct device_waiter hold, reset;
+	struct device_hold pause, reset; /* machine_run.c */
 };
 
 struct machine_server {

@@ -112,7 +112,7 @@ struct session {
 	struct wire_header waiting;
 	struct wire_dma_unmap unmap;
 	struct dma_waiter unmap_waiter;
-	struct device_waiter quiesce_waiter;
+	struct device_hold hold; /* for a reset, or the end */
 	struct ob_task step;
 	struct session_wait wait;
 	bool unmap_again;      /* not all maps are gone yet: see dma_unmap_rest() */

@@ -129,7 +129,7 @@ static int map_memory(struct session *session, struct request *request,
 void session_reset_left(struct session *session)
 {
 	device_reset(session->dev);
-	device_resume(session->dev);
+	device_release(session->dev, &session->hold);
 }
 
 /*
@@ -139,7 +139,7 @@ void session_reset_left(struct session *session)
 static int map_after_reset(struct session *session, struct request *request,
                            const struct wire_dma_map *map, int fd, const char *why)
 {
-	int quiet = device_quiesce(session->dev, &session->quiesce_waiter);
+	int quiet = device_hold(session->dev, &session->hold, DEVICE_HOLD_RESET);
 	int rc;
 
 	log_info(session->log, "the device is reset: %s", why);
@@ -147,7 +147,7 @@ static int map_after_reset(struct session *session, struct request *request,
 		session_reset_left(session);
 	rc = map_memory(session, request, map, fd);
 	if (quiet && rc) {
-		device_quiesce_cancel(session->dev, &session->quiesce_waiter);
+		device_release(session->dev, &session->hold);
 		session_forget_maps(session);
 		return rc;
 	}
@@ -211,7 +211,7 @@ int session_reset_now(struct session *session)
 	device_reset(session->dev);
 	if (session->migration)
 		rc = session_migrate_reset(session);
-	device_resume(session->dev);
+	device_release(session->dev, &session->hold);
 	device_client_uses(session->dev);
 	return rc;
 }
@@ -222,7 +222,7 @@ int session_reset(struct session *session, struct request *request)
 
 	if (rc)
 		return rc;
-	rc = device_quiesce(session->dev, &session->quiesce_waiter);
+	rc = device_hold(session->dev, &session->hold, DEVICE_HOLD_RESET);
 	if (rc == -EINPROGRESS) {
 		session->waiting = request->header;
 		session_move(session, SESSION_RESETTING);

@@ -398,6 +398,7 @@ static void finish(struct session *session)
 	session_leave_memory(session);
 	session_move(session, SESSION_ENDED);
 	device_client_left(session->dev);
+	device_release(session->dev, &session->hold);
 	session->ended(session->ended_context);
 }
 
@@ -420,7 +421,7 @@ static void clear(struct session *session)
 void session_quiesce(struct session *session)
 {
 	session_move(session, SESSION_QUIESCING);
-	if (device_quiesce(session->dev, &session->quiesce_waiter) == 0)
+	if (device_hold(session->dev, &session->hold, DEVICE_HOLD_CLIENT_LEAVES) == 0)
 		clear(session);
 }
 
@@ -487,9 +488,9 @@ static void unmapped(struct dma_waiter *waiter)
 	ob_task_schedule(ob_dev_loop(session->dev), &session->step);
 }
 
-static void quiet(struct device_waiter *waiter)
+static void quiet(struct device_hold *hold)
 {
-	struct session *session = container_of(waiter, struct session, quiesce_waiter);
+	struct session *session = container_of(hold, struct session, hold);
 
 	if (session->state == SESSION_QUIESCING) {
 		clear(session);
@@ -558,7 +559,7 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 	session->minor = -1;
 	session->step.run = run_step;
 	session->unmap_waiter.done = unmapped;
-	session->quiesce_waiter.done = quiet;
+	session->hold.done = quiet;
 	session->watcher.lost = memory_lost;
 	session->watcher.unshared = memory_unshared;
 	dma_set_watcher(session->dma, &session->watcher);

@@ -91,7 +91,7 @@ static void reset(struct stage *stage)
 	stage_quiesce(stage);
 	device_reset(stage->dev);
 	(void)migrate_reset(migrate_of(stage->dev), NULL);
-	device_resume(stage->dev);
+	device_release(stage->dev, &stage->hold);
 	must(migrate_state(migrate_of(stage->dev)) == MIGRATE_RUNNING);
 }
 
@@ -166,7 +166,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	stage_quiesce(&stage);
 	pci_irq_set_sink(device_pci(stage.dev), NULL);
 	must(!dma_unmap_all(device_dma(stage.dev), NULL));
-	device_resume(stage.dev);
+	device_release(stage.dev, &stage.hold);
 	stage_end(&stage);
 	free(stream);
 	return 0;

@@ -281,7 +281,7 @@ static void act_quiesce(struct rig *rig, struct input *in)
 	turns(rig, how >> 1 & 3);
 	if (how & 1)
 		device_reset(rig->stage.dev);
-	device_resume(rig->stage.dev);
+	device_release(rig->stage.dev, &rig->stage.hold);
 }
 
 static void act_unmap(struct rig *rig, struct input *in)
@@ -438,7 +438,7 @@ static void end(struct rig *rig)
 	must(!dma_unmap_all(dma, &rig->waiter));
 	pci_irq_set_sink(device_pci(rig->stage.dev), NULL);
 	device_revoke(rig->stage.dev);
-	device_resume(rig->stage.dev);
+	device_release(rig->stage.dev, &rig->stage.hold);
 	stage_end(&rig->stage);
 }
 

@@ -221,22 +221,17 @@ void stage_until(struct stage *stage, const bool *done)
 	must(*done);
 }
 
-struct wait {
-	struct device_waiter waiter;
-	bool done;
-};
-
-static void quiesced(struct device_waiter *waiter)
+static void quiesced(struct device_hold *hold)
 {
-	container_of(waiter, struct wait, waiter)->done = true;
+	container_of(hold, struct stage, hold)->quiesced = true;
 }
 
 void stage_quiesce(struct stage *stage)
 {
-	struct wait wait = {.waiter.done = quiesced};
-
-	if (device_quiesce(stage->dev, &wait.waiter))
-		stage_until(stage, &wait.done);
+	stage->hold.done = quiesced;
+	stage->quiesced = !device_hold(stage->dev, &stage->hold, DEVICE_HOLD_RESET);
+	if (!stage->quiesced)
+		stage_until(stage, &stage->quiesced);
 }
 
 /* Descriptors */

@@ -69,6 +69,8 @@ struct stage {
 	struct loop_fd guard;
 	int open_before;
 	bool quiet;
+	struct device_hold hold; /* stage_quiesce() */
+	bool quiesced;
 };
 
 /* Makes a device of that model with "a=b,c=d"; nvme may name the drives d0 and m0. */

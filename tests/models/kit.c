@@ -306,36 +306,37 @@ void kit_start(struct kit *kit, const char *model, const char *options)
 		fail_msg("%s", err.message);
 }
 
-static void quiesced(struct device_waiter *waiter)
+static void quiesced(struct device_hold *hold)
 {
-	waiter->next = waiter;
+	(void)hold;
 }
 
 bool kit_quiesce(struct kit *kit)
 {
-	struct device_waiter waiter = {.done = quiesced};
+	struct device_hold *hold = &kit->holds[kit->held++];
 
-	if (!device_quiesce(kit->dev, &waiter))
+	hold->done = quiesced;
+	if (!device_hold(kit->dev, hold, DEVICE_HOLD_RESET))
 		return true;
 	for (unsigned i = 0; i < SETTLE_TURNS; i++) {
 		kit_turn(kit);
-		if (waiter.next == &waiter)
+		if (!hold->waiting)
 			return true;
 	}
-	device_quiesce_cancel(kit->dev, &waiter);
+	kit_resume(kit);
 	return false;
 }
 
 void kit_resume(struct kit *kit)
 {
-	device_resume(kit->dev);
+	device_release(kit->dev, &kit->holds[--kit->held]);
 }
 
 void kit_reset(struct kit *kit)
 {
 	assert_true(kit_quiesce(kit));
 	device_reset(kit->dev);
-	device_resume(kit->dev);
+	kit_resume(kit);
 }
 
 void kit_stop(struct kit *kit)
@@ -352,6 +353,7 @@ void kit_stop(struct kit *kit)
 	assert_int_equal(dma_unmap_all(dma, NULL), 0);
 	device_free(kit->dev);
 	kit->dev = NULL;
+	kit->held = 0;
 	munmap(kit->memory, KIT_MEMORY);
 	close(kit->fd);
 }

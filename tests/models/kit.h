@@ -65,6 +65,8 @@ struct kit {
 	uint8_t *memory;
 	struct dma_waiter unmapped;
 	bool is_unmapped;
+	struct device_hold holds[4]; /* kit_quiesce() */
+	unsigned held;
 	uint64_t next; /* free guest memory, for kit_alloc() */
 
 	struct dma_remote remote;

@@ -291,6 +291,29 @@ def test_query_vfio_user(qmp: Qmp, folder: Path) -> None:
         assert {irq["kind"] for irq in told["irqs"]} == {"intx", "msi", "msix", "err", "req"}
 
 
+def test_why_a_device_does_not_run(qmp: Qmp, folder: Path) -> None:
+    def held_by() -> list[str]:
+        return qmp.execute("query-vfio-user", id="s0")[0]["held-by"]
+
+    add_server(qmp, folder / "s")
+    assert held_by() == []
+    qmp.execute("stop")
+    assert held_by() == ["pause"]
+    with Client(folder / "s") as client:
+        client.read32(REGION_BAR0, 4)
+    qmp.wait_event("VFU_CLIENT_HANGUP")
+    assert held_by() == ["no-client", "pause"]
+    assert "held-by = no-client,pause\n" in qmp.hmp("info qtree")
+    device = qmp.execute("query-vfio-user", id="s0")[0]["dev-qom-path"]
+    assert qmp.execute("qom-get", path=device, property="held-by") == "no-client,pause"
+    qmp.execute("cont")
+    assert held_by() == ["no-client"]
+    with Client(folder / "s") as client:
+        client.reset()
+        assert held_by() == []
+    assert "held-by" in refusal(qmp.execute, "qom-set", path=device, property="held-by", value="x").desc
+
+
 def test_objects_and_types(qmp: Qmp) -> None:
     qmp.execute("device_add", driver="pci-root-bus", id="r0")
     qmp.execute("device_add", driver="edu", id="d0", bus="r0", addr="3.1", dma__mask=4095)

@@ -178,10 +178,10 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct world *world = *state;
-	struct device_waiter quiet;
-
 	for (unsigned i = 0; i < DEVICES; i++) {
-		assert_int_equal(device_quiesce(world->dev[i], &quiet), 0);
+		struct device_hold hold = {0};
+
+		assert_int_equal(device_hold(world->dev[i], &hold, DEVICE_HOLD_UNPLUG), 0);
 		assert_int_equal(dma_unmap_all(device_dma(world->dev[i]), &world->waiter), 0);
 		device_free(world->dev[i]);
 		munmap(world->memory[i], 4096);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A device's life: quiesce, its waiters in order, resume, reset; and transfers (struct ob_xfer). */
+/* A device's life: holds, who is told in order, reset; and transfers (struct ob_xfer). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,15 +13,15 @@
 #include "probe.h"
 
 struct waiting {
-	struct device_waiter waiter;
+	struct device_hold hold;
 	int order;
 };
 
 static int told;
 
-static void tell(struct device_waiter *waiter)
+static void tell(struct device_hold *hold)
 {
-	((struct waiting *)waiter)->order = ++told;
+	((struct waiting *)hold)->order = ++told;
 }
 
 static struct probe_state *state_of(struct probe *probe)
@@ -29,63 +29,102 @@ static struct probe_state *state_of(struct probe *probe)
 	return ob_dev_state(probe->dev);
 }
 
+static int hold(struct probe *probe, struct waiting *waiting, enum device_hold_reason reason)
+{
+	return device_hold(probe->dev, &waiting->hold, reason);
+}
+
+static void release(struct probe *probe, struct waiting *waiting)
+{
+	device_release(probe->dev, &waiting->hold);
+}
+
 static void a_quiet_model_is_quiet_at_once(void **state)
 {
 	struct probe *probe = *state;
 	struct waiting w = {{.done = tell}, 0};
 
-	assert_int_equal(device_quiesce(probe->dev, &w.waiter), 0);
+	assert_int_equal(hold(probe, &w, DEVICE_HOLD_RESET), 0);
 	device_reset(probe->dev);
-	device_resume(probe->dev);
+	release(probe, &w);
+	assert_string_equal(probe_log(probe), "quiesce reset resume ");
+	/* Once released, it is nothing to release again. */
+	release(probe, &w);
 	assert_string_equal(probe_log(probe), "quiesce reset resume ");
 }
 
-static void waiters_are_told_in_order_from_the_loop(void **state)
+static void holders_are_told_in_order_from_the_loop(void **state)
 {
 	struct probe *probe = *state;
 	struct waiting a = {{.done = tell}, 0}, b = {{.done = tell}, 0};
 
 	told = 0;
 	state_of(probe)->slow = true;
-	assert_int_equal(device_quiesce(probe->dev, &a.waiter), -EINPROGRESS);
-	assert_int_equal(device_quiesce(probe->dev, &b.waiter), -EINPROGRESS);
+	assert_int_equal(hold(probe, &a, DEVICE_HOLD_PAUSE), -EINPROGRESS);
+	assert_int_equal(hold(probe, &b, DEVICE_HOLD_RESET), -EINPROGRESS);
 	ob_dev_quiet(probe->dev);
 	assert_int_equal(a.order, 0);
 	loop_turn(probe->loop, 0);
 	assert_int_equal(a.order, 1);
 	assert_int_equal(b.order, 2);
-	/* The model was told once, and goes on once both have resumed. */
+	/* The model was told once, and goes on once both have released it. */
 	assert_string_equal(probe_log(probe), "quiesce ");
-	device_resume(probe->dev);
+	release(probe, &a);
 	assert_string_equal(probe_log(probe), "quiesce ");
-	device_resume(probe->dev);
+	release(probe, &b);
 	assert_string_equal(probe_log(probe), "quiesce resume ");
 }
 
-static void a_cancelled_quiesce_still_ends_and_resumes(void **state)
+static void a_wait_that_is_given_up_still_ends_and_resumes(void **state)
 {
 	struct probe *probe = *state;
 	struct waiting a = {{.done = tell}, 0}, b = {{.done = tell}, 0};
 
 	told = 0;
 	state_of(probe)->slow = true;
-	assert_int_equal(device_quiesce(probe->dev, &a.waiter), -EINPROGRESS);
-	device_quiesce_cancel(probe->dev, &a.waiter);
+	assert_int_equal(hold(probe, &a, DEVICE_HOLD_RESET), -EINPROGRESS);
+	release(probe, &a);
 	assert_string_equal(probe_log(probe), "quiesce ");
 	/* Another wants quiet before the first quiesce has ended: the model is not told twice. */
-	assert_int_equal(device_quiesce(probe->dev, &b.waiter), -EINPROGRESS);
+	assert_int_equal(hold(probe, &b, DEVICE_HOLD_RESET), -EINPROGRESS);
 	ob_dev_quiet(probe->dev);
 	loop_turn(probe->loop, 0);
 	assert_int_equal(a.order, 0);
 	assert_int_equal(b.order, 1);
-	device_resume(probe->dev);
+	release(probe, &b);
 	assert_string_equal(probe_log(probe), "quiesce resume ");
 	/* And with nobody left, the end of a quiesce is a resume. */
-	assert_int_equal(device_quiesce(probe->dev, &a.waiter), -EINPROGRESS);
-	device_quiesce_cancel(probe->dev, &a.waiter);
+	assert_int_equal(hold(probe, &a, DEVICE_HOLD_RESET), -EINPROGRESS);
+	release(probe, &a);
 	ob_dev_quiet(probe->dev);
 	loop_turn(probe->loop, 0);
 	assert_string_equal(probe_log(probe), "quiesce resume quiesce resume ");
+}
+
+static void who_holds_is_known(void **state)
+{
+	struct probe *probe = *state;
+	struct waiting a = {{.done = tell}, 0}, b = {{.done = tell}, 0};
+
+	struct device_held_by by = device_held_by(probe->dev);
+
+	assert_null(by.names[0]);
+	assert_int_equal(hold(probe, &a, DEVICE_HOLD_PAUSE), 0);
+	assert_int_equal(hold(probe, &b, DEVICE_HOLD_MIGRATION), 0);
+	assert_true(device_is_held(probe->dev, DEVICE_HOLD_PAUSE));
+	assert_true(device_is_held(probe->dev, DEVICE_HOLD_MIGRATION));
+	by = device_held_by(probe->dev);
+	assert_string_equal(by.names[0], "migration");
+	assert_string_equal(by.names[1], "pause");
+	assert_null(by.names[2]);
+	release(probe, &a);
+	assert_false(device_is_held(probe->dev, DEVICE_HOLD_PAUSE));
+	device_client_left(probe->dev);
+	release(probe, &b);
+	assert_string_equal(probe_log(probe), "quiesce ");
+	assert_true(device_is_held(probe->dev, DEVICE_HOLD_NO_CLIENT));
+	device_client_uses(probe->dev);
+	assert_string_equal(probe_log(probe), "quiesce resume ");
 }
 
 /* Transfers */
@@ -316,8 +355,9 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, probe_setup, probe_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_quiet_model_is_quiet_at_once),
-		TEST(waiters_are_told_in_order_from_the_loop),
-		TEST(a_cancelled_quiesce_still_ends_and_resumes),
+		TEST(who_holds_is_known),
+		TEST(holders_are_told_in_order_from_the_loop),
+		TEST(a_wait_that_is_given_up_still_ends_and_resumes),
 		TEST(a_transfer_in_shared_memory_copies_nothing),
 		TEST(a_long_transfer_is_pinned_too),
 		TEST(a_transfer_by_message_bounces),

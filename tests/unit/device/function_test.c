@@ -88,13 +88,13 @@ static void it_shows_that_transactions_are_pending(void **state)
 static void a_reset_gives_the_bus_back(void **state)
 {
 	struct probe *probe = *state;
-	struct device_waiter waiter = {0};
+	struct device_hold hold = {0};
 
 	set_config16(probe, PCI_COMMAND, PCI_COMMAND_MASTER);
 	set_config16(probe, PCI_COMMAND, 0);
-	assert_int_equal(device_quiesce(probe->dev, &waiter), 0);
+	assert_int_equal(device_hold(probe->dev, &hold, DEVICE_HOLD_RESET), 0);
 	device_reset(probe->dev);
-	device_resume(probe->dev);
+	device_release(probe->dev, &hold);
 	assert_string_equal(probe_log(probe), "quiesce reset resume ");
 }
 

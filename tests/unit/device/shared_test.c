@@ -239,14 +239,14 @@ static void an_access_across_the_edges_is_cut(void **state)
 static void reset_zeroes_it(void **state)
 {
 	struct world *world = *state;
-	struct device_waiter waiter = {0};
+	struct device_hold hold = {0};
 	uint8_t *bytes = ob_bar_shared(world->dev, REGISTERS);
 
 	memset(bytes, 1, PAGE);
 	memset(ob_dev_ram(world->dev, RAM), 1, PAGE);
-	assert_int_equal(device_quiesce(world->dev, &waiter), 0);
+	assert_int_equal(device_hold(world->dev, &hold, DEVICE_HOLD_RESET), 0);
 	device_reset(world->dev);
-	device_resume(world->dev);
+	device_release(world->dev, &hold);
 	assert_int_equal(bytes[0], 0);
 	assert_int_equal(*(uint8_t *)ob_dev_ram(world->dev, RAM), 0);
 }
@@ -361,20 +361,20 @@ static void each_ring_is_heard(void **state)
 static void rings_wait_while_the_device_is_quiet(void **state)
 {
 	struct world *world = *state;
-	struct device_waiter waiter = {0};
+	struct device_hold hold = {0};
 	int fd = fd_of(world, 1);
 
-	assert_int_equal(device_quiesce(world->dev, &waiter), 0);
+	assert_int_equal(device_hold(world->dev, &hold, DEVICE_HOLD_RESET), 0);
 	eventfd_write(fd, 1);
 	loop_turn(world->loop, 0);
 	check_log(world, "");
-	device_resume(world->dev);
+	device_release(world->dev, &hold);
 	check_log(world, "rang104 ");
-	assert_int_equal(device_quiesce(world->dev, &waiter), 0);
+	assert_int_equal(device_hold(world->dev, &hold, DEVICE_HOLD_RESET), 0);
 	eventfd_write(fd, 1);
 	loop_turn(world->loop, 0);
 	device_reset(world->dev);
-	device_resume(world->dev);
+	device_release(world->dev, &hold);
 	check_log(world, "reset ");
 }
 

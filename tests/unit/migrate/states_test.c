@@ -202,27 +202,27 @@ static void reset_leads_to_running(void **state)
 
 /* Somebody who wants the device reset, and came before the migration did. */
 struct resetter {
-	struct device_waiter waiter;
+	struct device_hold hold;
 	struct side *side;
 };
 
-static void reset_now(struct device_waiter *waiter)
+static void reset_now(struct device_hold *hold)
 {
-	struct side *side = ((struct resetter *)waiter)->side;
+	struct side *side = ((struct resetter *)hold)->side;
 
 	device_reset(side->dev);
 	(void)migrate_reset(side->migration, NULL);
-	device_resume(side->dev);
+	device_release(side->dev, hold);
 }
 
 static void a_reset_ends_a_wait(void **state)
 {
 	struct side *side = *state;
-	struct resetter resetter = {.waiter.done = reset_now, .side = side};
+	struct resetter resetter = {.hold.done = reset_now, .side = side};
 
 	assert_int_equal(side_go(side, P), 0);
 	side_mover(side)->slow = true;
-	assert_int_equal(device_quiesce(side->dev, &resetter.waiter), -EINPROGRESS);
+	assert_int_equal(device_hold(side->dev, &resetter.hold, DEVICE_HOLD_RESET), -EINPROGRESS);
 	assert_int_equal(migrate_set_state(side->migration, C, &side->waiter), -EINPROGRESS);
 	ob_dev_quiet(side->dev);
 	side_turns(side);
