@@ -55,18 +55,14 @@ static const char *value_of(const char *word)
 static int sort_word(struct short_form *form, const char *word, struct ob_error *err)
 {
 	const char *value = value_of(word);
-	char key[64];
-	int rc;
+	/* As long as it is: cut, it might be the name of something else. */
+	cleanup_free char *key = value ? strndup(word, (size_t)(value - 1 - word)) : NULL;
+	int rc = -ENOMEM;
 
-	if (!value) {
-		rc = opts_add(&form->files, "file", word);
-	} else {
-		snprintf(key, sizeof(key), "%.*s", (int)(value - 1 - word), word);
-		if (!strcmp(key, "file") || !strcmp(key, "filename"))
-			rc = opts_add(&form->files, "file", value);
-		else
-			rc = opts_add(&form->given, key, value);
-	}
+	if (!value || (key && (!strcmp(key, "file") || !strcmp(key, "filename"))))
+		rc = opts_add(&form->files, "file", value ? value : word);
+	else if (key)
+		rc = opts_add(&form->given, key, value);
 	return rc ? ob_error_set(err, rc, "out of memory") : 0;
 }
 

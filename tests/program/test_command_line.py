@@ -26,6 +26,7 @@ def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 SERVER = "x-vfio-user-server"
+LONG_NAME = "long-" * 20 + "name"
 
 # The words, and what the one line says: what is wrong, and what would be right.
 REFUSED: list[tuple[str, str, tuple[str, ...]]] = [
@@ -35,6 +36,7 @@ REFUSED: list[tuple[str, str, tuple[str, ...]]] = [
     ("unknown property", "nvme size=1M seral=x", ("'seral'", "did you mean 'serial'")),
     ("unknown property, far", "nvme size=1M colour=red", ("'colour'", "outboard nvme --help")),
     ("several", "nvme size=1M seral=x colour=red", ("'seral' (did you mean 'serial'?), 'colour'",)),
+    ("a long name", f"nvme size=1M {LONG_NAME}=x", (f"'{LONG_NAME}'",)),
     ("property of the backend", "nvme disk.img direkt=on", ("'direkt'", "did you mean 'direct'")),
     ("property of the server", "edu soket=x", ("'soket'", "did you mean 'socket'")),
     ("another backend's", "nvme size=1M direct=on", ("direct=", "'file'", "'mem'")),
