@@ -8,6 +8,7 @@
  * function, the model's state, and its records.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,6 +100,23 @@ static int check_device(struct loader *loader, const struct mstream_section *sec
 	return 0;
 }
 
+/* Both that a device of that version had by itself, so that nobody learns it in two tries. */
+static void tell_of_smaller_bar(struct ob_dev *dev, int code, struct ob_error *err)
+{
+	const struct ob_pci_ident *theirs = device_model(dev)->qemu_ident;
+	const struct ob_pci_ident *ours = &pci_layout(device_pci(dev))->ident;
+	char more[80] = "";
+
+	if (theirs && (theirs->vendor != ours->vendor || theirs->device != ours->device))
+		snprintf(more, sizeof(more),
+		         " (and vendor-id=0x%04x,device-id=0x%04x, its default)", theirs->vendor,
+		         theirs->device);
+	ob_error_set(err, code,
+	             "BAR 0 has 8 KiB in the stream and 16 KiB here: it is of a version that had "
+	             "no more, and a device with bar-size=8k%s can load it",
+	             more);
+}
+
 static int check_function(struct loader *loader, const struct mstream_section *section,
                           struct ob_error *err)
 {
@@ -111,9 +129,7 @@ static int check_function(struct loader *loader, const struct mstream_section *s
 	rc = fields_compare(migrate_function_fields, &theirs, &ours, err);
 	/* The guest has given it an address of that size. */
 	if (rc && theirs.bar_size[0] == 0x2000 && ours.bar_size[0] == 0x4000)
-		ob_error_set(err, rc,
-		             "BAR 0 has 8 KiB in the stream and 16 KiB here: it is of a version "
-		             "that had no more, and a device with bar-size=8k can load it");
+		tell_of_smaller_bar(loader->dev, rc, err);
 	return rc;
 }
 

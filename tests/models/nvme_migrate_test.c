@@ -433,6 +433,7 @@ static void a_stream_with_a_smaller_bar_is_refused(void **state)
 	why = kit_load(nk->kit, stream, size);
 	assert_non_null(why);
 	assert_non_null(strstr(why, "bar-size=8k"));
+	assert_non_null(strstr(why, "vendor-id=0x1b36,device-id=0x0010"));
 }
 
 static void a_stream_of_another_identity_is_refused(void **state)
