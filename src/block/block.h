@@ -78,7 +78,10 @@ struct ob_block {
 	atomic_bool abandoned; /* nobody wants what open() brings: waits on helper threads end */
 };
 
-enum { BLOCK_MAX_ZEROES = 64 << 20 };
+enum {
+	BLOCK_MAX_ZEROES = 64 << 20,
+	BLOCK_MAX_DEPTH = 8, /* nodes that stand on each other: walks over them need some stack */
+};
 
 /* A piece of a node's contents. */
 struct block_piece {

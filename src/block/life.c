@@ -205,6 +205,15 @@ struct ob_block *block_open(struct ob_loop *loop, const struct log *log, struct 
 	return block && !block_open_new(block, err) ? block : NULL;
 }
 
+static int depth_of(const struct ob_block *block)
+{
+	int depth = 0;
+
+	for (; block; block = block->below)
+		depth++;
+	return depth;
+}
+
 struct ob_block *block_open_filter(struct ob_block *below, const struct log *log, struct opts *opts,
                                    struct ob_error *err)
 {
@@ -213,6 +222,13 @@ struct ob_block *block_open_filter(struct ob_block *below, const struct log *log
 
 	if (!driver)
 		return NULL;
+	if (depth_of(below) >= BLOCK_MAX_DEPTH) {
+		ob_error_set(err, -ELOOP,
+		             "block node '%s' is the top of %d nodes that stand on each other "
+		             "already, which is the most",
+		             below->name, BLOCK_MAX_DEPTH);
+		return NULL;
+	}
 	if (below->in_flight) {
 		ob_error_set(err, -EBUSY, "block node '%s' has requests in flight: try again",
 		             below->name);

@@ -16,6 +16,9 @@
 #include "options.h"
 #include "short_form.h"
 
+/* systemd kills what has not ended after 90 s, as a rule. */
+enum { STOP_TIMEOUT = 60, MAX_SECONDS = 1000000 };
+
 /* The words that are no options, with NULL for each "--". */
 struct words {
 	const char **list;
@@ -50,6 +53,17 @@ static int parse_fd(const char *option, const char *text, int *fd, struct ob_err
 	return 0;
 }
 
+static int parse_seconds(const char *option, const char *text, unsigned *seconds,
+                         struct ob_error *err)
+{
+	uint64_t number;
+	int rc = parse_uint(option, text, 0, MAX_SECONDS, &number, err);
+
+	if (!rc)
+		*seconds = (unsigned)number;
+	return rc;
+}
+
 static int apply_argument(struct args *args, const struct option *option, const char *text,
                           struct ob_error *err)
 {
@@ -70,6 +84,8 @@ static int apply_argument(struct args *args, const struct option *option, const 
 		return rc ? rc : add_socket(args, "fd", text, err);
 	case OPTION_READY_FD:
 		return parse_fd("--ready-fd", text, &args->ready_fd, err);
+	case OPTION_STOP_TIMEOUT:
+		return parse_seconds("--stop-timeout", text, &args->stop_timeout, err);
 	case OPTION_PID_FILE:
 		args->pid_file = text;
 		return 0;
@@ -303,7 +319,8 @@ int args_parse(struct args *args, int argc, char *const *argv, struct ob_error *
 	struct words words = {.list = calloc((size_t)argc + 1, sizeof(*words.list))};
 	int rc;
 
-	*args = (struct args){.ready_fd = -1, .check = asks_for_check(argc, argv)};
+	*args = (struct args){
+		.ready_fd = -1, .stop_timeout = STOP_TIMEOUT, .check = asks_for_check(argc, argv)};
 	if (!words.list)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	rc = parse_words(args, argc, argv, &words, err);

@@ -39,6 +39,7 @@ struct args {
 	const char *pid_file, *log_file; /* the same */
 	char *name;                      /* of the process; NULL: it has none. Owned */
 	int ready_fd;                    /* -1: none */
+	unsigned stop_timeout;           /* seconds for the end in order; 0: no bound */
 	unsigned short_forms;            /* so far */
 	struct opts sockets;             /* of --fd and --socket-path, in order: fd=N, path=PATH */
 	struct opts traces;              /* patterns of -trace; the keys do not matter */

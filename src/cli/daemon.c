@@ -5,7 +5,7 @@
  * Whatever ends it (a signal, a monitor, the end of its command or of its last client, an error
  * while things are made) goes the same way: machine_shutdown() tells everybody, the machine is
  * stopped in order, and the loop runs until nothing is left. A signal while it stops takes the
- * short way out; sockets are gone by then.
+ * short way out; sockets are gone by then. So does time: storage may not answer for ever.
  */
 #include "daemon.h"
 
@@ -20,6 +20,7 @@
 #include "attach.h"
 #include "background.h"
 #include "base/list.h"
+#include "ending.h"
 #include "log_file.h"
 #include "loop/loop.h"
 #include "monitor/monitor.h"
@@ -49,6 +50,7 @@ struct daemon {
 	pid_t command;        /* 0: none runs */
 	bool command_told;    /* to end */
 	bool stopping, stopped;
+	struct ob_timer give_up; /* stopping in order */
 	int status;
 };
 
@@ -58,6 +60,26 @@ static void on_stopped(void *context)
 
 	daemon->stopped = true;
 	loop_stop(daemon->loop);
+}
+
+/*
+ * Some storage does not answer. What was acknowledged is with the kernel, as after any end of a
+ * process, but it was not flushed; who waits for our end waits no longer. Nothing is freed: helper
+ * threads use it.
+ */
+static void on_give_up(struct ob_timer *timer)
+{
+	struct daemon *daemon = container_of(timer, struct daemon, give_up);
+	char what[1024];
+
+	ending_describe(daemon->machine, what, sizeof(what));
+	log_error(daemon->log,
+	          "ends without what it has waited for since %u s (--stop-timeout), and maybe "
+	          "without having flushed: %s",
+	          daemon->args->stop_timeout, what);
+	log_sink_tell(&daemon->sink);
+	pid_file_remove(daemon->args->pid_file, daemon->pid_file);
+	_exit(daemon->status ? daemon->status : EXIT_FAILURE);
 }
 
 /* What machine_shutdown() comes to. */
@@ -74,6 +96,10 @@ static void stop(void *context, enum machine_shutdown reason)
 	monitors_free(daemon->monitors);
 	daemon->monitors = NULL;
 	machine_stop(daemon->machine, on_stopped, daemon);
+	/* Without memory for the timer, a signal is left. */
+	if (daemon->args->stop_timeout)
+		(void)ob_timer_arm(daemon->loop, &daemon->give_up,
+		                   daemon->args->stop_timeout * UINT64_C(1000000000));
 }
 
 static void command_ended(struct daemon *daemon)
@@ -191,6 +217,7 @@ static void begin_log(struct daemon *daemon)
 {
 	log_sink_init(&daemon->sink, on_due);
 	daemon->tell.expired = on_tell;
+	daemon->give_up.expired = on_give_up;
 	daemon->log->sink = &daemon->sink;
 }
 
@@ -382,6 +409,8 @@ static void end(struct daemon *daemon)
 	moves_free(daemon->moves);
 	machine_free(daemon->machine);
 	end_log(daemon);
+	if (daemon->loop)
+		ob_timer_cancel(daemon->loop, &daemon->give_up);
 	log_file_free(daemon->log_file);
 	loop_free(daemon->loop);
 	pid_file_remove(daemon->args->pid_file, daemon->pid_file);
@@ -411,7 +440,7 @@ static void serve(struct daemon *daemon)
 		rc = announce(daemon, &err);
 	/* A signal may have come while an image was opened, which is where things were made until.
 	 */
-	if (rc && !daemon->stopping) {
+	if (rc && !machine_is_ending(daemon->machine)) {
 		fail(daemon, &err);
 		machine_shutdown(daemon->machine, MACHINE_SHUTDOWN_ERROR);
 	}

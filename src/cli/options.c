@@ -44,6 +44,8 @@ static const struct option options[] = {
          "when clients can connect, write a newline to descriptor N and close it"},
 	{OPTION_EXIT_WITH_PARENT, "exit-with-parent", NULL, NULL,
          "end when the process that started this one ends"},
+	{OPTION_STOP_TIMEOUT, "stop-timeout", NULL, "SECONDS",
+         "how long the end may wait for storage that does not answer (60; 0: for ever)"},
 	{OPTION_STOPPED, "stopped", "S", NULL,
          "devices do no work until a monitor is told to 'cont'"},
 	{OPTION_INCOMING, "incoming", NULL, "unix:PATH | tcp:HOST:PORT | fd:N | defer",

@@ -111,18 +111,11 @@ static void remove_roots(struct machine *machine)
 		root_remove(machine, root);
 }
 
-/* Servers let devices go, devices let block nodes go: each step waits for the one before. */
+/* Servers let devices go, devices let block nodes go: each waits for who has it, and no other. */
 void machine_something_gone(struct machine *machine)
 {
-	struct machine_block *block;
-
-	if (!machine->stopping || !list_empty(&machine->servers) || !list_empty(&machine->devices))
-		return;
-	list_for_each (block, &machine->blocks, struct machine_block, link) {
-		if (!block->above)
-			block_remove(block);
-	}
-	if (!list_empty(&machine->blocks))
+	if (!machine->stopping || !list_empty(&machine->servers) ||
+	    !list_empty(&machine->devices) || !list_empty(&machine->blocks))
 		return;
 	remove_roots(machine);
 	ob_task_schedule(machine->loop, &machine->stopped_task);
@@ -137,6 +130,7 @@ void machine_stop(struct machine *machine, void (*stopped)(void *context), void 
 {
 	struct machine_server *server;
 	struct machine_device *device;
+	struct machine_block *block;
 
 	machine->shutting_down = true; /* whoever calls knows */
 	machine->stopped = stopped;
@@ -148,7 +142,22 @@ void machine_stop(struct machine *machine, void (*stopped)(void *context), void 
 		device_remove(device);
 	/* Only now, so that the walks above are not done while something goes on stopping. */
 	machine->stopping = true;
+	list_for_each (block, &machine->blocks, struct machine_block, link)
+		block_unused(block);
 	machine_something_gone(machine);
+}
+
+bool machine_is_ending(const struct machine *machine)
+{
+	return machine->shutting_down && (machine->quit || machine->stopping);
+}
+
+int machine_refuse_ending(const struct machine *machine, struct ob_error *err)
+{
+	return machine_is_ending(machine)
+	               ? ob_error_set(err, -ESHUTDOWN,
+	                              "the process is about to end: nothing can be made any more")
+	               : 0;
 }
 
 struct server *machine_server_at(const struct machine *machine, unsigned index)

@@ -138,6 +138,8 @@ bool machine_auto_shutdown(const struct machine *machine);
 void machine_on_shutdown(struct machine *machine,
                          void (*quit)(void *context, enum machine_shutdown reason), void *context);
 void machine_shutdown(struct machine *machine, enum machine_shutdown reason);
+/* Somebody has asked for that, or it is being stopped: nothing can be made any more. */
+bool machine_is_ending(const struct machine *machine);
 
 /* What there is by that name; NULL with a message that suggests the nearest name. */
 const struct ob_model *machine_find_model(const char *name, struct ob_error *err);

@@ -7,6 +7,7 @@
  * stands in a list of its own, and is given up at once when somebody removes it or the machine
  * stops.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +122,7 @@ static void let_go_of_below(struct machine_block *block)
 	if (!below)
 		return;
 	below->above = NULL;
+	block_unused(below);
 	if (!below->implicit)
 		return;
 	/* Whoever waits for the filter waits for what it was made with. */
@@ -373,10 +375,12 @@ int machine_open_block(struct machine *machine, struct opts *opts, struct machin
 {
 	cleanup_opts struct opts lower = {0};
 	bool note = opts_get(opts, "filename") && !opts_get(opts, "discard");
-	struct machine_block *block;
+	struct machine_block *block = NULL;
 	bool two;
-	int rc = block_options_translate(opts, err);
+	int rc = machine_refuse_ending(machine, err);
 
+	if (!rc)
+		rc = block_options_translate(opts, err);
 	if (!rc)
 		rc = block_options_split(opts, &lower, err);
 	two = lower.count;
@@ -387,6 +391,7 @@ int machine_open_block(struct machine *machine, struct opts *opts, struct machin
 	rc = add_one(machine, two ? &lower : opts, &block, err);
 	if (rc && rc != -EINPROGRESS)
 		return two ? ob_error_prefix(err, rc, "file") : rc;
+	assert(block);
 	block->wait.done = on_opened;
 	block->note_discard = note;
 	if (two) {
@@ -477,6 +482,12 @@ void block_remove(struct machine_block *block)
 		flushed(block, rc);
 }
 
+void block_unused(struct machine_block *block)
+{
+	if (block->machine->stopping && !block->above && !block->user[0])
+		block_remove(block);
+}
+
 int machine_remove_block(struct machine *machine, const char *node_name, struct ob_error *err)
 {
 	struct machine_block *block = opening_find(machine, node_name);
@@ -529,6 +540,7 @@ void blocks_release(void *context, struct ob_block *node, const char *user)
 
 	(void)user;
 	block->user[0] = '\0';
+	block_unused(block);
 }
 
 /* Tells the device of the node's size, and whether it can be changed if it is the old one. */

@@ -306,8 +306,10 @@ int machine_add_device(struct machine *machine, struct opts *opts, struct ob_err
 	cleanup_free char *driver = opts_take(opts, "driver");
 	const struct ob_model *model;
 	char hint[128];
-	int rc;
+	int rc = machine_refuse_ending(machine, err);
 
+	if (rc)
+		return rc;
 	if (!driver)
 		return ob_error_set(err, -EINVAL,
 		                    "a device needs driver=, for example driver=nvme");

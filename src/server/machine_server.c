@@ -270,7 +270,10 @@ int machine_add_object(struct machine *machine, struct opts *opts, struct ob_err
 {
 	cleanup_free char *type = opts_take(opts, "qom-type");
 	struct nearest nearest;
+	int rc = machine_refuse_ending(machine, err);
 
+	if (rc)
+		return rc;
 	if (!type)
 		return ob_error_set(err, -EINVAL, "an object needs qom-type=, for example %s",
 		                    server_types[0]);

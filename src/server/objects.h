@@ -103,6 +103,8 @@ void blocks_release(void *context, struct ob_block *node, const char *user);
 
 /* Begins to remove a block node that nobody uses. */
 void block_remove(struct machine_block *block);
+/* Of a machine that is stopping, removes a node that nobody uses: others may never be done. */
+void block_unused(struct machine_block *block);
 /* Gives up those that are being opened. */
 void blocks_abandon(struct machine *machine);
 
@@ -126,6 +128,9 @@ void server_remove(struct machine_server *server);
 
 /* Has done of all waiters in a list called from the loop, and empties the list. */
 void machine_waiters_ready(struct machine *machine, struct list *waiters);
+
+/* -ESHUTDOWN with a message if the machine is ending. */
+int machine_refuse_ending(const struct machine *machine, struct ob_error *err);
 
 /* Something has gone: a machine that is stopping takes the next step. */
 void machine_something_gone(struct machine *machine);

@@ -52,6 +52,7 @@ class Server:
         self.times: dict[str, int] = {}
         self.holding: set[str] = set()
         self.held: list[bytes] = []
+        self.gives_in = False
         self.seen = dict.fromkeys(NAMES.values(), 0)
 
     def answer(self, request: bytes, error: int = 0, body: bytes = b"") -> None:
@@ -100,6 +101,11 @@ class Server:
             self.unstable.clear()
             self.answer(request)
 
+    def _interrupt(self, unique: bytes) -> None:
+        for request in [request for request in self.held if request[8:16] == unique]:
+            self.held.remove(request)
+            self.answer(request, errno.EINTR)
+
     def handle(self, request: bytes) -> bool:
         operation, _, node = struct.unpack_from("<IQQ", request, 4)
         if operation in NAMES:
@@ -130,6 +136,8 @@ class Server:
             self.answer(request, 0, struct.pack("<5Q4I24x", 1 << 20, 1 << 19, 1 << 19, 1, 0, 4096, 255, 4096, 0))
         elif operation == DESTROY:
             return False
+        elif operation == INTERRUPT and self.gives_in:
+            self._interrupt(request[40:48])
         elif operation not in (FORGET, BATCH_FORGET, INTERRUPT):
             self.answer(request, errno.ENOSYS)
         return True
@@ -148,6 +156,7 @@ class Server:
         for name in words.get("heal", []):
             self.failing.pop(name, None)
         self.holding |= set(words.get("hold", []))
+        self.gives_in |= words.get("gives_in", False)
         if "release" in words:
             self.holding.clear()
             held, self.held = self.held, []
@@ -205,7 +214,8 @@ class FaultyDisk:
 
     def freeze(self) -> None:
         """From now on nothing is answered, not even an open, until thaw(). Who waits can be killed:
-        the kernel sees to that as long as the file system has not begun with what it was asked."""
+        the kernel sees to that as long as the file system has not begun with what it was asked. But
+        who has its file open can't end: the kernel tells the file system of each close."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -235,9 +245,9 @@ class FaultyDisk:
     def heal(self, *operations: str) -> None:
         self._tell(heal=operations)
 
-    def hold(self, *operations: str) -> None:
-        """They do not end before release()."""
-        self._tell(hold=operations)
+    def hold(self, *operations: str, killable: bool = False) -> None:
+        """They do not end before release(); if they are killable, with the process that waits for them."""
+        self._tell(hold=operations, gives_in=killable)
 
     def release(self) -> None:
         self._tell(release=True)

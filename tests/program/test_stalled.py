@@ -11,7 +11,7 @@ import pytest
 from conftest import OpenDisk, Start
 from faulty_disk import FaultyDisk
 from nvme_driver import Nvme
-from outboard import Outboard, is_sanitized, wait_until
+from outboard import Outboard, is_sanitized, sockets_in, wait_until
 from qmp import Qmp, QmpError
 
 MIB = 1 << 20
@@ -153,6 +153,46 @@ def test_the_end_waits_for_no_open(outboard: Start, folder: Path, faulty_disk: F
         assert server.wait() == 0
     else:
         assert server.stop(signal.Signals[way]) == 0
+
+
+def test_the_end_has_a_bound(outboard: Start, folder: Path, faulty_disk: FaultyDisk) -> None:
+    server = outboard("nvme", faulty_disk.path, "socket=a", "--stop-timeout", "1", "-pidfile", "p")
+    faulty_disk.hold("fsync", killable=True)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.wait() == 1
+    assert "without what it has waited for since 1 s (--stop-timeout)" in server.errors()
+    assert str(faulty_disk.path) in server.errors()
+    assert not sockets_in(folder) and not (folder / "p").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_waits_for_nothing(
+    outboard: Start, folder: Path, faulty_disk: FaultyDisk, number: signal.Signals
+) -> None:
+    server = outboard("nvme", faulty_disk.path, "socket=a", "--stop-timeout=0")
+    faulty_disk.hold("fsync", killable=True)
+    server.process.send_signal(signal.SIGTERM)
+    wait_until(faulty_disk.held)
+    assert server.stop(number) == -number
+
+
+def test_other_disks_are_flushed_at_the_end(
+    outboard: Start, folder: Path, open_disk: OpenDisk, faulty_disk: FaultyDisk
+) -> None:
+    with FaultyDisk(folder / "other", MIB) as good:
+        server = outboard("nvme", faulty_disk.path, "socket=a", "--", "nvme", good.path, "socket=b")
+        bad, disk = open_disk(folder / "a"), open_disk(folder / "b")
+        disk.write(1, 0, b"good" * 128)
+        faulty_disk.hold("write")
+        bad.start_write(1, 0, b"bad!" * 128)
+        wait_until(faulty_disk.held)
+        flushes = good.seen("fsync")
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: good.seen("fsync") > flushes)
+        assert good.lose_power(folder / "left")[:512] == b"good" * 128
+        assert server.process.poll() is None
+        faulty_disk.release()
+        assert server.wait() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -97,6 +97,30 @@ static void a_read_only_node_stays_so(void **state)
 	loop_free(loop);
 }
 
+/* Walks over them go as deep as there are nodes. */
+static void a_stack_of_nodes_has_an_end(void **state)
+{
+	struct ob_loop *loop = new_loop();
+	struct ob_block *nodes[BLOCK_MAX_DEPTH] = {
+		open_block(loop, "null,node-name=n0,size=1M%s", "")};
+	struct opts opts = {0};
+	struct ob_error err = {""};
+	char text[64];
+
+	for (int i = 1; i < BLOCK_MAX_DEPTH; i++) {
+		snprintf(text, sizeof(text), "raw,node-name=n%d", i);
+		nodes[i] = open_raw(nodes[i - 1], text);
+	}
+	assert_int_equal(opts_parse(&opts, "driver=raw,node-name=more", NULL, &err), 0);
+	assert_null(block_open_filter(nodes[BLOCK_MAX_DEPTH - 1], quiet_log(), &opts, &err));
+	assert_non_null(strstr(err.message, "'n7' is the top of 8 nodes"));
+	assert_int_equal(do_range(nodes[BLOCK_MAX_DEPTH - 1], OB_BLOCK_FLUSH, 0, 0, 0), 0);
+	opts_free(&opts);
+	for (int i = BLOCK_MAX_DEPTH; i--;)
+		block_close(nodes[i]);
+	loop_free(loop);
+}
+
 static void zeroes_are_found(void **state)
 {
 	struct ob_loop *loop = new_loop();
@@ -193,6 +217,7 @@ int main(void)
 		cmocka_unit_test(two_nodes_are_one_disk),
 		cmocka_unit_test(the_upper_node_allows_less),
 		cmocka_unit_test(a_read_only_node_stays_so),
+		cmocka_unit_test(a_stack_of_nodes_has_an_end),
 		cmocka_unit_test(zeroes_are_found),
 		cmocka_unit_test(cache_modes),
 	};

@@ -117,6 +117,12 @@ static void options(void **state)
 	args_free(&args);
 	assert_int_equal(parse(&args, "edu --run x -ready-fd 0", NULL), 0);
 	assert_int_equal(args.ready_fd, 0);
+	assert_int_equal(args.stop_timeout, 60);
+	args_free(&args);
+	assert_int_equal(parse(&args, "edu --stop-timeout=0", NULL), 0);
+	assert_int_equal(args.stop_timeout, 0);
+	args_free(&args);
+	assert_int_equal(parse(&args, "edu --stop-timeout 7s", NULL), -EINVAL);
 	args_free(&args);
 }
 

@@ -485,6 +485,25 @@ static void the_last_client_ends_it_if_it_may(void **state)
 	machine_unlisten(&heard.listener);
 }
 
+/* What was asked for before the end began, and comes only then. */
+static void nothing_is_made_at_the_end(void **state)
+{
+	struct world *world = *state;
+	int reason = -1;
+
+	machine_on_shutdown(world->machine, note_reason, &reason);
+	assert_int_equal(add_device(world, "edu,id=d0"), 0);
+	assert_false(machine_is_ending(world->machine));
+	machine_shutdown(world->machine, MACHINE_SHUTDOWN_QUIT);
+	assert_true(machine_is_ending(world->machine));
+	assert_int_equal(add_block(world, "driver=null,node-name=b0,size=1M"), -ESHUTDOWN);
+	assert_said(world, "about to end");
+	assert_int_equal(add_device(world, "edu,id=d1"), -ESHUTDOWN);
+	assert_int_equal(add_server(world, "s0", "d0"), -ESHUTDOWN);
+	turn(world);
+	assert_int_equal(reason, MACHINE_SHUTDOWN_QUIT);
+}
+
 static void the_last_object_ends_it_too(void **state)
 {
 	struct world *world = *state;
@@ -517,6 +536,7 @@ int main(void)
 		test(block_nodes_change_their_size),
 		test(the_last_client_ends_it_if_it_may),
 		test(the_last_object_ends_it_too),
+		test(nothing_is_made_at_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
