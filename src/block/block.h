@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "base/log.h"
 #include "base/opts.h"
 #include "loop/loop.h"
@@ -74,6 +75,7 @@ struct ob_block {
 	struct block_stats stats;
 	void *props; /* of the driver's table */
 	struct block_job job;
+	struct list opening;   /* openings.c */
 	bool resizing;         /* by a job */
 	atomic_bool abandoned; /* nobody wants what open() brings: waits on helper threads end */
 };
@@ -114,6 +116,8 @@ struct block_driver {
 	size_t node_size, props_size;
 	const struct ob_prop *props;
 	bool filter; /* over another node: block_open_filter() */
+	/* Optional. The name of what is to be opened, before open. */
+	const char *(*place)(const struct ob_block *block);
 	/*
 	 * Whether open, close, resize, inactivate and activate reach for storage that may let them
 	 * wait, maybe for ever. They are called on helper threads then, and touch nothing but the
@@ -218,7 +222,8 @@ void block_close(struct ob_block *block);
  * at a time, and is not closed while it has one. (A call that never ends holds up nobody else, and
  * not the end of the process.)
  *
- * block_start_open() opens what block_new() made; if that fails the node is gone.
+ * block_start_open() opens what block_new() made; if that fails the node is gone. -EBUSY where too
+ * many opens of the same folder, or calls to storage, do not answer.
  */
 int block_start_open(struct ob_block *block, struct block_wait *wait, struct ob_error *err);
 int block_start_close(struct ob_block *block, struct block_wait *wait); /* never fails */
@@ -227,6 +232,10 @@ int block_start_resize(struct ob_block *block, uint64_t size, struct block_wait 
 
 /* Nobody wants the node any more that is being opened: it goes as soon as it can. wait is free. */
 void block_abandon(struct ob_block *block);
+
+/* Before a loop ends on which storage may still be asked: whoever is being opened is not counted.
+ */
+void block_forget_openings(struct ob_loop *loop);
 
 /*
  * Grows or shrinks the storage to size bytes; what is new reads as zeroes. Whoever uses the node is

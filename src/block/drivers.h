@@ -21,6 +21,13 @@ int block_options_apply(struct ob_block *block, struct ob_error *err);
 /* Makes of a request what the options say, for a node with adjusts set. True: it is done. */
 bool block_adjust(struct ob_block *block, struct ob_block_request *request);
 
+/*
+ * openings.c. A node is about to be opened by a helper thread: 0, or -errno with a message, as too
+ * many others are. It has ended: nodes for which that was not begun are left alone.
+ */
+int openings_begin(struct ob_block *block, struct ob_error *err);
+void openings_end(struct ob_block *block);
+
 /* Whether what has to do with the storage may let us wait. */
 static inline bool block_may_sleep(struct ob_block *block)
 {

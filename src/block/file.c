@@ -76,6 +76,13 @@ static void fill_info(struct file_node *node)
 	info->volatile_cache = !props->read_only;
 }
 
+static const char *file_place(const struct ob_block *block)
+{
+	const struct file_props *props = block->props;
+
+	return props->filename;
+}
+
 static int file_open(struct ob_block *block, struct ob_error *err)
 {
 	struct file_node *node = container_of(block, struct file_node, block);
@@ -228,6 +235,7 @@ const struct block_driver block_file = {
 	.props_size = sizeof(struct file_props),
 	.props = file_table,
 	.may_sleep = true,
+	.place = file_place,
 	.open = file_open,
 	.close = file_close,
 	.attach = file_attach,

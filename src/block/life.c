@@ -124,6 +124,7 @@ static struct ob_block *make_node(const struct block_driver *driver, struct ob_l
 	if (block) {
 		block->driver = driver;
 		block->loop = loop;
+		list_init(&block->opening);
 		block->props = calloc(1, driver->props_size);
 	}
 	if (!block || !block->props) {
@@ -319,6 +320,7 @@ static void open_done(struct loop_job *job)
 	struct ob_error err = block->job.error;
 	int rc = block->job.status;
 
+	openings_end(block);
 	if (!rc && !wait) {
 		begin_job(block, NULL, close_work, close_done);
 		return;
@@ -332,8 +334,16 @@ static void open_done(struct loop_job *job)
 
 int block_start_open(struct ob_block *block, struct block_wait *wait, struct ob_error *err)
 {
+	int rc;
+
 	if (!block->driver->may_sleep)
 		return block_open_new(block, err);
+	rc = openings_begin(block, err);
+	if (rc) {
+		ob_error_prefix(err, rc, "block node '%s'", block->name);
+		free_node(block);
+		return rc;
+	}
 	begin_job(block, wait, open_work, open_done);
 	return -EINPROGRESS;
 }
@@ -342,8 +352,10 @@ void block_abandon(struct ob_block *block)
 {
 	block->job.wait = NULL;
 	atomic_store(&block->abandoned, true);
-	if (loop_offload_cancel(block->loop, &block->job.loop_job))
-		free_node(block);
+	if (!loop_offload_cancel(block->loop, &block->job.loop_job))
+		return;
+	openings_end(block);
+	free_node(block);
 }
 
 static int check_resize(const struct ob_block *block, uint64_t size, struct ob_error *err)

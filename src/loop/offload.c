@@ -28,7 +28,7 @@ enum { STACK_SIZE = 256 << 10, IDLE_SECONDS = 1 };
 static const uint64_t retry_ns = 10000000; /* when not a single thread could be had */
 
 static const unsigned lane_limit[LOOP_LANES] = {
-	[LOOP_LANE_STORAGE] = 32,
+	[LOOP_LANE_STORAGE] = LOOP_STORAGE_CALLS,
 	[LOOP_LANE_CLIENT] = 16,
 	[LOOP_LANE_MEMORY] = 1,
 };

@@ -15,8 +15,10 @@
 
 #include "outboard/loop.h"
 
+enum { LOOP_STORAGE_CALLS = 256 };
+
 enum loop_lane {
-	LOOP_LANE_STORAGE, /* files that an operator named: at most 32 at a time */
+	LOOP_LANE_STORAGE, /* files that an operator named: at most LOOP_STORAGE_CALLS at a time */
 	LOOP_LANE_CLIENT,  /* descriptors that clients gave: 16 */
 	LOOP_LANE_MEMORY,  /* giving back memory, which takes long and never sleeps: 1 */
 	LOOP_LANES,

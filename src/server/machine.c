@@ -93,6 +93,7 @@ void machine_free(struct machine *machine)
 	names_free(&machine->device_names);
 	names_free(&machine->server_names);
 	dma_budget_drop(machine->dma_budget);
+	block_forget_openings(machine->loop);
 	free(machine);
 }
 
