@@ -118,11 +118,12 @@ static int map_memory(struct dma_space *space, struct dma_map *map, const struct
 
 /*
  * Whether the space may have one more descriptor that is closed by a helper. There memory that is
- * given back may be in the way for a long time, and a client could pile them up meanwhile.
+ * given back may be in the way for a long time, or a close that sleeps, and a client could pile
+ * them up meanwhile.
  */
-static bool may_close(const struct dma_space *space, const struct dma_file *file)
+static bool may_close(const struct dma_space *space)
 {
-	return !file->known || atomic_load(&space->usage->closing) < space->max_fds;
+	return atomic_load(&space->usage->closing) < space->max_fds;
 }
 
 int dma_backing_open(struct dma_space *space, struct dma_map *map, int fd)
@@ -139,7 +140,7 @@ int dma_backing_open(struct dma_space *space, struct dma_map *map, int fd)
 		return rc;
 	map->kind = DMA_FILE;
 	map->known = file.known;
-	if (map->prot == 0 && !may_close(space, &file))
+	if ((map->prot == 0 || !file.known) && !may_close(space))
 		return -EMFILE;
 	if (map->prot == 0) { /* never touched */
 		dma_close(space, fd, file.known);
@@ -151,8 +152,8 @@ int dma_backing_open(struct dma_space *space, struct dma_map *map, int fd)
 	else if (!rc)
 		dma_close(space, fd, false);
 	if (rc == -ENODEV || rc == -EACCES || rc == -EPERM) {
-		rc = space->fds < space->max_fds && may_close(space, &file) ? probe_file(map, fd)
-		                                                            : -EMFILE;
+		rc = space->fds < space->max_fds && may_close(space) ? probe_file(map, fd)
+		                                                     : -EMFILE;
 		if (!rc)
 			map->fd = fd;
 	}

@@ -35,6 +35,12 @@ struct dma_file {
 
 enum { DMA_SMALL = 2 << 20 }; /* mappings that are unmapped in no time */
 
+/* waste.c: something that may take for ever to be given back. */
+struct dma_waste_item {
+	void (*give_back)(struct dma_waste_item *item); /* on a helper thread; frees the item */
+	struct dma_waste_item *next;
+};
+
 /* memory.c: a file of the client that is mapped here, for all maps that lie in it. */
 struct dma_memory {
 	struct dma_memory *next; /* in its bucket */
@@ -43,12 +49,13 @@ struct dma_memory {
 	uint8_t *bytes;
 	size_t length;
 	unsigned maps;
-	bool asked;          /* the client was, whether it has the same there: dma_doubt() */
-	bool proven;         /* it has */
-	bool unshared;       /* it has not: all is reached by messages */
-	bool lost;           /* the file was cut: guard.c put empty memory in its place */
-	void *moved;         /* and moved what was there to here; or NULL */
-	struct loop_job job; /* gives it all back */
+	bool asked;                 /* the client was, whether it has the same there: dma_doubt() */
+	bool proven;                /* it has */
+	bool unshared;              /* it has not: all is reached by messages */
+	bool lost;                  /* the file was cut: guard.c put empty memory in its place */
+	void *moved;                /* and moved what was there to here; or NULL */
+	struct loop_job job;        /* gives it all back, */
+	struct dma_waste_item item; /* or this does, if what it is of is not known */
 	struct dma_usage *usage;
 };
 
@@ -58,7 +65,7 @@ struct dma_usage {
 	struct dma_budget *budget; /* NULL: no bound */
 	atomic_ulong mappings;
 	_Atomic uint64_t bytes;
-	atomic_uint closing; /* descriptors of memory that wait for LOOP_LANE_MEMORY */
+	atomic_uint closing; /* descriptors that wait to be closed by a helper thread */
 };
 
 struct dma_map {
@@ -111,6 +118,7 @@ struct dma_space {
 	unsigned bucket_count, memories;
 	bool unshared; /* what the client gives is not to be trusted: dma_memory_give_up() */
 	struct dma_usage *usage;
+	struct dma_waste *waste;
 	struct ob_loop *loop; /* for what takes long; NULL: it is done at once */
 
 	struct ob_dma_op under_way, ending;     /* heads of rings */
@@ -221,9 +229,14 @@ void dma_usage_drop(struct dma_usage *usage);
 int dma_usage_take(struct dma_usage *usage, unsigned mappings, uint64_t bytes);
 /* From any thread. */
 void dma_usage_give(struct dma_usage *usage, unsigned mappings, uint64_t bytes);
-/* A descriptor of memory waits for LOOP_LANE_MEMORY, and was closed there. */
+/* A descriptor waits to be closed by a helper thread, and was closed there. */
 void dma_usage_begin_close(struct dma_usage *usage);
 void dma_usage_end_close(struct dma_usage *usage);
+
+/* waste.c. NULL on ENOMEM. What was added is given back after the drop as well. */
+struct dma_waste *dma_waste_new(void);
+void dma_waste_drop(struct dma_waste *waste); /* may be NULL */
+void dma_waste_add(struct dma_waste *waste, struct ob_loop *loop, struct dma_waste_item *item);
 
 /* All of length bytes by pread or pwrite: 0 or -EIO. */
 int dma_file_read(const struct dma_map *map, uint64_t address, void *buffer, size_t length);

@@ -222,9 +222,8 @@ static void unmap_slices(uint8_t *bytes, size_t length, size_t slice)
 }
 
 /* On a helper thread; or on the loop, of a space that has none. */
-static void release(struct loop_job *job)
+static void release(struct dma_memory *memory)
 {
-	struct dma_memory *memory = container_of(job, struct dma_memory, job);
 	size_t slice = memory->file.granule > SLICE ? memory->file.granule : SLICE;
 
 	unmap_slices(memory->bytes, memory->length, slice);
@@ -232,6 +231,16 @@ static void release(struct loop_job *job)
 		unmap_slices(memory->moved, memory->length, slice);
 	dma_usage_give(memory->usage, places_of(memory->length), memory->length);
 	free(memory);
+}
+
+static void release_known(struct loop_job *job)
+{
+	release(container_of(job, struct dma_memory, job));
+}
+
+static void release_other(struct dma_waste_item *item)
+{
+	release(container_of(item, struct dma_memory, item));
 }
 
 void dma_memory_put(struct dma_space *space, struct dma_memory *memory)
@@ -242,32 +251,40 @@ void dma_memory_put(struct dma_space *space, struct dma_memory *memory)
 	if (space->listener)
 		space->listener->unmapping(space->listener, memory->bytes);
 	unlink_memory(space, memory);
-	memory->job = (struct loop_job){
-		.work = release,
-		.lane = memory->file.known ? LOOP_LANE_MEMORY : LOOP_LANE_CLIENT,
-	};
-	if (space->loop)
+	memory->job = (struct loop_job){.work = release_known, .lane = LOOP_LANE_MEMORY};
+	memory->item = (struct dma_waste_item){.give_back = release_other};
+	if (!space->loop)
+		release(memory);
+	else if (memory->file.known)
 		loop_offload(space->loop, &memory->job);
 	else
-		release(&memory->job);
+		dma_waste_add(space->waste, space->loop, &memory->item);
 }
 
 /* Descriptors */
 
 struct closing {
 	struct loop_job job;
+	struct dma_waste_item item;
 	int fd;
-	struct dma_usage *usage; /* NULL: not counted */
+	struct dma_usage *usage;
 };
 
-static void close_fd(struct loop_job *job)
+static void close_it(struct closing *closing)
 {
-	struct closing *closing = container_of(job, struct closing, job);
-
 	close(closing->fd);
-	if (closing->usage)
-		dma_usage_end_close(closing->usage);
+	dma_usage_end_close(closing->usage);
 	free(closing);
+}
+
+static void close_known(struct loop_job *job)
+{
+	close_it(container_of(job, struct closing, job));
+}
+
+static void close_other(struct dma_waste_item *item)
+{
+	close_it(container_of(item, struct closing, item));
 }
 
 void dma_close(struct dma_space *space, int fd, bool known)
@@ -279,11 +296,14 @@ void dma_close(struct dma_space *space, int fd, bool known)
 		return;
 	}
 	*closing = (struct closing){
-		.job = {.work = close_fd, .lane = known ? LOOP_LANE_MEMORY : LOOP_LANE_CLIENT},
+		.job = {.work = close_known, .lane = LOOP_LANE_MEMORY},
+		.item = {.give_back = close_other},
 		.fd = fd,
-		.usage = known ? space->usage : NULL,
+		.usage = space->usage,
 	};
-	if (closing->usage)
-		dma_usage_begin_close(closing->usage);
-	loop_offload(space->loop, &closing->job);
+	dma_usage_begin_close(closing->usage);
+	if (known)
+		loop_offload(space->loop, &closing->job);
+	else
+		dma_waste_add(space->waste, space->loop, &closing->item);
 }

@@ -24,7 +24,10 @@ struct dma_space *dma_space_new(unsigned max_maps)
 	if (!space)
 		return NULL;
 	space->usage = dma_usage_new(NULL);
-	if (!space->usage) {
+	space->waste = dma_waste_new();
+	if (!space->usage || !space->waste) {
+		dma_usage_drop(space->usage);
+		dma_waste_drop(space->waste);
 		free(space);
 		return NULL;
 	}
@@ -70,6 +73,7 @@ void dma_space_free(struct dma_space *space)
 	while (!dma_log_reap(space))
 		;
 	dma_usage_drop(space->usage);
+	dma_waste_drop(space->waste);
 	free(space->buckets);
 	free(space->starts);
 	free(space->maps);

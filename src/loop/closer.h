@@ -3,7 +3,7 @@
  * Closes descriptors that somebody else made. close() may sleep for as long as their maker likes: a
  * socket that lingers, a file of his own FUSE. So it is not called on the loop. A closer has one
  * helper thread at most, and what is stuck in it holds up only what the same closer has to close:
- * there is one for all clients of a server.
+ * there is one for all clients of a server, and a thread for each of them if need be.
  *
  * Descriptors that wait are counted in a share of the process's descriptors. It is for the caller
  * to take no more when there is no room in it.

@@ -15,12 +15,16 @@
 
 #include "outboard/loop.h"
 
-enum { LOOP_STORAGE_CALLS = 256 };
+enum { LOOP_STORAGE_CALLS = 256, LOOP_CLIENT_CALLS = 1024 };
 
 enum loop_lane {
 	LOOP_LANE_STORAGE, /* files that an operator named: at most LOOP_STORAGE_CALLS at a time */
-	LOOP_LANE_CLIENT,  /* descriptors that clients gave: 16 */
-	LOOP_LANE_MEMORY,  /* giving back memory, which takes long and never sleeps: 1 */
+	/*
+	 * Descriptors that clients gave. Each server and each device has one call at a time, so
+	 * that whoever's closes are stuck holds up nobody else's: LOOP_CLIENT_CALLS.
+	 */
+	LOOP_LANE_CLIENT,
+	LOOP_LANE_MEMORY, /* giving back memory, which takes long and never sleeps: 1 */
 	LOOP_LANES,
 };
 

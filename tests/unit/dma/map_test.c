@@ -2,10 +2,12 @@
 /* The table of maps: what is accepted, what is refused and how, and what a descriptor must be. */
 #include "kit.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 
 #include "base/list.h"
+#include "lingering.h"
 #include "loop/loop.h"
 #include "loop/offload.h"
 
@@ -613,6 +615,46 @@ static void descriptors_that_wait_have_a_bound(void **state)
 	(void)state;
 }
 
+enum { STUCK = 20 };
+
+/* Each space has its own thread for that, and its own bound. */
+static void closes_that_sleep_hold_up_no_other_space(void **state)
+{
+	struct dma_space *stuck[STUCK], *good = dma_space_new(100);
+	struct ob_loop *loop = loop_new();
+	struct pollfd end = {0};
+	int others[STUCK], pipes[2];
+
+	for (unsigned i = 0; i < STUCK; i++) {
+		stuck[i] = dma_space_new(100);
+		dma_set_loop(stuck[i], loop);
+		dma_set_limits(stuck[i], 100, 1);
+		assert_int_equal(dma_map(stuck[i], 0, PAGE, 0, lingering(&others[i]), 0), 0);
+		assert_int_equal(dma_unmap_all(stuck[i], NULL), 0);
+	}
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(dma_map(stuck[0], 0, PAGE, 0, pipes[1], 0), -EMFILE);
+	dma_set_loop(good, loop);
+	assert_int_equal(dma_map(good, 0, PAGE, 0, pipes[1], 0), 0);
+	assert_int_equal(dma_unmap_all(good, NULL), 0);
+	/* Until nobody has the other end. */
+	end.fd = pipes[0];
+	while (poll(&end, 1, 10) == 0)
+		assert_int_equal(loop_turn(loop, 0), 0);
+	assert_true(end.revents & POLLHUP);
+	/* The rest goes on without its spaces. */
+	dma_space_free(good);
+	for (unsigned i = 0; i < STUCK; i++) {
+		dma_space_free(stuck[i]);
+		close(others[i]);
+	}
+	while (loop_offload_count(loop, LOOP_LANE_CLIENT))
+		sched_yield();
+	loop_free(loop);
+	close(pipes[0]);
+	(void)state;
+}
+
 static void tells_memory_from_the_rest(void **state)
 {
 	int memory = make_file(PAGE), reader = reopen(memory, O_RDONLY);
@@ -667,6 +709,7 @@ int main(void)
 		cmocka_unit_test(shares_of_a_budget),
 		cmocka_unit_test(address_space_has_a_budget),
 		cmocka_unit_test(descriptors_that_wait_have_a_bound),
+		cmocka_unit_test(closes_that_sleep_hold_up_no_other_space),
 		cmocka_unit_test(tells_memory_from_the_rest),
 		cmocka_unit_test(finds_its_way_in_65535_maps),
 	};

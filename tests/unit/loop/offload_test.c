@@ -147,15 +147,15 @@ static void stuck_lane(void **state)
 
 	assert_int_equal(pipe(gate), 0);
 	for (unsigned i = 0; i < MANY; i++) {
-		stuck[i] = call_in(LOOP_LANE_CLIENT);
+		stuck[i] = call_in(LOOP_LANE_MEMORY);
 		stuck[i].job.work = work_behind_gate;
 		stuck[i].gate[0] = gate[0];
 		loop_offload(loop, &stuck[i].job);
 	}
 	loop_offload(loop, &free_one.job);
 	run_until_told(loop, &free_one);
-	assert_int_equal(loop_offload_count(loop, LOOP_LANE_CLIENT), MANY);
-	assert_true(threads_now() <= before + 16 + 1);
+	assert_int_equal(loop_offload_count(loop, LOOP_LANE_MEMORY), MANY);
+	assert_true(threads_now() <= before + 1 + 1);
 	for (unsigned i = 0; i < MANY; i++)
 		assert_int_equal(write(gate[1], "x", 1), 1);
 	for (unsigned i = 0; i < MANY; i++) {
@@ -241,6 +241,7 @@ static void loop_that_ends(void **state)
 	run_until_begun(loop, &stuck);
 	loop_free(loop);
 	open_gate(&stuck);
+	/* Threads of the tests before may still be about to end: they can't be counted. */
 	while (!__atomic_load_n(&stuck.orphaned, __ATOMIC_SEQ_CST))
 		usleep(1000);
 	assert_int_equal(stuck.told, 0);
