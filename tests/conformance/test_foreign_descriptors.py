@@ -12,6 +12,7 @@ import errno
 import fcntl
 import mmap
 import os
+import resource
 import signal
 import socket
 import struct
@@ -253,6 +254,43 @@ def test_file_of_a_clients_own_file_system_is_not_touched(
         is_served(victim)
         fuse.close()
         fuse.close = lambda: None  # type: ignore[method-assign]
+
+
+# A table that is full
+
+
+def fill_table(process: Process) -> tuple[int, int]:
+    """From now on the process can have no descriptor more. Returns the limits that it had."""
+    used = {int(name) for name in os.listdir(f"/proc/{process.pid}/fd")}
+    free = min(set(range(len(used) + 1)) - used)
+    before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (free, before[1]))
+    return before
+
+
+@pytest.mark.parametrize("count", [1, 16])
+def test_descriptors_that_have_no_place_are_lost(
+    two: Process, giver: Peer, victim: Peer, events: Events, count: int
+) -> None:
+    """Where the process can have no descriptor more, the kernel drops what a message brings: that
+    command is refused with EMFILE, its client and all others go on, and nothing is left of it."""
+    memory = Memory(SIZE)
+    open_before = two.fd_count()
+    limits = fill_table(two)
+    for _ in range(3):
+        fds = [events.new() for _ in range(count)]
+        payload = set_irqs(DATA_EVENTFD | TRIGGER, INTX)
+        giver.fails(SET_IRQS, payload, errno.EMFILE, fds)
+        giver.fails(DMA_MAP, dma_map(AT, SIZE), errno.EMFILE, (memory.fd,))
+        # What needs none is done as ever.
+        giver.still_served()
+        is_served(victim)
+    assert two.fd_count() == open_before
+    assert "its descriptors are lost: the process has no room for more" in two.errors()
+    resource.prlimit(two.pid, resource.RLIMIT_NOFILE, limits)
+    giver.map(AT, SIZE, memory.fd)
+    giver.unmap(AT, SIZE)
+    memory.close()
 
 
 # Closing
