@@ -172,14 +172,15 @@ int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned p
 
 /*
  * Removes all maps that lie in [address, address + size), as VFIO does: none is fine as well. From
- * now on no access reaches them, and operations by message that have still to touch them end with
+ * then on no access reaches them, and operations by message that have still to touch them end with
  * -EFAULT: their done is called before this returns, and must not map or unmap. Returns
  *
  *	0             they are gone; waiter->bytes says how much that was
  *	-EINPROGRESS  pins hold some of them, or of those removed before ("dying"): waiter->done is
  *	              called when no map is dying any more
- *	-EAGAIN       there are many, and only some are gone, though nothing can be accessed any
- *	              more: the caller goes on with dma_unmap_rest() when others had their turn
+ *	-EAGAIN       there are many, and only DMA_UNMAP_BATCH of them, from the end on, are gone:
+ *	              the caller goes on with dma_unmap_rest() when others had their turn, and
+ *	              maps and unmaps nothing before; waiter->bytes grows
  *	-EINVAL       the range cuts a map, or is empty, or ends past 2^64: nothing is removed
  */
 enum { DMA_UNMAP_BATCH = 256 };
@@ -202,7 +203,7 @@ unsigned dma_map_count(const struct dma_space *space);
 unsigned dma_fd_count(const struct dma_space *space);
 
 /* The map number index in order of address; false past the last. */
-bool dma_map_at(const struct dma_space *space, unsigned index, struct dma_map_info *info);
+bool dma_map_at(struct dma_space *space, unsigned index, struct dma_map_info *info);
 
 /*
  * As ob_dma_read() and so on say in outboard/dma.h. What is not mapped is looked for on the bus, if

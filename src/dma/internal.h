@@ -107,8 +107,9 @@ struct dma_space {
 	uint64_t *starts;
 	struct dma_map **maps;
 	unsigned count, room, max_maps, dying;
-	unsigned fds, max_fds;          /* of maps that keep theirs */
-	uint64_t held_first, held_last; /* held maps begin here; first > last: there are none */
+	unsigned fds, max_fds;                /* of maps that keep theirs */
+	uint64_t rest_first, rest_last;       /* still to be unmapped; first > last: nothing is */
+	unsigned gone, gone_first, gone_last; /* places in which `none` stands: see compact() */
 
 	struct dma_log *log;     /* NULL: not logging */
 	struct dma_log *old_log; /* see dma_log_reap() */

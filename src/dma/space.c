@@ -5,6 +5,9 @@
  * A map that is unmapped while it is pinned stays in the table, dying: nothing can be accessed
  * through it any more and nothing can be mapped in its place, but the pins' ranges still find it.
  * With its last pin it goes, and whoever waits for that is called.
+ *
+ * The place of a map that went is closed up later, together with others: moving the rest of a long
+ * table for each of a thousand pins would hold up everybody else.
  */
 #include <assert.h>
 #include <errno.h>
@@ -33,7 +36,7 @@ struct dma_space *dma_space_new(unsigned max_maps)
 	}
 	dma_set_limits(space, max_maps, UINT_MAX);
 	space->last = &space->none;
-	space->held_first = UINT64_MAX;
+	space->rest_first = UINT64_MAX;
 	space->under_way.next = space->under_way.prev = &space->under_way;
 	space->ending.next = space->ending.prev = &space->ending;
 	dma_guard_add(space);
@@ -66,7 +69,7 @@ void dma_space_free(struct dma_space *space)
 {
 	if (!space)
 		return;
-	assert(space->count == 0);
+	assert(dma_map_count(space) == 0);
 	assert(space->under_way.next == &space->under_way);
 	dma_guard_drop(space);
 	dma_log_stop(space);
@@ -176,6 +179,26 @@ static void insert(struct dma_space *space, unsigned place, struct dma_map *map)
 	space->count++;
 }
 
+/* Closes up the places of maps that went. What lies behind them moves once. */
+static void compact(struct dma_space *space)
+{
+	unsigned to = space->gone_first, from = space->gone_first;
+	size_t behind = space->count - (space->gone_last + 1);
+
+	if (!space->gone)
+		return;
+	for (; from <= space->gone_last; from++) {
+		if (space->maps[from] == &space->none)
+			continue;
+		space->starts[to] = space->starts[from];
+		space->maps[to++] = space->maps[from];
+	}
+	memmove(&space->starts[to], &space->starts[from], behind * sizeof(uint64_t));
+	memmove(&space->maps[to], &space->maps[from], behind * sizeof(struct dma_map *));
+	space->count -= space->gone;
+	space->gone = 0;
+}
+
 int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned prot, int fd,
             uint64_t offset)
 {
@@ -187,6 +210,7 @@ int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned p
 	if (size == 0 || size - 1 > UINT64_MAX - address || !checked_add(offset, size, &end) ||
 	    (prot & ~(unsigned)(DMA_READABLE | DMA_WRITEABLE)))
 		return -EINVAL;
+	compact(space);
 	rc = place_for(space, address, size, &place);
 	if (rc < 0)
 		return rc;
@@ -215,28 +239,34 @@ int dma_map(struct dma_space *space, uint64_t address, uint64_t size, unsigned p
 	return 0;
 }
 
-/* The map is unmapped and nothing pins it: it goes. Waiters are made ready, not called. */
-static void release(struct dma_space *space, struct dma_map *map)
+/* Whoever waits until nothing is dying is made ready, not called. */
+static void wake_all(struct dma_space *space)
 {
-	unsigned place = dma_search(space, map->address);
-	size_t behind = space->count - place - 1;
+	while (space->all_waiters) {
+		struct dma_waiter *waiter = space->all_waiters;
 
-	assert(space->maps[place] == map);
-	memmove(&space->starts[place], &space->starts[place + 1], behind * sizeof(uint64_t));
-	memmove(&space->maps[place], &space->maps[place + 1], behind * sizeof(struct dma_map *));
-	space->count--;
+		space->all_waiters = waiter->next;
+		waiter->next = space->woken;
+		space->woken = waiter;
+	}
+}
+
+/* The map at a place is unmapped and nothing pins it: it goes. Its place is closed up later. */
+static void release(struct dma_space *space, unsigned place)
+{
+	struct dma_map *map = space->maps[place];
+
+	if (!space->gone || place < space->gone_first)
+		space->gone_first = place;
+	if (!space->gone || place > space->gone_last)
+		space->gone_last = place;
+	space->gone++;
+	space->maps[place] = &space->none;
 	space->dying--;
 	if (space->last == map)
 		space->last = &space->none;
-	if (space->dying == 0) {
-		while (space->all_waiters) {
-			struct dma_waiter *waiter = space->all_waiters;
-
-			space->all_waiters = waiter->next;
-			waiter->next = space->woken;
-			space->woken = waiter;
-		}
-	}
+	if (space->dying == 0)
+		wake_all(space);
 	space->fds -= map->fd >= 0;
 	dma_backing_close(space, map);
 	free(map);
@@ -264,45 +294,71 @@ static void begin_dying(struct dma_space *space, struct dma_map *map)
 	space->dying++;
 }
 
-/* Gives the hold back. */
-static void let_go(struct dma_space *space, struct dma_map *map)
+/* The places [first, end) of the maps that go next: the last ones of what is left of the range. */
+static bool next_batch(const struct dma_space *space, unsigned *first, unsigned *end)
 {
-	map->held = false;
-	if (--map->pins == 0)
-		release(space, map);
+	unsigned place;
+
+	if (space->rest_first > space->rest_last)
+		return false;
+	place = dma_search(space, space->rest_last);
+	if (place == space->count)
+		return false;
+	*end = ++place;
+	while (place > 0 && *end - place < DMA_UNMAP_BATCH &&
+	       space->starts[place - 1] >= space->rest_first)
+		place--;
+	*first = place;
+	return place < *end;
 }
 
-/* Gives back holds, from the end of where they are. False: there may be more of them. */
-static bool let_some_go(struct dma_space *space)
+/* Unmaps what is at these places, and returns how many bytes that was. */
+static uint64_t unmap_places(struct dma_space *space, unsigned first, unsigned end)
 {
-	unsigned budget = DMA_UNMAP_BATCH;
-	unsigned last = dma_search(space, space->held_last);
+	uint64_t bytes = 0;
 
-	if (last == space->count)
-		return true;
-	for (unsigned i = last + 1; i-- > 0 && space->starts[i] >= space->held_first;) {
+	for (unsigned i = first; i < end; i++) {
+		if (space->maps[i]->dying)
+			continue;
+		begin_dying(space, space->maps[i]);
+		bytes += space->maps[i]->size;
+	}
+	/* Places stay as they are while a map is dying, and what is called here maps nothing. */
+	if (bytes)
+		dma_fault_ops(space, space->starts[first], space->rest_last);
+	for (unsigned i = first; i < end; i++) {
 		struct dma_map *map = space->maps[i];
 
 		if (!map->held)
 			continue;
-		space->held_last = map->address;
-		if (!budget--)
-			return false;
-		let_go(space, map);
+		map->held = false;
+		if (--map->pins == 0)
+			release(space, i);
 	}
-	return true;
+	return bytes;
 }
 
 int dma_unmap_rest(struct dma_space *space, struct dma_waiter *waiter)
 {
-	bool done = let_some_go(space);
+	unsigned first, end;
+	bool more = next_batch(space, &first, &end);
 
-	if (done) {
-		space->held_first = UINT64_MAX;
-		space->held_last = 0;
+	if (more) {
+		uint64_t begin = space->starts[first];
+		uint64_t bytes = unmap_places(space, first, end);
+
+		if (waiter)
+			waiter->bytes += bytes;
+		space->rest_last = begin - 1;
+		more = begin > space->rest_first && next_batch(space, &first, &end);
+		compact(space);
+	}
+	if (!more) {
+		space->rest_first = UINT64_MAX;
+		space->rest_last = 0;
 	}
 	call_woken(space);
-	if (!done)
+	if (more)
 		return -EAGAIN;
 	if (space->dying == 0)
 		return 0;
@@ -330,56 +386,32 @@ static bool cuts_map(const struct dma_space *space, uint64_t address, uint64_t l
 	return !map->dying && map->address >= address && map->size - 1 > last - map->address;
 }
 
-/* From here on nothing reaches the maps in the range. Returns how many bytes they have. */
-static uint64_t hold_maps(struct dma_space *space, uint64_t address, uint64_t last)
-{
-	unsigned i = dma_search(space, address);
-	uint64_t bytes = 0;
-
-	if (i == space->count)
-		i = 0;
-	for (; i < space->count && space->starts[i] <= last; i++) {
-		if (space->starts[i] < address || space->maps[i]->dying)
-			continue;
-		begin_dying(space, space->maps[i]);
-		bytes += space->maps[i]->size;
-	}
-	if (address < space->held_first)
-		space->held_first = address;
-	if (last > space->held_last)
-		space->held_last = last;
-	return bytes;
-}
-
 int dma_unmap(struct dma_space *space, uint64_t address, uint64_t size, struct dma_waiter *waiter)
 {
 	uint64_t last = address + (size - 1);
 
+	compact(space);
 	if (size == 0 || last < address || cuts_map(space, address, last))
 		return -EINVAL;
-	waiter->bytes = hold_maps(space, address, last);
-	if (!waiter->bytes && !space->dying)
-		return 0;
-	dma_fault_ops(space, address, last);
+	space->rest_first = address;
+	space->rest_last = last;
+	waiter->bytes = 0;
 	return dma_unmap_rest(space, waiter);
 }
 
 int dma_unmap_all(struct dma_space *space, struct dma_waiter *waiter)
 {
-	uint64_t bytes = 0;
-
-	if (space->dying < space->count) {
-		bytes = hold_maps(space, 0, UINT64_MAX);
-		dma_fault_ops(space, 0, UINT64_MAX);
-	}
+	compact(space);
+	space->rest_first = 0;
+	space->rest_last = UINT64_MAX;
 	if (waiter)
-		waiter->bytes = bytes;
+		waiter->bytes = 0;
 	return dma_unmap_rest(space, waiter);
 }
 
 unsigned dma_map_count(const struct dma_space *space)
 {
-	return space->count;
+	return space->count - space->gone;
 }
 
 unsigned dma_fd_count(const struct dma_space *space)
@@ -387,10 +419,11 @@ unsigned dma_fd_count(const struct dma_space *space)
 	return space->fds;
 }
 
-bool dma_map_at(const struct dma_space *space, unsigned index, struct dma_map_info *info)
+bool dma_map_at(struct dma_space *space, unsigned index, struct dma_map_info *info)
 {
 	const struct dma_map *map;
 
+	compact(space);
 	if (index >= space->count)
 		return false;
 	map = space->maps[index];
@@ -483,7 +516,7 @@ void dma_unpin(struct dma_space *space, uint64_t address, uint64_t length, enum 
 		piece = dma_piece(map, address, length);
 		map->pins--;
 		if (map->pins == 0 && map->dying)
-			release(space, map);
+			release(space, dma_search(space, map->address));
 		address += piece;
 		length -= piece;
 	}

@@ -194,7 +194,7 @@ int session_dma_unmap(struct session *session, struct request *request)
 		rc = dma_unmap(session->dma, unmap.address, unmap.size, waiter);
 	if (rc == -EINVAL)
 		return refuse(request, rc, "address, size: a range that cuts no map expected");
-	unmap.size = waiter->bytes;
+	unmap.size = waiter->bytes; /* all of it, if that was all */
 	rc = session_unmapping(session, rc);
 	if (rc == -EINPROGRESS) {
 		session->waiting = request->header;

@@ -468,6 +468,7 @@ static void run_step(struct ob_task *task)
 		next_slice(session);
 		break;
 	case SESSION_UNMAPPING:
+		session->unmap.size = session->unmap_waiter.bytes;
 		session_reply(session, &session->waiting, &session->unmap, sizeof(session->unmap));
 		session_move(session, SESSION_RUNNING);
 		break;

@@ -280,6 +280,47 @@ static void a_waiter_maps_the_place_again(void **state)
 	assert_int_equal(dma_map_count(fixture->space), 1);
 }
 
+/* Maps go one by one as their pins do. What is around them is found all the time. */
+static void places_are_closed_up_together(void **state)
+{
+	enum { COUNT = 48, FIRST = 8, END = 40 };
+	struct fixture *fixture = *state;
+	struct dma_space *space = fixture->space;
+	struct tracked_waiter waiter = TRACKED_WAITER;
+	struct tracked_op tracked = TRACKED_OP;
+	struct dma_map_info info;
+	uint8_t byte;
+
+	for (unsigned i = 0; i < COUNT; i++) {
+		map_file(fixture, i * 0x10000, PAGE, RW, i % 8 * PAGE);
+		if (i % 2)
+			assert_int_equal(pin(fixture, i * 0x10000, 1, OB_DMA_FROM_CLIENT, 1), 0);
+		fixture->count = 0;
+	}
+	assert_int_equal(dma_unmap(space, FIRST * 0x10000, (END - FIRST) * 0x10000, &waiter.waiter),
+	                 -EINPROGRESS);
+	assert_int_equal(waiter.waiter.bytes, (END - FIRST) * PAGE);
+	for (unsigned n = 0, i = FIRST + 1; n < (END - FIRST) / 2;
+	     n++, i = (i + 10 - FIRST) % 32 + FIRST) {
+		assert_int_equal(waiter.calls, 0);
+		assert_int_equal(dma_map_count(space), COUNT - (END - FIRST) / 2 - n);
+		dma_unpin(space, i * 0x10000, 1, OB_DMA_FROM_CLIENT);
+		for (unsigned j = 0; j < COUNT; j++)
+			assert_int_equal(dma_read(space, j * 0x10000, &byte, 1, &tracked.op),
+			                 j < FIRST || j >= END ? 0 : -EFAULT);
+	}
+	assert_int_equal(waiter.calls, 1);
+	assert_int_equal(dma_unmap(space, FIRST * 0x10000, 0x10000, &waiter.waiter), 0);
+	map_file(fixture, FIRST * 0x10000, PAGE, RW, 0);
+	map_file(fixture, (END - 1) * 0x10000, PAGE, RW, 0);
+	assert_true(dma_map_at(space, FIRST + 1, &info) && info.address == (END - 1) * 0x10000);
+	assert_true(dma_map_at(space, FIRST + 2, &info) && info.address == END * 0x10000);
+	for (unsigned i = 1; i < COUNT; i += 2) {
+		if (i < FIRST || i >= END)
+			dma_unpin(space, i * 0x10000, 1, OB_DMA_FROM_CLIENT);
+	}
+}
+
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -292,6 +333,7 @@ int main(void)
 		WITH_FIXTURE(pins_nothing_on_error),
 		WITH_FIXTURE(unmap_waits_for_the_last_pin),
 		WITH_FIXTURE(unmap_all_waits_for_all),
+		WITH_FIXTURE(places_are_closed_up_together),
 		WITH_FIXTURE(a_callback_of_unmap_gives_the_last_pin_back),
 		WITH_FIXTURE(a_waiter_maps_the_place_again),
 	};
