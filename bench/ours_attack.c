@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One client's worst: --attack=NAME says which, on a device of its own, again and again, until it
- * is ended. It runs only where the victim (ours_victim.c) leaves the processor idle. Each attack is
- * one function, called for each round; what it needs is in struct attacker.
+ * is ended. It runs only where the victim (ours_victim.c) leaves the processor idle, unless
+ * --polite=0 says otherwise. Each attack is one function, called for each round; what it needs is
+ * in struct attacker.
  */
 #include <linux/vfio.h>
 #include <netinet/in.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "load.h"
+#include "loop_watch.h"
 
 enum {
 	PAGE = 4096,
@@ -379,6 +381,28 @@ static void attack_messages(struct attacker *attacker)
 	}
 }
 
+/* Reads that the storage behind answers with an error, or fails to take. */
+static void attack_failures(struct attacker *attacker)
+{
+	const struct nvme_config config = {.queues = 1, .depth = 64, .slot_size = 4096, .nsid = 1};
+	struct nvme *nvme = my_disk(attacker, &config);
+	struct nvme_queue *queue = attacker->load.queue;
+	struct nvme_done done[BUSY];
+	unsigned blocks = 4096 / nvme->block_size;
+
+	while (queue->free_count)
+		nvme_submit(queue, (unsigned)nvme_slot_get(queue), NVME_OP_READ,
+		            random_below(&attacker->load.state, nvme->blocks - blocks), blocks);
+	good("ringing", nvme_ring(queue));
+	while (queue->busy_count) {
+		int n = nvme_reap(queue, done, BUSY);
+
+		good("the connection", n);
+		for (int i = 0; i < n; i++)
+			nvme_slot_put(queue, done[i].slot);
+	}
+}
+
 static const struct attack {
 	const char *name;
 	void (*round)(struct attacker *attacker);
@@ -388,7 +412,7 @@ static const struct attack {
 	{"maps", attack_maps},         {"unmaps", attack_unmaps},
 	{"logs", attack_logs},         {"death", attack_death},
 	{"visits", attack_visits},     {"descriptors", attack_descriptors},
-	{"messages", attack_messages},
+	{"messages", attack_messages}, {"failures", attack_failures},
 };
 
 static const struct attack *find_attack(const char *name)
@@ -404,13 +428,13 @@ int main(int argc, char **argv)
 {
 	struct attacker attacker = {.size = 512 << 20};
 	const struct sched_param idle = {0};
-	uint64_t client_cpu = CLIENT_CPU;
-	const char *name = "lists";
+	uint64_t client_cpu = CLIENT_CPU, polite = 1;
+	const char *name = "lists", *watch = NULL;
+	struct loop_watch *counts;
 	const struct option_spec options[] = {
-		{"attack", NULL, &name},
-		{"size", &attacker.size, NULL},
-		{"client-cpu", &client_cpu, NULL},
-		{0},
+		{"attack", NULL, &name},           {"size", &attacker.size, NULL},
+		{"loop-watch", NULL, &watch},      {"polite", &polite, NULL},
+		{"client-cpu", &client_cpu, NULL}, {0},
 	};
 	const struct attack *attack;
 
@@ -418,10 +442,15 @@ int main(int argc, char **argv)
 	if (!attacker.path)
 		fail("socket", EINVAL);
 	attack = find_attack(name);
+	counts = watch ? loop_watch_open(watch) : NULL;
 	pin(client_cpu);
-	check("scheduling", sched_setscheduler(0, SCHED_IDLE, &idle));
 	attack->round(&attacker);
+	if (polite)
+		check("scheduling", sched_setscheduler(0, SCHED_IDLE, &idle));
 	say_ready();
-	for (;;)
+	for (;;) {
 		attack->round(&attacker);
+		if (counts)
+			atomic_fetch_add(&counts->rounds, 1);
+	}
 }

@@ -6,12 +6,14 @@
  *	--operation=nvme      a read of 512 bytes from a disk, polled
  *	--operation=message   a register read
  *	--operation=none      no server: how far apart two looks at the clock are on a processor
- *that does nothing else, which is the machine's own noise
+ *                      that does nothing else, which is the machine's own noise
  *
- * With --server-pid also how much processor time the server's loop took meanwhile. That is what it
- * did for others, or for this read, and does not grow when the machine is busy with something else.
+ * With --loop-watch=FILE, the file of a server that loop_watch.so watches, also what that says of
+ * the same time. (The processor clock of another process does not: the kernel brings it up to date
+ * when that is switched or ticks, every 4 ms or so.)
  */
 #include "load.h"
+#include "loop_watch.h"
 
 enum { MAX_SAMPLES = 1 << 22, SETTLE_NS = 50000000 };
 
@@ -23,26 +25,15 @@ struct samples {
 struct victim {
 	struct load load;
 	struct ob_client *client;
-	uint64_t ms, rest_us, server_pid;
-	clockid_t server_clock;
-	struct samples waited, worked;
+	uint64_t ms, rest_us;
+	struct loop_watch *watch;
+	struct samples waited;
 };
 
 static void note(struct samples *samples, uint64_t ns)
 {
 	if (samples->count < MAX_SAMPLES)
 		samples->ns[samples->count++] = ns < UINT32_MAX ? (uint32_t)ns : UINT32_MAX;
-}
-
-/* Processor time of the server's process, of which the loop's thread is nearly all. */
-static uint64_t server_time(const struct victim *victim)
-{
-	struct timespec t;
-
-	if (!victim->server_pid)
-		return 0;
-	check("the server's clock", clock_gettime(victim->server_clock, &t));
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 static void rest(uint64_t microseconds)
@@ -71,21 +62,39 @@ static void read_register(struct victim *victim)
 	good("an access", ob_client_read_value(victim->client, 0, 4, 4, &value));
 }
 
-static void run(struct victim *victim, void (*operation)(struct victim *victim))
+/* A copy, as the server counts on. */
+struct watched {
+	uint64_t rounds, max_ns, count, table[WATCH_TABLE];
+};
+
+static void take_watch(const struct loop_watch *watch, struct watched *copy)
 {
-	uint64_t begin = now(), began, before;
+	copy->rounds = atomic_load(&watch->rounds);
+	copy->max_ns = atomic_load(&watch->max_ns);
+	copy->count = 0;
+	for (unsigned i = 0; i < WATCH_TABLE; i++)
+		copy->count += copy->table[i] = atomic_load(&watch->table[i]);
+}
+
+static void run(struct victim *victim, void (*operation)(struct victim *victim),
+                struct watched *watched)
+{
+	uint64_t begin = now(), began;
 
 	/* The first ones find cold caches, and a client that has just come. */
 	while (now() - begin < SETTLE_NS)
 		operation(victim);
+	if (victim->watch)
+		atomic_store(&victim->watch->begin, 1);
 	for (begin = now(); now() - begin < victim->ms * 1000000;) {
 		rest(victim->rest_us);
-		before = server_time(victim);
 		began = now();
 		operation(victim);
 		note(&victim->waited, now() - began);
-		note(&victim->worked, server_time(victim) - before);
 	}
+	/* Before this client leaves, which is not what is measured. */
+	if (victim->watch)
+		take_watch(victim->watch, watched);
 }
 
 static void spin(struct victim *victim)
@@ -110,14 +119,33 @@ static uint32_t quantile(const struct samples *samples, double part)
 	return samples->ns[(size_t)((double)(samples->count - 1) * part)];
 }
 
-static void print(struct samples *samples, const char *name)
+static void print(struct samples *samples)
 {
-	if (!samples->count)
-		return;
 	qsort(samples->ns, samples->count, sizeof(*samples->ns), compare);
-	printf(", \"%sp50_ns\": %u, \"%sp99_ns\": %u, \"%sp999_ns\": %u, \"%smax_ns\": %u", name,
-	       quantile(samples, 0.5), name, quantile(samples, 0.99), name,
-	       quantile(samples, 0.999), name, samples->ns[samples->count - 1]);
+	printf(", \"p50_ns\": %u, \"p99_ns\": %u, \"p999_ns\": %u, \"max_ns\": %u",
+	       quantile(samples, 0.5), quantile(samples, 0.99), quantile(samples, 0.999),
+	       samples->ns[samples->count - 1]);
+}
+
+static uint64_t watched_quantile(const struct watched *watched, double part)
+{
+	uint64_t left = (uint64_t)((double)(watched->count - 1) * part);
+	unsigned i = 0;
+
+	while (i < WATCH_TABLE - 1 && left >= watched->table[i])
+		left -= watched->table[i++];
+	return loop_watch_value(i) < watched->max_ns ? loop_watch_value(i) : watched->max_ns;
+}
+
+static void print_watched(const struct watched *watched)
+{
+	if (!watched->count)
+		fail("the server's loop: it is not watched", ENODATA);
+	printf(", \"rounds\": %" PRIu64 ", \"turns\": %" PRIu64, watched->rounds, watched->count);
+	printf(", \"loop_p50_ns\": %" PRIu64 ", \"loop_p99_ns\": %" PRIu64
+	       ", \"loop_p999_ns\": %" PRIu64 ", \"loop_max_ns\": %" PRIu64,
+	       watched_quantile(watched, 0.5), watched_quantile(watched, 0.99),
+	       watched_quantile(watched, 0.999), watched->max_ns);
 }
 
 static void make_samples(struct samples *samples)
@@ -132,24 +160,20 @@ int main(int argc, char **argv)
 {
 	struct victim victim = {.ms = 1000, .rest_us = 20};
 	uint64_t client_cpu = CLIENT_CPU;
-	const char *operation = "nvme";
+	const char *operation = "nvme", *watch = NULL;
+	struct watched watched;
 	const struct option_spec options[] = {
-		{"ms", &victim.ms, NULL},
-		{"rest-us", &victim.rest_us, NULL},
-		{"server-pid", &victim.server_pid, NULL},
-		{"operation", NULL, &operation},
-		{"client-cpu", &client_cpu, NULL},
-		{0},
+		{"ms", &victim.ms, NULL},          {"rest-us", &victim.rest_us, NULL},
+		{"loop-watch", NULL, &watch},      {"operation", NULL, &operation},
+		{"client-cpu", &client_cpu, NULL}, {0},
 	};
 	const char *path = take_options(options, argc, argv);
 	const struct nvme_config config = {.queues = 1, .depth = 1, .slot_size = 512, .nsid = 1};
 	struct ob_error err = {0};
 
 	make_samples(&victim.waited);
-	make_samples(&victim.worked);
-	if (victim.server_pid &&
-	    clock_getcpuclockid((pid_t)victim.server_pid, &victim.server_clock))
-		fail("the server's clock", ESRCH);
+	if (watch)
+		victim.watch = loop_watch_open(watch);
 	pin(client_cpu);
 	if (!strcmp(operation, "none")) {
 		spin(&victim);
@@ -157,19 +181,20 @@ int main(int argc, char **argv)
 		fail("socket", EINVAL);
 	} else if (!strcmp(operation, "nvme")) {
 		load_open(&victim.load, path, &config);
-		run(&victim, read_disk);
+		run(&victim, read_disk, &watched);
 		load_close(&victim.load);
 	} else {
 		if (ob_client_connect(path, NULL, &victim.client, &err)) {
 			fprintf(stderr, "%s\n", err.message);
 			return EXIT_FAILURE;
 		}
-		run(&victim, read_register);
+		run(&victim, read_register, &watched);
 		ob_client_free(victim.client);
 	}
 	printf("{\"count\": %" PRIu64, victim.waited.count);
-	print(&victim.waited, "");
-	print(&victim.worked, "server_");
+	print(&victim.waited);
+	if (victim.watch)
+		print_watched(&watched);
 	puts("}");
 	return 0;
 }

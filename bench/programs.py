@@ -49,7 +49,12 @@ class Server:
     """An outboard process, ready, on the servers' processor."""
 
     def __init__(
-        self, folder: Path, words: Sequence[str], wrapper: Sequence[str] = (), limit: float = LIMIT
+        self,
+        folder: Path,
+        words: Sequence[str],
+        wrapper: Sequence[str] = (),
+        limit: float = LIMIT,
+        **environment: str,
     ) -> None:
         self.log = folder / "server.log"
         ready, theirs = os.pipe()
@@ -63,6 +68,7 @@ class Server:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 pass_fds=[theirs],
+                env={**os.environ, **environment},
                 preexec_fn=on_cpu(machine.processors()[0]),
             )
         os.close(theirs)
