@@ -6,6 +6,10 @@
  * Pages come when they are written and go when they are discarded. A map of written pages, one bit
  * each, keeps reads from making pages: a read fault on shared memory would allocate one, and a
  * guest that reads an empty disk from end to end would fill the host's memory with zeroes.
+ *
+ * What is written to pages that are not there yet goes through the descriptor: a fault for each of
+ * them takes several times as long as the copy, and under some hypervisors fifty times. A page that
+ * was never mapped is also given back in a fraction of the time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -62,22 +66,55 @@ static void read_out(const struct mem_node *mem, uint64_t offset, uint8_t *to, u
 	}
 }
 
-static void write_in(struct mem_node *mem, uint64_t offset, const uint8_t *from, uint64_t length,
-                     struct mem_next next)
+static void mark_written(struct mem_node *mem, uint64_t offset, uint64_t length)
 {
 	uint64_t page = offset >> MEM_PAGE_SHIFT;
-	uint8_t *to = mem->data + offset;
 
-	if (!length)
-		return;
-	mem_touch(mem, offset, length);
 	for (; page <= (offset + length - 1) >> MEM_PAGE_SHIFT; page++)
 		mem->written[page / MEM_MAP_BITS] |= UINT64_C(1) << (page % MEM_MAP_BITS);
+}
+
+static void store(struct mem_node *mem, uint64_t offset, const uint8_t *from, uint64_t length,
+                  struct mem_next next)
+{
+	uint8_t *to = mem->data + offset;
+
 	/* What is less than a page is likely to be read again, or to be written to. */
 	if (length < MEM_PAGE || (uintptr_t)to % MEM_LINE)
 		mem_copy(to, from, length, next);
 	else
 		mem_store(to, from, length, next);
+}
+
+/*
+ * How much of it could be written in one go. Nothing where memory is short, or where the client's
+ * is gone: a copy finds out what that means, as anywhere else.
+ */
+static uint64_t make_pages(const struct mem_node *mem, uint64_t offset, const uint8_t *from,
+                           uint64_t length)
+{
+	ssize_t n = pwrite(mem->fd, from, length, (off_t)offset);
+
+	return n < 0 ? 0 : (uint64_t)n;
+}
+
+static void write_in(struct mem_node *mem, uint64_t offset, const uint8_t *from, uint64_t length,
+                     struct mem_next next)
+{
+	mem_touch(mem, offset, length);
+	while (length) {
+		bool written;
+		uint64_t run = run_length(mem, offset, length, &written);
+		uint64_t made = written ? 0 : make_pages(mem, offset, from, run);
+
+		if (made < run)
+			store(mem, offset + made, from + made, run - made, next);
+		if (!written)
+			mark_written(mem, offset, run);
+		offset += run;
+		from += run;
+		length -= run;
+	}
 }
 
 void mem_write(struct mem_node *mem, uint64_t offset, const uint8_t *from, uint64_t length)

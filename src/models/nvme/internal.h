@@ -45,7 +45,7 @@ enum {
 	NVME_ZEROES_PAGES_SHIFT = 13,
 	NVME_ZEROES_MAX = NVME_PAGE << NVME_ZEROES_PAGES_SHIFT,
 	NVME_WORK_CHUNK = 1 << 26, /* bytes of a Format between two looks at everything else, */
-	NVME_FREE_CHUNK = 1 << 19, /* also where the drive is memory, which is freed on the spot */
+	NVME_FREE_CHUNK = 1 << 17, /* also where the drive is memory, which is freed on the spot */
 };
 
 /* Of a paced sweep: times of a request, in ns, and how many there are at least. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Block nodes in general, and the drivers that keep their bytes in memory or nowhere. */
+#include <sys/resource.h>
+
 #include "block/mem_copy.h"
 #include "kit.h"
 
@@ -197,6 +199,39 @@ static void mem_is_sparse(void **state)
 	loop_free(loop);
 }
 
+static long faults(void)
+{
+	struct rusage usage;
+
+	assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+	return usage.ru_minflt;
+}
+
+/* A fault for each of them would hold up everybody else: a command may bring 128 pages. */
+static void new_pages_take_no_faults(void **state)
+{
+	enum { PAGES = 2048, LENGTH = PAGES * 4096 };
+	struct ob_loop *loop = new_loop();
+	struct ob_block *block = open_block(loop, "mem,node-name=b0,size=16M");
+	uint8_t *bytes = malloc(LENGTH), *found = malloc(LENGTH);
+	long before;
+
+	fill(bytes, LENGTH, 3);
+	fill(found, LENGTH, 4);
+	before = faults();
+	assert_int_equal(do_rw(block, OB_BLOCK_WRITE, 0, 1536, bytes, LENGTH), 0);
+	assert_true(faults() - before < PAGES / 8);
+	/* Among pages that are there, and pages that are not. */
+	assert_int_equal(do_range(block, OB_BLOCK_DISCARD, 0, 1 << 20, 1 << 20), 0);
+	assert_int_equal(do_rw(block, OB_BLOCK_WRITE, 0, 512, bytes, LENGTH), 0);
+	assert_int_equal(do_rw(block, OB_BLOCK_READ, 0, 512, found, LENGTH), 0);
+	assert_memory_equal(found, bytes, LENGTH);
+	free(found);
+	free(bytes);
+	block_close(block);
+	loop_free(loop);
+}
+
 /* A hint may be anything, and is forgotten when the storage moves. */
 static void wrong_expectations_do_nothing(void **state)
 {
@@ -263,6 +298,7 @@ int main(void)
 		cmocka_unit_test(mem_copies_exactly),
 		cmocka_unit_test(mem_keeps_bytes),
 		cmocka_unit_test(mem_is_sparse),
+		cmocka_unit_test(new_pages_take_no_faults),
 		cmocka_unit_test(null_reads_zeroes),
 		cmocka_unit_test(wrong_expectations_do_nothing),
 	};
