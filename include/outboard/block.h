@@ -56,6 +56,20 @@ struct ob_block_request {
 	void *bounce;
 };
 
+/*
+ * What is to become of a command whose request has failed: values of the properties "rerror" (for
+ * reads) and "werror" (for everything else), by the names in these lists. See ob_dev_block_error().
+ */
+enum ob_on_error {
+	OB_ON_ERROR_AUTO,   /* as the node says; report, if it says nothing either */
+	OB_ON_ERROR_REPORT, /* the guest is told */
+	OB_ON_ERROR_IGNORE, /* the guest is told that all went well */
+	OB_ON_ERROR_STOP,   /* the machine stops, and the command is done again when it goes on */
+	OB_ON_ERROR_ENOSPC, /* writes: stop where there is no room, report anything else */
+};
+extern const char *const ob_on_read_error[];
+extern const char *const ob_on_write_error[];
+
 struct ob_block_info {
 	uint64_t identity;   /* the same each time for the same storage; 0: it has none */
 	uint64_t size;       /* bytes, a multiple of block_size */
@@ -64,10 +78,11 @@ struct ob_block_info {
 	uint32_t optimal_io; /* bytes; the size and alignment that is written without
 	                      * read-modify-write: 4096 as a rule */
 	bool read_only;
-	bool discard;        /* DISCARD does something */
-	bool discard_zeroes; /* what was discarded reads as zeroes */
-	bool volatile_cache; /* completed writes need a FLUSH to survive a crash of the host */
-	bool copies;         /* the processor moves the data: ob_block_expect() is of use */
+	bool discard;           /* DISCARD does something */
+	bool discard_zeroes;    /* what was discarded reads as zeroes */
+	bool volatile_cache;    /* completed writes need a FLUSH to survive a crash of the host */
+	uint8_t rerror, werror; /* enum ob_on_error, for devices with auto */
+	bool copies;            /* the processor moves the data: ob_block_expect() is of use */
 };
 
 const struct ob_block_info *ob_block_info(const struct ob_block *block);

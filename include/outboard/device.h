@@ -283,6 +283,36 @@ void ob_dev_failed(struct ob_dev *dev, const char *format, ...)
 void ob_dev_recovered(struct ob_dev *dev);
 
 /*
+ * A request of the device's to a block node has failed: says what is to become of the command that
+ * it was for, and tells whoever runs the device (monitors' BLOCK_IO_ERROR). The model's properties
+ * "rerror" and "werror" decide, which OB_ERROR_PROPS() adds to its table; without them it is
+ * OB_ERROR_REPORT. With OB_ERROR_STOP the device is about to be quiesced, with all others: the
+ * command is kept, and begun again when the device resumes. That is never said of a flush: a sync
+ * that failed is not tried again, as the second one may succeed with the data lost.
+ */
+enum ob_error_action {
+	OB_ERROR_REPORT, /* it fails */
+	OB_ERROR_IGNORE, /* it succeeds; what was to be read is whatever it is */
+	OB_ERROR_STOP,
+};
+enum ob_error_action ob_dev_block_error(struct ob_dev *dev, const struct ob_block *block,
+                                        enum ob_block_op op, int error);
+#define OB_ERROR_PROPS(type, rerror_, werror_)                                                     \
+	{"rerror",                                                                                 \
+	 OB_PROP_ENUM,                                                                             \
+	 offsetof(type, rerror_),                                                                  \
+	 .preset = "auto",                                                                         \
+	 .choices = ob_on_read_error,                                                              \
+	 .help = "what a read that fails does: tell the guest, nothing, or stop the machine; "     \
+	         "auto: as the drive says, or report"},                                            \
+	{                                                                                          \
+		"werror", OB_PROP_ENUM, offsetof(type, werror_),                                   \
+			.preset = "auto", .choices = ob_on_write_error,                            \
+			.help = "the same for writes; enospc: stop where there is no room, else "  \
+				"report"                                                           \
+	}
+
+/*
  * Tracing: lines of a kind (a word: "command", "register") about what the device does, for whoever
  * asked for them with -trace, as many as there are. ob_dev_traces() says whether anybody did, which
  * stays so while the device lives: a model asks at its start, and looks at a flag of its own where

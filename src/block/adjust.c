@@ -13,6 +13,16 @@
 static const char *const detect_choices[] = {
 	[BLOCK_DETECT_OFF] = "off", [BLOCK_DETECT_ON] = "on", [BLOCK_DETECT_UNMAP] = "unmap", NULL};
 
+const char *const ob_on_read_error[] = {[OB_ON_ERROR_AUTO] = "auto",
+                                        [OB_ON_ERROR_REPORT] = "report",
+                                        [OB_ON_ERROR_IGNORE] = "ignore",
+                                        [OB_ON_ERROR_STOP] = "stop",
+                                        NULL};
+const char *const ob_on_write_error[] = {
+	[OB_ON_ERROR_AUTO] = "auto",     [OB_ON_ERROR_REPORT] = "report",
+	[OB_ON_ERROR_IGNORE] = "ignore", [OB_ON_ERROR_STOP] = "stop",
+	[OB_ON_ERROR_ENOSPC] = "enospc", NULL};
+
 const struct ob_prop block_node_props[] = {
 	{"cache.writeback", OB_PROP_BOOL, offsetof(struct block_options, writeback), .preset = "on",
          .help = "off: a write is done when it is on stable storage (cache=writethrough)"},
@@ -21,6 +31,10 @@ const struct ob_prop block_node_props[] = {
 	{"detect-zeroes", OB_PROP_ENUM, offsetof(struct block_options, detect_zeroes),
          .preset = "off", .choices = detect_choices,
          .help = "on: write zeroes without their bytes; unmap: give the space back as well"},
+	{"rerror", OB_PROP_ENUM, offsetof(struct block_options, rerror), .preset = "auto",
+         .choices = ob_on_read_error, .help = "for devices that leave their rerror to the node"},
+	{"werror", OB_PROP_ENUM, offsetof(struct block_options, werror), .preset = "auto",
+         .choices = ob_on_write_error, .help = "for devices that leave their werror to the node"},
 	{.name = NULL},
 };
 
@@ -48,6 +62,8 @@ int block_options_apply(struct ob_block *block, struct ob_error *err)
 		         "host loses what was written");
 	if (!options->writeback)
 		block->info.volatile_cache = false;
+	block->info.rerror = (uint8_t)options->rerror;
+	block->info.werror = (uint8_t)options->werror;
 	block->adjusts = options->no_flush || !options->writeback || options->detect_zeroes ||
 	                 block->keeps_space;
 	return 0;

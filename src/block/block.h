@@ -37,7 +37,8 @@ enum block_detect { BLOCK_DETECT_OFF, BLOCK_DETECT_ON, BLOCK_DETECT_UNMAP };
 /* What nodes of every driver can be told; see adjust.c. */
 struct block_options {
 	bool writeback, no_flush;
-	uint32_t detect_zeroes; /* enum block_detect */
+	uint32_t detect_zeroes;  /* enum block_detect */
+	uint32_t rerror, werror; /* enum ob_on_error */
 };
 extern const struct ob_prop block_node_props[];
 const char *block_detect_name(const struct block_options *options); /* "off", "on", "unmap" */

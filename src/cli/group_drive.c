@@ -14,6 +14,7 @@
 struct drive_options {
 	char *interface, *id, *file, *format, *cache;
 	char *direct, *no_flush, *writeback, *detect_zeroes, *locking;
+	char *rerror, *werror;
 	uint32_t media, aio, discard;
 	bool readonly;
 };
@@ -57,6 +58,10 @@ static const struct ob_prop table[] = {
          .choices = aios, .help = "how to do I/O; native is as auto"},
 	{"discard", OB_PROP_ENUM, offsetof(struct drive_options, discard), .preset = "default",
          .choices = discards, .help = "unmap: give back what is discarded; default: as -blockdev"},
+	{"rerror", OB_PROP_STRING, offsetof(struct drive_options, rerror),
+         .help = "report, ignore or stop: for devices that do not say it themselves"},
+	{"werror", OB_PROP_STRING, offsetof(struct drive_options, werror),
+         .help = "the same for writes; also enospc"},
 	{"readonly", OB_PROP_BOOL, offsetof(struct drive_options, readonly), .preset = "off",
          .help = "open for reading only"},
 	{0},
@@ -117,6 +122,8 @@ static int translate(const struct drive_options *drive, struct opts *block)
 		{"cache.writeback", drive->writeback},
 		{"detect-zeroes", drive->detect_zeroes},
 		{"locking", drive->locking},
+		{"rerror", drive->rerror},
+		{"werror", drive->werror},
 		{"aio",
 	         drive->aio == AIO_THREADS || drive->aio == AIO_URING ? aios[drive->aio] : NULL},
 		{"discard", drive->discard >= DISCARD_UNMAP ? "unmap"

@@ -28,6 +28,14 @@ enum device_region {
 	DEVICE_REGIONS = 9, /* and what the model has besides: see device_regions() */
 };
 
+/* See ob_dev_block_error(). The action is the user's; of a flush, the model is told to report. */
+struct device_error {
+	const struct ob_block *block;
+	bool write; /* everything but a read */
+	int error;  /* -errno */
+	enum ob_error_action action;
+};
+
 /* What a device needs of the process around it. */
 struct device_env {
 	struct ob_loop *loop;
@@ -38,6 +46,8 @@ struct device_env {
 	void (*release_block)(void *context, struct ob_block *block, const char *user);
 	/* The model said that it failed: see ob_dev_failed(). May be NULL. */
 	void (*failed)(void *context, struct ob_dev *dev, const char *message);
+	/* A request has failed, and what becomes of it; may be NULL: then nothing stops. */
+	void (*block_error)(void *context, struct ob_dev *dev, const struct device_error *error);
 	void *context;
 	struct dma_budget *dma_budget; /* see dma_set_budget(); NULL: no bound */
 	bool qemu_ident;               /* devices are who QEMU's of their name are */
@@ -167,6 +177,10 @@ bool device_is_outdated(const struct ob_dev *dev);
 /* As the model's resize says. -ENOTSUP with a message if it has none. */
 int device_resize_block(struct ob_dev *dev, struct ob_block *block, uint64_t size,
                         struct ob_error *err);
+
+/* What is to become of reads, or writes, of a node that fail; never OB_ON_ERROR_AUTO. */
+enum ob_on_error device_on_error(const struct ob_dev *dev, const struct ob_block *block,
+                                 bool write);
 
 /* By which guests know the device; "": it has none. */
 const char *device_serial(const struct ob_dev *dev);

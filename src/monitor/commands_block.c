@@ -137,6 +137,15 @@ int qmp_query_named_block_nodes(struct monitor *monitor, struct json_object *arg
 	return machine_each_block(monitor->set->env.machine, add_node, *ret);
 }
 
+static const char *io_status(const struct machine_block_info *info)
+{
+	static const char *const names[] = {[MACHINE_IO_OK] = "ok",
+	                                    [MACHINE_IO_FAILED] = "failed",
+	                                    [MACHINE_IO_NOSPACE] = "nospace"};
+
+	return info->stops ? names[info->io_status] : NULL;
+}
+
 static int add_disk(void *context, const struct machine_block_info *info)
 {
 	struct json_object *disk;
@@ -149,6 +158,7 @@ static int add_disk(void *context, const struct machine_block_info *info)
 	put_str(disk, "type", "unknown");
 	put_bool(disk, "removable", false);
 	put_bool(disk, "locked", false);
+	put_str(disk, "io-status", io_status(info));
 	json_object_object_add(disk, "inserted", node_info(info));
 	json_object_array_add(context, disk);
 	return 0;

@@ -103,10 +103,11 @@ int qmp_query_status(struct monitor *monitor, struct json_object *args, struct j
 	if (!ending && !paused)
 		moved = migration_run_state(monitor->set->env.moves);
 	put_str(*ret, "status",
-	        ending   ? "shutdown"
-	        : paused ? "paused"
-	        : moved  ? moved
-	                 : "running");
+	        ending                                            ? "shutdown"
+	        : machine_has_io_error(monitor->set->env.machine) ? "io-error"
+	        : paused                                          ? "paused"
+	        : moved                                           ? moved
+	                                                          : "running");
 	put_bool(*ret, "running", !paused && !ending && !moved);
 	return 0;
 }

@@ -211,6 +211,11 @@ static int print_block(void *context, const struct machine_block_info *info)
 	            info->info->read_only ? ", read-only" : "");
 	if (info->user_path)
 		text_format(out, "    Attached to:      %s\n", info->user_path);
+	if (info->stops)
+		text_format(out, "    I/O status:       %s\n",
+		            info->io_status == MACHINE_IO_OK       ? "ok"
+		            : info->io_status == MACHINE_IO_FAILED ? "failed"
+		                                                   : "nospace");
 	text_format(out, "    Size:             %" PRIu64 " bytes\n", info->info->size);
 	text_format(out, "    Cache mode:       %s\n",
 	            info->info->volatile_cache ? "writeback" : "writethrough");
@@ -224,8 +229,10 @@ static void info_block(struct monitors *monitors, struct text *out)
 
 static void info_status(struct monitors *monitors, struct text *out)
 {
-	text_format(out, "VM status: %s\n",
-	            machine_is_paused(monitors->env.machine) ? "paused" : "running");
+	const struct machine *machine = monitors->env.machine;
+
+	text_format(out, "VM status: %s%s\n", machine_is_paused(machine) ? "paused" : "running",
+	            machine_has_io_error(machine) ? " (io-error)" : "");
 }
 
 static void info_version(struct monitors *monitors, struct text *out)

@@ -30,6 +30,7 @@ struct monitors {
 	struct list ports;
 	struct machine_listener listener;
 	struct moves_listener moves_listener;
+	struct list throttles; /* of events: see events.c */
 	bool shutting_down;
 };
 
@@ -98,12 +99,17 @@ struct json_object *qmp_error_reply(const char *class, const char *text);
 /* Tells all clients that have negotiated. data (may be NULL) is put. */
 void monitors_event(struct monitors *monitors, const char *name, struct json_object *data);
 
+/* The same in two steps; both take over what they get. */
+struct json_object *monitors_make_event(const char *name, struct json_object *data);
+void monitors_send_event(struct monitors *monitors, struct json_object *event);
+
 /* VersionInfo, and a list of PciInfo. */
 struct json_object *qmp_version(void);
 struct json_object *qmp_pci(const struct machine *machine);
 
 /* Turns what happens in the machine into events. */
 void events_listen(struct monitors *monitors);
+void events_end(struct monitors *monitors);
 
 /* Runs a command line of the monitor for people; what it prints is added to out. */
 void hmp_run(struct monitors *monitors, const char *line, struct text *out);

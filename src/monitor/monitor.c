@@ -210,12 +210,11 @@ static void send_to_all(struct port *port, struct json_object *event)
 	}
 }
 
-void monitors_event(struct monitors *monitors, const char *name, struct json_object *data)
+struct json_object *monitors_make_event(const char *name, struct json_object *data)
 {
 	struct json_object *event = json_object_new_object();
 	struct json_object *timestamp = json_object_new_object();
 	struct timespec now;
-	struct port *port;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	put_int(timestamp, "seconds", (uint64_t)now.tv_sec);
@@ -224,7 +223,19 @@ void monitors_event(struct monitors *monitors, const char *name, struct json_obj
 	put_str(event, "event", name);
 	if (data)
 		json_object_object_add(event, "data", data);
+	return event;
+}
+
+void monitors_send_event(struct monitors *monitors, struct json_object *event)
+{
+	struct port *port;
+
 	list_for_each (port, &monitors->ports, struct port, link)
 		send_to_all(port, event);
 	json_object_put(event);
+}
+
+void monitors_event(struct monitors *monitors, const char *name, struct json_object *data)
+{
+	monitors_send_event(monitors, monitors_make_event(name, data));
 }

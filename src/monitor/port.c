@@ -365,6 +365,7 @@ void monitors_free(struct monitors *monitors)
 	if (!monitors)
 		return;
 	machine_unlisten(&monitors->listener);
+	events_end(monitors);
 	moves_unlisten(&monitors->moves_listener);
 	list_for_each (port, &monitors->ports, struct port, link) {
 		list_remove(&port->link);

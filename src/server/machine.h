@@ -114,7 +114,8 @@ int machine_resize_block(struct machine *machine, const char *node_name, uint64_
  */
 int machine_pause(struct machine *machine, struct machine_waiter *waiter);
 void machine_resume(struct machine *machine);
-bool machine_is_paused(const struct machine *machine); /* or about to be */
+bool machine_is_paused(const struct machine *machine);    /* or about to be */
+bool machine_has_io_error(const struct machine *machine); /* it is paused by an error of a disk */
 
 /* Resets all devices to power-on, each as soon as it is quiet; clients stay. */
 void machine_reset(struct machine *machine);

@@ -540,6 +540,7 @@ void blocks_release(void *context, struct ob_block *node, const char *user)
 
 	(void)user;
 	block->user[0] = '\0';
+	block->io_status = MACHINE_IO_OK;
 	block_unused(block);
 }
 

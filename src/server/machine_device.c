@@ -176,6 +176,7 @@ static int start(struct machine_device *device, const struct ob_model *model, st
 		.claim_block = blocks_claim,
 		.release_block = blocks_release,
 		.failed = on_failed,
+		.block_error = machine_block_error,
 		.context = device->machine,
 		.dma_budget = device->machine->dma_budget,
 		.qemu_ident = device->machine->remote,

@@ -12,12 +12,14 @@
 #include "base/list.h"
 
 struct machine;
+struct device_error;
 
 enum machine_event_kind {
 	MACHINE_CLIENT_CONNECTED, /* id, path: the server's; device_id, device_path; peer */
 	MACHINE_CLIENT_HANGUP,    /* the same; its session may take a moment to end */
 	MACHINE_DEVICE_DELETED,   /* id, path: a device or a root; it is gone, the id is free */
 	MACHINE_DEVICE_ERROR,     /* id, path: the device's; message: what its model said */
+	MACHINE_BLOCK_IO_ERROR,   /* id, path: the device's; block_error, stops */
 	MACHINE_STOP,             /* all devices are quiet: machine_pause() */
 	MACHINE_RESUME,           /* they go on: machine_resume() */
 	MACHINE_RESET,            /* all devices begin to be reset: machine_reset() */
@@ -42,11 +44,13 @@ struct machine_peer {
 /* Valid for the time of the call. What a kind does not have is NULL or 0. */
 struct machine_event {
 	enum machine_event_kind kind;
-	const char *id, *path;               /* path: as QEMU's objects have them */
-	const char *device_id, *device_path; /* CLIENT_* */
-	struct machine_peer peer;            /* CLIENT_* */
-	const char *message;                 /* DEVICE_ERROR; CLIENT_HANGUP after an error */
-	enum machine_shutdown reason;        /* SHUTDOWN */
+	const char *id, *path;                  /* path: as QEMU's objects have them */
+	const char *device_id, *device_path;    /* CLIENT_* */
+	struct machine_peer peer;               /* CLIENT_* */
+	const char *message;                    /* DEVICE_ERROR; CLIENT_HANGUP after an error */
+	const struct device_error *block_error; /* BLOCK_IO_ERROR */
+	bool stops;                             /* the same: some errors of the disk do */
+	enum machine_shutdown reason;           /* SHUTDOWN */
 };
 
 /*

@@ -163,6 +163,8 @@ int machine_each_block(const struct machine *machine,
 			.stats = &block->stats,
 			.in_flight = block->in_flight,
 			.removing = at->removing,
+			.stops = block_stops(at),
+			.io_status = at->io_status,
 		};
 
 		rc = each(context, &info);

@@ -94,6 +94,9 @@ struct machine_server_info {
 	struct machine_client_info client;
 };
 
+/* The first error since the machine was told to go on, of those that stop it. */
+enum machine_io_status { MACHINE_IO_OK, MACHINE_IO_FAILED, MACHINE_IO_NOSPACE };
+
 /* A block node. */
 struct machine_block_info {
 	const char *node_name, *driver;
@@ -106,6 +109,8 @@ struct machine_block_info {
 	const struct block_stats *stats;
 	unsigned in_flight;
 	bool removing;
+	bool stops; /* some of its errors stop the machine, and io_status is kept */
+	enum machine_io_status io_status;
 };
 
 int machine_each_root(const struct machine *machine,

@@ -40,17 +40,27 @@ static void run_shutdown(struct ob_task *task)
 	machine->quit(machine->quit_context, machine->shutdown_reason);
 }
 
+static void run_stop(struct ob_task *task)
+{
+	struct machine *machine = container_of(task, struct machine, stop_task);
+
+	if (!machine->stopping)
+		machine_pause(machine, NULL);
+}
+
 void machine_run_init(struct machine *machine)
 {
 	list_init(&machine->pause_waiters);
 	list_init(&machine->ready_waiters);
 	machine->ready_task.run = run_ready;
+	machine->stop_task.run = run_stop;
 	machine->shutdown_task.run = run_shutdown;
 }
 
 void machine_run_end(struct machine *machine)
 {
 	ob_task_cancel(&machine->ready_task);
+	ob_task_cancel(&machine->stop_task);
 	ob_task_cancel(&machine->shutdown_task);
 }
 
@@ -117,6 +127,17 @@ void machine_cancel_wait(struct machine_waiter *waiter)
 		list_remove(&waiter->link);
 }
 
+/* Whoever says `cont` has seen to it, or hears again. */
+static void forget_errors(struct machine *machine)
+{
+	struct machine_block *block;
+
+	machine->io_error = false;
+	ob_task_cancel(&machine->stop_task);
+	list_for_each (block, &machine->blocks, struct machine_block, link)
+		block->io_status = MACHINE_IO_OK;
+}
+
 void machine_resume(struct machine *machine)
 {
 	struct machine_device *device;
@@ -128,6 +149,7 @@ void machine_resume(struct machine *machine)
 	if (!machine->told_paused)
 		tell_paused(machine);
 	machine->told_paused = false;
+	forget_errors(machine);
 	list_for_each (device, &machine->devices, struct machine_device, link)
 		let_go(device);
 	machine_tell(machine, &(struct machine_event){.kind = MACHINE_RESUME});
@@ -136,6 +158,59 @@ void machine_resume(struct machine *machine)
 bool machine_is_paused(const struct machine *machine)
 {
 	return machine->paused;
+}
+
+/* Errors of disks */
+
+bool block_stops(const struct machine_block *block)
+{
+	const struct machine_device *device = device_find(block->machine, block->user);
+	bool stops = false;
+
+	for (unsigned write = 0; device && device->dev && write < 2; write++) {
+		enum ob_on_error chosen = device_on_error(device->dev, block->block, write);
+
+		stops |= chosen == OB_ON_ERROR_STOP || chosen == OB_ON_ERROR_ENOSPC;
+	}
+	return stops;
+}
+
+/* From a task: a device is in the midst of a command. Until then it may find more errors. */
+static void stop_for(struct machine *machine, struct machine_block *block, int error)
+{
+	if (block->io_status == MACHINE_IO_OK)
+		block->io_status = error == -ENOSPC ? MACHINE_IO_NOSPACE : MACHINE_IO_FAILED;
+	if (machine->paused || machine->io_error)
+		return;
+	machine->io_error = true;
+	log_fact(machine->log, LOG_ERROR,
+	         "all devices stop for an error of drive %s: query-block has it, and cont has them "
+	         "go on",
+	         ob_block_name(block->block));
+	ob_task_schedule(machine->loop, &machine->stop_task);
+}
+
+void machine_block_error(void *context, struct ob_dev *dev, const struct device_error *error)
+{
+	struct machine *machine = context;
+	struct machine_block *block = block_find(machine, ob_block_name(error->block));
+	char path[MACHINE_PATH_SIZE];
+	struct machine_event event = {
+		.kind = MACHINE_BLOCK_IO_ERROR,
+		.id = ob_dev_id(dev),
+		.path = device_path(path, ob_dev_id(dev)),
+		.block_error = error,
+		.stops = block_stops(block),
+	};
+
+	if (error->action == OB_ERROR_STOP)
+		stop_for(machine, block, error->error);
+	machine_tell(machine, &event);
+}
+
+bool machine_has_io_error(const struct machine *machine)
+{
+	return machine->paused && machine->io_error;
 }
 
 /* Reset */

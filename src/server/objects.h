@@ -35,8 +35,9 @@ struct machine {
 	bool paused;                              /* asked for */
 	bool told_paused;                         /* all are quiet, and the listeners know */
 	unsigned unquiet;                         /* devices that are not, yet */
+	bool io_error;                            /* a disk's error asked for it */
 	struct list pause_waiters, ready_waiters; /* ready: done is about to be called */
-	struct ob_task ready_task;
+	struct ob_task ready_task, stop_task;
 	bool served; /* somebody was a client */
 	bool auto_shutdown, shutting_down, remote;
 	enum machine_shutdown shutdown_reason;
@@ -59,6 +60,7 @@ struct machine_block {
 	struct opts filter;                  /* of one that is opened for it: what comes after */
 	bool note_discard;
 	bool removing;
+	enum machine_io_status io_status;
 	bool close_waits; /* for the end of a resizing */
 	struct block_wait wait;
 	struct list waiters; /* for the opening or the resizing under way */
@@ -142,6 +144,9 @@ void root_remove(struct machine *machine, struct root *root);
 void machine_run_init(struct machine *machine);
 void machine_run_end(struct machine *machine);
 void device_join_pause(struct machine_device *device);
+/* Whether some error of the node's stops the machine: it has an io-status then. */
+bool block_stops(const struct machine_block *block);
+void machine_block_error(void *context, struct ob_dev *dev, const struct device_error *error);
 void machine_client_ended(struct machine *machine);
 bool machine_has_client(const struct machine *machine);
 

@@ -8,6 +8,7 @@ kind. QEMU is asked for its schema each time: nothing of it is kept here.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 from guest import TIME_SCALE
 
 sys.path.append(str(Path(__file__).parents[1] / "program"))
+from nvme_driver import Nvme  # noqa: E402
 from qmp import Qmp, QmpError  # noqa: E402
 from vfio_user import REGION_BAR0, Client  # noqa: E402
 
@@ -216,6 +218,33 @@ def test_what_runs_and_ends(monitor: Judged) -> None:
     qmp.execute("quit")
     qmp.wait_event("SHUTDOWN")
     assert {"STOP", "RESUME", "RESET", "SHUTDOWN"} <= qmp.judged
+
+
+def test_errors_of_a_disk(monitor: Judged, work: Path) -> None:
+    """One that is cut short while it is in use."""
+    qmp = monitor
+    (work / "b.img").write_bytes(bytes(1 << 20))
+    qmp.execute("blockdev-add", driver="file", node__name="b", filename=str(work / "b.img"))
+    qmp.execute("device_add", driver="nvme", id="d1", drive="b", rerror="stop")
+    server = {"qom-type": "x-vfio-user-server", "id": "s1", "device": "d1"}
+    qmp.execute("object-add", socket={"type": "unix", "path": str(work / "t")}, **server)
+    ask_everything(qmp)
+    with Client(work / "t") as client:
+        disk = Nvme(client)
+        disk.enable()
+        disk.create_io_queues()
+        os.truncate(work / "b.img", 0)
+        disk.start(disk.io, 2, 1, (0, 0, 7))
+        assert qmp.wait_event("BLOCK_IO_ERROR")["action"] == "stop"
+        qmp.wait_event("STOP")
+        ask_everything(qmp)
+        assert qmp.execute("query-status")["status"] == "io-error"
+        assert [disk.get("io-status") for disk in qmp.execute("query-block")] == [None, "failed"]
+        os.truncate(work / "b.img", 1 << 20)
+        qmp.execute("cont")
+        disk.finish(disk.io)
+        disk.close()
+    assert "BLOCK_IO_ERROR" in qmp.judged
 
 
 def test_a_move_to_another_process(serve: Any, work: Path, qemu_schema: QemuSchema) -> None:

@@ -270,12 +270,21 @@ void kit_unmap(struct kit *kit)
 		kit->is_unmapped = true;
 }
 
+static void on_block_error(void *context, struct ob_dev *dev, const struct device_error *error)
+{
+	struct kit *kit = context;
+
+	kit->errors++;
+	kit->last_error = *error;
+}
+
 bool kit_try_start(struct kit *kit, const char *model, const char *options, struct ob_error *err)
 {
 	const struct device_env env = {.loop = kit->loop,
 	                               .log = &kit->log,
 	                               .claim_block = claim,
 	                               .release_block = release,
+	                               .block_error = on_block_error,
 	                               .context = kit};
 	cleanup_opts struct opts opts = {0};
 
@@ -385,6 +394,7 @@ static struct ob_dev *another(struct kit *kit)
 	                               .log = &kit->log,
 	                               .claim_block = claim,
 	                               .release_block = release,
+	                               .block_error = on_block_error,
 	                               .context = kit};
 	cleanup_opts struct opts opts = {0};
 	struct ob_error err = {""};

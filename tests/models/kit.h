@@ -83,6 +83,9 @@ struct kit {
 	struct kit_drive drives[KIT_DRIVES];
 	unsigned drive_count;
 
+	unsigned errors;                /* of drives, that the machine heard of, */
+	struct device_error last_error; /* and the last one */
+
 	/* To make another one of the same, for kit_migrate(). */
 	char model[32], options[512];
 	unsigned wired; /* MSI-X vectors that the client listens to, */

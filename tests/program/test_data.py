@@ -21,6 +21,7 @@ from conftest import OpenDisk, Start
 from faulty_disk import FaultyDisk
 from nvme_driver import CommandError, Nvme
 from outboard import Outboard
+from qmp import Qmp
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"
 BLOCK = 4096
@@ -268,6 +269,25 @@ def test_no_room_direct(storage: Storage) -> None:
     storage.disk.fail("write", times=1, error=errno.ENOSPC)
     fails(disk.write, 1, 0, NEW)
     disk.flush(1)
+
+
+@kinds(*(f"{kind},werror=stop" for kind in DIRECT))
+def test_a_stopped_fua_write_keeps_the_error(storage: Storage) -> None:
+    """It is done again; what its sync may have been told of others' writes, the next flush tells."""
+    storage.words += ["-qmp", "unix:q,server=on,wait=off"]
+    disk = storage.open()
+    operation = "write" if storage.words[1].startswith("/dev/") else "fsync"
+    storage.disk.fail(operation, times=1)
+    disk.start_write(1, 0, NEW, fua=True)
+    with Qmp(storage.folder / "q") as qmp:
+        qmp.wait_event("STOP")
+        qmp.execute("cont")
+        disk.finish(disk.io)
+        fails(disk.flush, 1)
+        qmp.wait_event("STOP")
+        qmp.execute("cont")
+    disk.flush(1)
+    assert storage.after_crash_of_host() == NEW
 
 
 @kinds(*KEPT)

@@ -12,6 +12,8 @@ int nvme_block_error(struct nvme_cmd *cmd, int error, bool write)
 {
 	struct nvme *n = cmd->nvme;
 
+	if (error == NVME_IGNORED)
+		return 0;
 	switch (-error) {
 	case ENOSPC:
 	case EDQUOT:
@@ -29,6 +31,24 @@ int nvme_block_error(struct nvme_cmd *cmd, int error, bool write)
 		            (unsigned long long)cmd->request.offset, -error);
 		return write ? NVME_WRITE_FAULT : NVME_READ_ERROR;
 	}
+}
+
+/* A command that is kept waits as one does that was waiting for its client in a quiesce. */
+int nvme_block_settle(struct nvme_cmd *cmd, int error)
+{
+	enum ob_block_op op = cmd->request.op;
+
+	switch (ob_dev_block_error(cmd->nvme->dev, cmd->ns->block, op, error)) {
+	case OB_ERROR_IGNORE:
+		cmd->request.left = 0;
+		return op == OB_BLOCK_READ ? NVME_IGNORED : 0;
+	case OB_ERROR_STOP:
+		nvme_cmd_suspend(cmd);
+		return -EINPROGRESS;
+	case OB_ERROR_REPORT:
+		break;
+	}
+	return error;
 }
 
 int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint64_t offset,
@@ -51,10 +71,10 @@ int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint6
 	if (error == -EINPROGRESS) {
 		cmd->wait = NVME_WAIT_DRIVE;
 		n->requests++;
-	} else {
-		n->work += length / NVME_WORK_BYTES;
+		return error;
 	}
-	return error;
+	n->work += length / NVME_WORK_BYTES;
+	return error ? nvme_block_settle(cmd, error) : 0;
 }
 
 bool nvme_make_bulk(struct nvme_cmd *cmd, size_t size)

@@ -130,9 +130,10 @@ static int run_phases(struct nvme_cmd *cmd, int error)
 		status = finish(cmd, error);
 		if (status)
 			return status;
-		error = 0;
 		cmd->phase = NVME_ENDED;
-		status = nvme_data_end(cmd, true);
+		/* What an error left there, where that is ignored, is not for the guest. */
+		status = nvme_data_end(cmd, error != NVME_IGNORED);
+		error = 0;
 		if (status)
 			return status;
 		/* fallthrough */

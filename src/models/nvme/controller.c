@@ -115,9 +115,14 @@ static void flushed(struct ob_block_request *request, int error);
 
 static void flush_failed(struct nvme *n, int error)
 {
-	if (error)
+	const struct ob_block *drive = n->props->drives.nodes[n->flush_next];
+
+	if (error) {
+		/* There is no command that could fail, or be done again. */
+		(void)ob_dev_block_error(n->dev, drive, OB_BLOCK_FLUSH, error);
 		ob_dev_warn(n->dev, "flush of drive %s at shutdown failed: error %d",
-		            ob_block_name(n->props->drives.nodes[n->flush_next]), -error);
+		            ob_block_name(drive), -error);
+	}
 	n->flush_next++;
 }
 

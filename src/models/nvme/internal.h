@@ -67,6 +67,9 @@ enum {
 	NVME_KEPT = -5,    /* what is left of it is in the controller's state */
 };
 
+/* What a read gets for an error of its drive that is ignored: there is no data, and it succeeds. */
+enum { NVME_IGNORED = 1 };
+
 /* A ring of commands. */
 struct nvme_link {
 	struct nvme_link *next, *prev;
@@ -697,8 +700,13 @@ uint8_t nvme_critical_warning(const struct nvme *n);
 
 /* block.c: requests to drives */
 /*
- * Submits a request for the command. Returns 0 or -errno when it has ended, or -EINPROGRESS: the
- * command is advanced when it has.
+ * What becomes of a command whose request has failed: -errno, 0 or NVME_IGNORED for it to go on
+ * with, or -EINPROGRESS: it begins again when the device resumes.
+ */
+int nvme_block_settle(struct nvme_cmd *cmd, int error);
+/*
+ * Submits a request for the command. Returns what nvme_block_settle() does, or 0, when it has
+ * ended, or -EINPROGRESS: the command is advanced when it has, or begins again.
  */
 int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint64_t offset,
                 uint64_t length);

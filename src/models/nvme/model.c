@@ -241,6 +241,7 @@ static const struct ob_prop nvme_prop_table[] = {
          .choices = write_caches,
          .help = "whether the guest finds its write cache on; off: writes are done when they are "
                  "on stable storage, until it turns it on"},
+	OB_ERROR_PROPS(struct nvme_props, rerror, werror),
 	{"namespaces", OB_PROP_UINT32, offsetof(struct nvme_props, namespaces), .min = 1,
          .max = NVME_MAX_NAMESPACES, .preset = "1",
          .help = "namespaces of equal size that each drive is divided into"},

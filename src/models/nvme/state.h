@@ -41,15 +41,16 @@ enum nvme_polling { NVME_POLL_OFF, NVME_POLL_ON, NVME_POLL_ADAPTIVE };
 struct nvme_props {
 	struct ob_block_list drives;
 	char *serial, *model, *firmware;
-	char *subnqn;          /* NULL: made of the serial number */
-	uint32_t write_cache;  /* enum nvme_write_cache: as a reset leaves it */
-	uint32_t namespaces;   /* that each drive is divided into */
-	uint32_t num_queues;   /* I/O queue pairs */
-	uint32_t msix_vectors; /* 0: one for each queue, at most 64 */
-	uint32_t interrupts;   /* enum nvme_interrupts */
-	uint32_t block_size;   /* 0: 512, 1: 4096 */
-	uint32_t tail;         /* enum nvme_tail */
-	uint32_t bar_size;     /* of BAR 0; 0: 16 KiB, 1: 8 KiB */
+	char *subnqn;            /* NULL: made of the serial number */
+	uint32_t write_cache;    /* enum nvme_write_cache: as a reset leaves it */
+	uint32_t rerror, werror; /* enum ob_on_error: see ob_dev_block_error() */
+	uint32_t namespaces;     /* that each drive is divided into */
+	uint32_t num_queues;     /* I/O queue pairs */
+	uint32_t msix_vectors;   /* 0: one for each queue, at most 64 */
+	uint32_t interrupts;     /* enum nvme_interrupts */
+	uint32_t block_size;     /* 0: 512, 1: 4096 */
+	uint32_t tail;           /* enum nvme_tail */
+	uint32_t bar_size;       /* of BAR 0; 0: 16 KiB, 1: 8 KiB */
 	uint32_t mdts;
 	bool ioeventfds, mmap_doorbells;
 	uint32_t poll; /* enum nvme_polling */

@@ -4,6 +4,8 @@
  * command whose wait has ended is advanced; nothing else is ever called back. These are the only
  * functions that are called from below.
  */
+#include <errno.h>
+
 #include "internal.h"
 
 static void list_read(struct ob_dma_op *op, int error)
@@ -22,9 +24,11 @@ static void request_done(struct ob_block_request *request, int error)
 	struct nvme *n = cmd->nvme;
 
 	n->requests--;
+	if (error && !cmd->dropped)
+		error = nvme_block_settle(cmd, error);
 	if (cmd->dropped)
 		nvme_cmd_free(cmd);
-	else
+	else if (error != -EINPROGRESS)
 		nvme_cmd_advance(cmd, error);
 	/* A reset and a quiesce wait for the last request. */
 	nvme_request_ended(n);

@@ -63,6 +63,9 @@ static void drives(void **state)
 	                "detect-zeroes=unmap,file.locking=auto,cache.direct=on"),
 		"blockdev driver=file,node-name=b0,filename=a,cache.direct=on,cache.no-flush=off,"
 		"cache.writeback=off,detect-zeroes=unmap,locking=auto,discard=unmap\n");
+	assert_string_equal(
+		plan_of("-drive if=none,id=b0,file=a,format=raw,werror=enospc,rerror=stop"),
+		"blockdev driver=file,node-name=b0,filename=a,rerror=stop,werror=enospc\n");
 	assert_string_equal(plan_of("-drive if=none,id=b0,file=a,format=raw,cache=unsafe"),
 	                    "blockdev driver=file,node-name=b0,filename=a,cache.direct=off,"
 	                    "cache.no-flush=on,cache.writeback=on\n");
