@@ -55,12 +55,22 @@ static int new_eventfd(void)
 	return fd;
 }
 
-/* With asynchronous I/O, or the test has nothing to refuse. */
 static void accepted(struct notifier *notifier, int fd)
 {
 	assert_int_equal(notifier_accept(notifier, fd), 0);
-	if (notifier->mode != NOTIFIER_AIO)
-		skip();
+	assert_int_equal(notifier->mode, NOTIFIER_AIO);
+}
+
+/* Where eventfds are written to anyway, there is nothing to refuse. */
+static bool has_aio(void)
+{
+	struct notifier notifier = {0};
+	int fd = eventfd(0, EFD_CLOEXEC);
+	bool has = fd >= 0 && !notifier_accept(&notifier, fd) && notifier.mode == NOTIFIER_AIO;
+
+	notifier_end(&notifier);
+	close(fd);
+	return has;
 }
 
 static void refused_for_a_moment(void **state)
@@ -214,10 +224,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_device_s_interrupts_come_later, set_up,
 	                                        tear_down),
 	};
-	int rc = gate_raise(&gate, SYS_io_submit, SYS_io_setup);
+	int rc = has_aio() ? gate_raise(&gate, SYS_io_submit, SYS_io_setup) : -EOPNOTSUPP;
 
 	has_gate = !rc;
 	if (rc)
-		fprintf(stderr, "# SKIPPED: no filter that asks: %s\n", strerror(-rc));
+		fprintf(stderr, "# SKIPPED: no asynchronous I/O that can be refused: %s\n",
+		        strerror(-rc));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
