@@ -30,15 +30,20 @@ void uring_leave_loop(struct uring *uring)
 	loop_fd_remove(uring->loop, &uring->watch);
 }
 
-/* What the kernel has not taken out of the submission queue. */
+/*
+ * What the kernel has not taken out of the submission queue. With SQPOLL a thread of its own takes
+ * what was published, perhaps right now: only what was not is certain.
+ */
 static void mark_untouched(struct uring *uring)
 {
 	const struct io_uring_sq *sq = &uring->ring.sq;
+	bool polled = uring->ring.flags & IORING_SETUP_SQPOLL;
 	unsigned mask = *sq->kring_mask;
+	unsigned first = polled ? *sq->ktail : *sq->khead;
 
 	for (struct engine_job *job = uring->waiting; job; job = job->next)
 		job->untouched = true;
-	for (unsigned at = *sq->khead; at != sq->sqe_tail; at++) {
+	for (unsigned at = first; at != sq->sqe_tail; at++) {
 		struct engine_job *job = (void *)(uintptr_t)sq->sqes[at & mask].user_data;
 
 		job->untouched = true;

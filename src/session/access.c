@@ -149,7 +149,14 @@ int session_region_write_multi(struct session *session, struct request *request)
 		return rc;
 	rc = write_some(session, request->payload, &done);
 	if (rc == -EAGAIN)
-		return begin_long(session, request, 0, done);
+		rc = begin_long(session, request, 0, done);
+	if (rc == -EINPROGRESS)
+		return rc;
+	/* Some were done; the reply says how many, and the client sends the rest again. */
+	if (rc == -ENOMEM && done)
+		return reply_written(session, &request->header, done, 0);
+	if (rc == -ENOMEM)
+		return rc;
 	if (rc && !done)
 		return refuse(request, rc, "region, offset, count: not within a writeable region");
 	return reply_written(session, &request->header, done, rc);

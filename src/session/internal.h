@@ -38,6 +38,7 @@ struct session_irqs {
 	struct notifier *notifier; /* shared by all sessions of the loop */
 	struct ob_timer hold;      /* of the pin's next signal: see unmask_pin() */
 	struct ob_timer retry;     /* of signals that could not be given: see signal_irq() */
+	struct ob_task retry_soon; /* the same */
 	/* One descriptor for each vector, -1 where there is none; NULL until the first is set. */
 	int *fds[PCI_IRQ_KINDS][IRQ_EVENTS];
 	unsigned held; /* descriptors in them */

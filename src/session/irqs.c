@@ -63,7 +63,11 @@ static bool signal_irq(struct pci_irq_sink *sink, enum pci_irq kind, unsigned ve
 	struct session *session = container_of(sink, struct session, irqs.sink);
 
 	if (notify(session, kind, vector, IRQ_ON_TRIGGER)) {
-		ob_timer_arm(ob_dev_loop(session->dev), &session->irqs.retry, RETRY_NS);
+		struct ob_loop *loop = ob_dev_loop(session->dev);
+
+		/* Without memory for that, too, the next turn does. */
+		if (ob_timer_arm(loop, &session->irqs.retry, RETRY_NS))
+			ob_task_schedule(loop, &session->irqs.retry_soon);
 		return false;
 	}
 	session->stats.irqs[kind]++;
@@ -75,6 +79,13 @@ static bool signal_irq(struct pci_irq_sink *sink, enum pci_irq kind, unsigned ve
 static void try_again(struct ob_timer *timer)
 {
 	struct session *session = container_of(timer, struct session, irqs.retry);
+
+	pci_irq_retry(session->pci);
+}
+
+static void try_again_soon(struct ob_task *task)
+{
+	struct session *session = container_of(task, struct session, irqs.retry_soon);
 
 	pci_irq_retry(session->pci);
 }
@@ -241,14 +252,17 @@ static int act_all(struct session *session, const struct wire_set_irqs *set,
 	struct session_irq_acts *acts = &session->irq_acts;
 
 	*acts = (struct session_irq_acts){.set = *set};
-	if (act_some(session))
-		return 0;
-	if (set->data == WIRE_IRQ_DATA_BOOL) {
+	/* Before anything is done: some of it can't be taken back. */
+	if (set->data == WIRE_IRQ_DATA_BOOL && set->count > CLOCK_ACTS) {
 		acts->bools = malloc(set->count);
 		if (!acts->bools)
 			return -ENOMEM;
 		memcpy(acts->bools, set->bools, set->count);
 		acts->set.bools = acts->bools;
+	}
+	if (act_some(session)) {
+		free(take_ptr(&acts->bools));
+		return 0;
 	}
 	return session_slices(session, &request->header, act_slice);
 }
@@ -293,6 +307,7 @@ void session_irqs_init(struct session *session)
 {
 	session->irqs.hold.expired = hold_over;
 	session->irqs.retry.expired = try_again;
+	session->irqs.retry_soon.run = try_again_soon;
 	session->irqs.sink.signal = signal_irq;
 	pci_irq_set_sink(session->pci, &session->irqs.sink);
 }
@@ -301,6 +316,7 @@ void session_irqs_end(struct session *session)
 {
 	ob_timer_cancel(ob_dev_loop(session->dev), &session->irqs.hold);
 	ob_timer_cancel(ob_dev_loop(session->dev), &session->irqs.retry);
+	ob_task_cancel(&session->irqs.retry_soon);
 	pci_irq_set_sink(session->pci, NULL);
 	for (unsigned kind = 0; kind < PCI_IRQ_KINDS; kind++) {
 		for (unsigned event = 0; event < IRQ_EVENTS; event++) {
