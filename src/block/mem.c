@@ -22,10 +22,12 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/list.h"
 #include "drivers.h"
+#include "loop/offload.h"
 #include "mem.h"
 
-enum { PUNCH_FROM = 1 << 20 };
+enum { PUNCH_FROM = 1 << 20, SLICE = 8 << 20 };
 
 struct mem_props {
 	uint64_t size;
@@ -352,14 +354,46 @@ static int mem_resize(struct ob_block *block, uint64_t size, struct ob_error *er
 	return 0;
 }
 
+/* Its memory, which takes 150 ms for each GiB to give back: not on the loop. */
+struct mem_rest {
+	struct loop_job job;
+	uint8_t *data;
+	size_t size;
+	int fd;
+};
+
+static void give_back(struct loop_job *job)
+{
+	struct mem_rest *rest = container_of(job, struct mem_rest, job);
+
+	/* In slices, as mmap() and munmap() of other threads wait for each. */
+	for (size_t piece; rest->size; rest->data += piece, rest->size -= piece) {
+		piece = rest->size < SLICE ? rest->size : SLICE;
+		(void)munmap(rest->data, piece);
+	}
+	close(rest->fd);
+	free(rest);
+}
+
 static void mem_close(struct ob_block *block)
 {
 	struct mem_node *mem = (struct mem_node *)block;
+	struct mem_rest *rest = block->info.size > SLICE ? malloc(sizeof(*rest)) : NULL;
 
 	mem_migration.end(block);
-	munmap(mem->data, block->info.size);
-	close(mem->fd);
 	free(mem->written);
+	if (!rest) {
+		munmap(mem->data, block->info.size);
+		close(mem->fd);
+		return;
+	}
+	*rest = (struct mem_rest){
+		.job = {.work = give_back, .lane = LOOP_LANE_MEMORY},
+		.data = mem->data,
+		.size = block->info.size,
+		.fd = mem->fd,
+	};
+	loop_offload(block->loop, &rest->job);
 }
 
 static const struct ob_prop mem_table[] = {

@@ -13,7 +13,10 @@
 
 #include "internal.h"
 
-enum { OUT_FIRST_CAPACITY = 4096 };
+enum {
+	OUT_FIRST_CAPACITY = 4096,
+	OUT_PER_TURN = 256 * 1024, /* a peer that reads all the while may not keep us at it */
+};
 
 static void close_fds(struct transport_fds *batch)
 {
@@ -80,6 +83,7 @@ static void sent(struct transport *transport, size_t length, struct transport_fd
 
 void transport_flush(struct transport *transport)
 {
+	uint64_t before = transport->sent;
 	struct transport_fds *batch;
 	size_t length;
 	ssize_t n;
@@ -88,6 +92,11 @@ void transport_flush(struct transport *transport)
 		transport_flush(transport->before);
 	transport->socket_full = false;
 	while (transport_unsent(transport)) {
+		/* The rest leaves when epoll says once more that there is room. */
+		if (transport->sent - before >= OUT_PER_TURN && !transport->closing) {
+			transport->socket_full = true;
+			return;
+		}
 		length = transport_unsent(transport);
 		batch = transport->out_fds;
 		if (batch && batch->at <= transport->sent)

@@ -97,6 +97,7 @@ static void release(struct transport *transport)
 
 void transport_free(struct transport *transport)
 {
+	transport->closing = true;
 	transport_flush(transport);
 	transport->freed = transport->closing = transport->told = true;
 	transport_watch(transport);
