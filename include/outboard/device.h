@@ -48,45 +48,100 @@ enum ob_bar_flags {
 	OB_BAR_IO = 1u << 0,       /* I/O space; otherwise memory space */
 	OB_BAR_64 = 1u << 1,       /* 64-bit memory BAR; takes the next BAR's place too */
 	OB_BAR_PREFETCH = 1u << 2, /* prefetchable memory */
-	OB_BAR_RAM = 1u << 3, /* plain memory, owned by the core, which clients may map: no read and
-	                       * write callbacks */
+};
+
+/* What a window of a BAR is. */
+enum ob_window_kind {
+	/*
+	 * Accesses are calls of read() and write(). Without read() it reads as zeroes, without
+	 * write() it takes writes and forgets them.
+	 */
+	OB_WINDOW_REGISTERS,
+	/*
+	 * Memory, owned by the core (ob_dev_memory()), whose whole pages clients may map. However a
+	 * client gets there, it reads and writes the same bytes. What it writes through its mapping
+	 * the model sees only by polling the memory. A write by message stores the bytes first, and
+	 * then calls write(), if there is one; a read by message never calls read(). So a model
+	 * that polls must be prepared to find a value before write() brings it, and to be called
+	 * for one that it has acted on already. The bytes change at any time: read each once, as
+	 * ob_get_le32() does. A reset zeroes them.
+	 */
+	OB_WINDOW_MEMORY,
+	/*
+	 * Places where a write is worth a call whatever its value. A client that asks for it gets
+	 * an eventfd for each, and may have its hypervisor signal that instead of sending the write
+	 * (KVM_IOEVENTFD): rang() is called, the value is lost, and several writes may be one call.
+	 * So this is for places whose value the model knows anyway (match), does not need, or finds
+	 * in memory. A client that does not ask sends writes as ever: they go to the window of
+	 * another kind that lies at the same place.
+	 */
+	OB_WINDOW_DOORBELLS,
+	/*
+	 * MSI-X table and pending bit array (PCI Local Bus 3.0, 6.8.2), which the core serves.
+	 * Their size is 0: it follows from the number of vectors. Without vectors they are nothing.
+	 */
+	OB_WINDOW_MSIX_TABLE,
+	OB_WINDOW_MSIX_PBA,
 };
 
 /*
- * A part of a BAR that is memory, owned by the core (ob_bar_shared()), which clients may map:
- * offset and size are multiples of 4096. Size 0: there is none.
+ * A part of a BAR. Windows do not overlap, but for doorbells, which lie over others. What no window
+ * covers reads as zeroes and takes writes silently.
  *
- * However a client gets there, it reads and writes the same bytes. What it writes through its
- * mapping the model sees only by looking, at times of its own choice. A write by message stores the
- * bytes first and then calls write() as for any other part of the BAR (write may be NULL: then it
- * is not called); a read by message never calls read(). A model that looks at the memory must so
- * be prepared to find a value there before write() brings it, and to be told of one that it has
- * acted on already. The bytes change at any time: read each once, as ob_get_le32() does. A reset
- * zeroes them.
+ * A client may access a BAR with any size and alignment; the core cuts that into accesses of
+ * min_access to max_access bytes (powers of 2, 1 to 8; 0 stands for 4), naturally aligned in the
+ * BAR and inside of the window. A read smaller than min_access reads min_access bytes and takes its
+ * part; a write smaller than that reads, merges and writes. offset counts from the window's begin.
  */
-struct ob_bar_area {
+struct ob_window {
+	enum ob_window_kind kind;
+	uint8_t min_access, max_access; /* registers, memory */
+	bool match;                     /* doorbells: see value */
+
+	/*
+	 * In bytes. Registers: multiples of min_access; memory, MSI-X: of 8. Size 0: to the end of
+	 * the BAR. Doorbells: where the first one is, and the size of writes that ring them: 1, 2,
+	 * 4 or 8; 0: any.
+	 */
 	uint64_t offset, size;
+
+	uint64_t (*read)(struct ob_dev *dev, uint64_t offset, unsigned size);
+	void (*write)(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
+
+	/*
+	 * Doorbells: how many (0 stands for 1; 65536 for a device at most), and how many bytes are
+	 * between one and the next. Where match is set, only a write of value + number * value_step
+	 * rings, others come as writes; so several may be at one place. Not with size 0.
+	 */
+	uint32_t count, stride;
+	uint64_t value, value_step;
+	/* Doorbell number rang. Not while the device is quiet: after resume instead. */
+	void (*rang)(struct ob_dev *dev, unsigned number);
+
+	uintptr_t reserved[4]; /* 0 */
 };
 
-/*
- * One BAR. The client may access a region with any size and alignment; the core cuts that into
- * naturally aligned accesses of min_access to max_access bytes (powers of 2, 1 to 8; 0 stands for
- * 4), all of them inside of size. A read smaller than min_access reads min_access bytes and
- * takes its part; a write smaller than that reads, merges and writes.
- */
+/* One BAR. Clients reach it by its windows; the order of doorbells is theirs. */
 struct ob_bar {
 	uint64_t size;  /* bytes; 0: no such BAR. A power of 2; at least 16, I/O: 4 to 256 */
 	uint32_t flags; /* enum ob_bar_flags */
-	uint8_t min_access, max_access;
-	uint64_t (*read)(struct ob_dev *dev, uint64_t offset, unsigned size);
-	void (*write)(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
-	struct ob_bar_area shared;
+	unsigned nwindows;
+	const struct ob_window *windows; /* copied when the device is made */
 };
+
+/* The windows of a BAR, in a layout's initializer: `.bars = {{.size = 4096, OB_WINDOWS({...})}}` */
+#define OB_WINDOWS(...)                                                                            \
+	.nwindows = sizeof((const struct ob_window[]){__VA_ARGS__}) / sizeof(struct ob_window),    \
+	.windows = (const struct ob_window[])                                                      \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
 
 /*
  * A region of the device that is no BAR: the client finds it by its type and subtype
- * (VFIO_REGION_INFO_CAP_TYPE), the guest not at all. Accesses are those of a BAR. size is a
- * multiple of min_access. Without write it is read-only; without read min_access must be 1.
+ * (VFIO_REGION_INFO_CAP_TYPE), the guest not at all. Accesses are those of a window of registers.
+ * size is a multiple of min_access. Without write it is read-only; without read min_access must
+ * be 1.
  */
 struct ob_region {
 	uint32_t type, subtype;
@@ -96,29 +151,13 @@ struct ob_region {
 	void (*write)(struct ob_dev *dev, uint64_t offset, uint64_t value, unsigned size);
 };
 
-/*
- * A place in a BAR where a write is worth knowing of whatever its value. A client that asks for it
- * gets an eventfd, and may have its hypervisor signal that instead of sending the write
- * (KVM_IOEVENTFD): rang() is called, the value is lost, and several writes may be one call. So this
- * is for places whose value the model knows anyway (match), does not need, or finds in memory. A
- * client that does not ask sends writes as ever.
- */
-struct ob_doorbell {
-	uint8_t bar;
-	uint8_t size;    /* of the writes that ring it: 1, 2, 4 or 8; 0: any */
-	bool match;      /* only writes of value ring it, others come as writes; not with size 0 */
-	uint64_t offset; /* offset + size is at most the BAR's size */
-	uint64_t value;
-};
-
 /* What kinds of interrupts the device has. */
 struct ob_irqs {
 	bool intx;             /* pin INTA# */
 	uint16_t msi_vectors;  /* 0: no MSI; otherwise 1, 2, 4, 8, 16 or 32 */
 	uint16_t msix_vectors; /* 0: no MSI-X; at most 2048 */
-	uint8_t msix_bar;      /* BAR that holds the MSI-X table and the pending bit array. */
-	uint32_t msix_table;   /* their offsets in it, multiples of 8. With size 0 for that BAR */
-	uint32_t msix_pba;     /* the core makes it, and chooses the offsets by itself. */
+	uint8_t msix_bar;      /* where no BAR has windows for table and pending bits: the BAR
+	                        * that the core makes for them, which has size 0 in the layout */
 };
 
 /* What a device looks like on its bus. A model's constant one is the default for its devices. */
@@ -129,10 +168,8 @@ struct ob_layout {
 	bool pcie;       /* PCI Express endpoint: 4 KiB configuration space */
 	const void *rom; /* expansion ROM image, or NULL; must outlive the device */
 	uint32_t rom_size;
-	/* Of these the device has a number each, in arrays that outlive it. */
-	const struct ob_region *regions;
-	const struct ob_doorbell *doorbells;
-	unsigned nregions, ndoorbells; /* at most 64, 65536 */
+	const struct ob_region *regions; /* an array that outlives the device */
+	unsigned nregions;               /* at most 64 */
 };
 
 struct ob_model {
@@ -204,9 +241,6 @@ struct ob_model {
 	 * or OB_IRQ_ALL. Not while the device is quiet: after resume instead.
 	 */
 	void (*irq_changed)(struct ob_dev *dev, unsigned vector);
-
-	/* A doorbell of the layout rang. Not while the device is quiet: after resume instead. */
-	void (*rang)(struct ob_dev *dev, const struct ob_doorbell *doorbell);
 };
 
 /* The models that are built in, ended by NULL: the list in src/models/models.c. */
@@ -225,11 +259,11 @@ const struct ob_pci_ident *ob_dev_ident(struct ob_dev *dev);
 
 struct ob_loop *ob_dev_loop(struct ob_dev *dev);
 
-/* The memory of a BAR with OB_BAR_RAM, all of its size. Owned by the core. */
-void *ob_dev_ram(struct ob_dev *dev, unsigned bar);
-
-/* The memory of a BAR's shared area, all of its size. Owned by the core; stays where it is. */
-void *ob_bar_shared(struct ob_dev *dev, unsigned bar);
+/*
+ * The memory of the window of kind OB_WINDOW_MEMORY that offset of the BAR lies in, from there to
+ * the window's end; NULL if there is none. Owned by the core; stays where it is. From start on.
+ */
+void *ob_dev_memory(struct ob_dev *dev, unsigned bar, uint64_t offset);
 
 /* The id that the user gave the device, or one that the core made. Owned by the device. */
 const char *ob_dev_id(const struct ob_dev *dev);

@@ -2,7 +2,7 @@
 /*
  * DMA from device to device on one bus; see bus.h.
  *
- * Memory BARs (OB_BAR_RAM) are copied at once. An access to registers runs a model's code, and the
+ * Memory (OB_WINDOW_MEMORY) is copied at once. An access to registers runs a model's code, and the
  * one who asks is a model in the midst of its own: so it always waits for the loop, also where a
  * device reaches itself. Thus nothing recurses, however a guest has devices point at each other; a
  * ring of them goes on for ever as it would in hardware, a slice of a turn at a time.
@@ -70,16 +70,17 @@ static uint64_t find(struct dma_bus *bus, uint64_t address, uint64_t length, uns
 	return length < target.rest ? length : target.rest;
 }
 
-/* Whether an access runs nobody's code: memory, without MSI-X structures in the way. */
-static bool is_plain(const struct target *target, uint64_t length)
+/* Whether an access runs nobody's code: memory, in one window. */
+static bool is_plain(const struct target *target, uint64_t length, bool write)
 {
-	const struct pci *pci = target->dev->pci;
+	const struct ob_window *window;
+	uint64_t rest;
 
 	if (target->bar == PCI_BARS)
 		return true;
-	return pci_layout(pci)->bars[target->bar].flags & OB_BAR_RAM &&
-	       !pci_msix_covers(pci, target->bar, target->offset, 1) &&
-	       pci_msix_next(pci, target->bar, target->offset) - target->offset >= length;
+	window = pci_window_find(target->dev->pci, target->bar, target->offset, &rest);
+	return window && window->kind == OB_WINDOW_MEMORY && rest >= length &&
+	       !(write && window->write);
 }
 
 static int access_target(const struct target *target, void *buffer, size_t length, bool write)
@@ -149,7 +150,7 @@ static int start(struct dma_remote *remote, struct ob_dma_op *op)
 
 	if (!find_target(port, op->address + op->transferred, &target))
 		return -EFAULT;
-	if (is_plain(&target, op->piece))
+	if (is_plain(&target, op->piece, op->write))
 		return access_target(&target, (uint8_t *)op->buffer + op->transferred, op->piece,
 		                     op->write);
 	if (op->piece > SLICE)

@@ -73,8 +73,8 @@ struct log *device_log(struct ob_dev *dev);
 struct ob_block *device_drive(const struct ob_dev *dev, unsigned number);
 
 /*
- * The memory of a BAR that the device itself owns (all of a RAM BAR, or a shared area): where it
- * is, and *size bytes long; NULL if there is none.
+ * The memory of a BAR that the device itself owns: from where its first window of memory begins to
+ * where the last one ends, *size bytes; NULL if there is none.
  */
 uint8_t *device_own_memory(struct ob_dev *dev, unsigned bar, uint64_t *size);
 
@@ -191,7 +191,11 @@ const char *device_failure(const struct ob_dev *dev);
 /* How many regions there are, those of PCI first. */
 unsigned device_regions(const struct ob_dev *dev);
 
-enum { DEVICE_AREAS = 3 }; /* around the MSI-X table and the pending bits */
+enum { DEVICE_AREAS = 8 }; /* of a region; what is past that cannot be mapped */
+
+struct device_area {
+	uint64_t offset, size;
+};
 
 /* Size in bytes; 0: there is no such region. readable and writeable as the client sees it. */
 struct device_region_info {
@@ -204,7 +208,7 @@ struct device_region_info {
 	 * whole pages. 0 areas: nothing.
 	 */
 	unsigned areas;
-	struct ob_bar_area area[DEVICE_AREAS];
+	struct device_area area[DEVICE_AREAS];
 };
 void device_region_info(struct ob_dev *dev, unsigned region, struct device_region_info *info);
 
@@ -212,12 +216,19 @@ void device_region_info(struct ob_dev *dev, unsigned region, struct device_regio
 int device_region_fd(struct ob_dev *dev, unsigned region);
 
 /*
- * Places that ring, of a region: puts up to max of them at list and returns how many. The eventfd
- * of one is made when it is first asked for: the device's descriptor, or -errno.
+ * Doorbells of a region: puts up to max of them at list and returns how many. The eventfd of one is
+ * made when it is first asked for: the device's descriptor, or -errno.
  */
-unsigned device_doorbells(struct ob_dev *dev, unsigned region, const struct ob_doorbell **list,
+struct device_doorbell {
+	unsigned index; /* among all of the device's */
+	uint8_t bar;
+	uint8_t size; /* of the writes that ring it: 1, 2, 4 or 8; 0: any */
+	bool match;   /* only writes of value ring it */
+	uint64_t offset, value;
+};
+unsigned device_doorbells(struct ob_dev *dev, unsigned region, struct device_doorbell *list,
                           unsigned max);
-int device_doorbell_fd(struct ob_dev *dev, const struct ob_doorbell *doorbell);
+int device_doorbell_fd(struct ob_dev *dev, unsigned index);
 
 /*
  * The client is gone: what it was given by descriptor is taken from it. Its mappings and eventfds

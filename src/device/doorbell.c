@@ -15,55 +15,71 @@
 #include "internal.h"
 #include "loop/loop.h"
 
-struct device_doorbell {
+struct device_bell {
 	struct ob_dev *dev;
+	const struct ob_window *window;
+	unsigned number;      /* in the window */
 	struct loop_fd watch; /* .fd is -1 while no client asked for it */
 	bool pending;         /* rang while the device was quiet */
 };
 
 static unsigned count_of(const struct ob_dev *dev)
 {
-	return dev->doorbells ? pci_layout(dev->pci)->ndoorbells : 0;
+	return dev->bells ? pci_doorbells(dev->pci) : 0;
 }
 
-static void ring(struct device_doorbell *doorbell)
+static void ring(struct device_bell *bell)
 {
-	struct ob_dev *dev = doorbell->dev;
+	struct ob_dev *dev = bell->dev;
 
-	doorbell->pending = dev->quieting || dev->quiet;
-	if (!doorbell->pending)
-		dev->model->rang(dev, &pci_layout(dev->pci)->doorbells[doorbell - dev->doorbells]);
+	bell->pending = dev->quieting || dev->quiet;
+	if (!bell->pending)
+		bell->window->rang(dev, bell->number);
 }
 
 static void on_ring(struct loop_fd *watch, uint32_t events)
 {
-	struct device_doorbell *doorbell = container_of(watch, struct device_doorbell, watch);
+	struct device_bell *bell = container_of(watch, struct device_bell, watch);
 
-	ring(doorbell);
-	device_client_uses(doorbell->dev);
+	ring(bell);
+	device_client_uses(bell->dev);
+}
+
+/* Those of a BAR, from the given place in dev->bells on. Returns the place after them. */
+static unsigned fill_in(struct ob_dev *dev, unsigned bar, unsigned at)
+{
+	const struct ob_bar *layout = &pci_layout(dev->pci)->bars[bar];
+
+	for (unsigned i = 0; i < layout->nwindows; i++) {
+		const struct ob_window *window = &layout->windows[i];
+
+		if (window->kind != OB_WINDOW_DOORBELLS)
+			continue;
+		for (unsigned n = 0; n < window->count; n++)
+			dev->bells[at++] = (struct device_bell){
+				.dev = dev, .window = window, .number = n, .watch.fd = -1};
+	}
+	return at;
 }
 
 int device_doorbells_alloc(struct ob_dev *dev, struct ob_error *err)
 {
-	unsigned count = pci_layout(dev->pci)->ndoorbells;
+	unsigned count = pci_doorbells(dev->pci), at = 0;
 
 	if (!count)
 		return 0;
-	if (!dev->model->rang)
-		return ob_error_set(err, -EINVAL, "%s has doorbells, and no rang()",
-		                    dev->model->name);
-	dev->doorbells = calloc(count, sizeof(*dev->doorbells));
-	if (!dev->doorbells)
+	dev->bells = calloc(count, sizeof(*dev->bells));
+	if (!dev->bells)
 		return ob_error_set(err, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < count; i++)
-		dev->doorbells[i] = (struct device_doorbell){.dev = dev, .watch.fd = -1};
+	for (unsigned bar = 0; bar < PCI_BARS; bar++)
+		at = fill_in(dev, bar, at);
 	return 0;
 }
 
 void device_doorbells_revoke(struct ob_dev *dev)
 {
 	for (unsigned i = 0; i < count_of(dev); i++) {
-		struct loop_fd *watch = &dev->doorbells[i].watch;
+		struct loop_fd *watch = &dev->bells[i].watch;
 
 		if (watch->fd < 0)
 			continue;
@@ -75,39 +91,66 @@ void device_doorbells_revoke(struct ob_dev *dev)
 void device_doorbells_free(struct ob_dev *dev)
 {
 	device_doorbells_revoke(dev);
-	free(dev->doorbells);
+	free(dev->bells);
 }
 
 void device_doorbells_resume(struct ob_dev *dev)
 {
 	for (unsigned i = 0; i < count_of(dev); i++) {
-		if (dev->doorbells[i].pending)
-			ring(&dev->doorbells[i]);
+		if (dev->bells[i].pending)
+			ring(&dev->bells[i]);
 	}
 }
 
 void device_doorbells_reset(struct ob_dev *dev)
 {
 	for (unsigned i = 0; i < count_of(dev); i++)
-		dev->doorbells[i].pending = false;
+		dev->bells[i].pending = false;
 }
 
-unsigned device_doorbells(struct ob_dev *dev, unsigned region, const struct ob_doorbell **list,
-                          unsigned max)
+/* Windows of doorbells of the BARs before this one. */
+static unsigned first_of(const struct ob_dev *dev, unsigned bar)
 {
 	const struct ob_layout *layout = pci_layout(dev->pci);
-	unsigned count = 0;
+	unsigned first = 0;
 
-	for (unsigned i = 0; i < count_of(dev) && count < max; i++) {
-		if (layout->doorbells[i].bar == region)
-			list[count++] = &layout->doorbells[i];
+	while (bar--) {
+		for (unsigned i = 0; i < layout->bars[bar].nwindows; i++) {
+			if (layout->bars[bar].windows[i].kind == OB_WINDOW_DOORBELLS)
+				first += layout->bars[bar].windows[i].count;
+		}
+	}
+	return first;
+}
+
+unsigned device_doorbells(struct ob_dev *dev, unsigned region, struct device_doorbell *list,
+                          unsigned max)
+{
+	unsigned first, end, count = 0;
+
+	if (region >= PCI_BARS || !dev->bells)
+		return 0;
+	first = first_of(dev, region);
+	end = first_of(dev, region + 1);
+	for (unsigned i = first; i < end && count < max; i++) {
+		const struct device_bell *bell = &dev->bells[i];
+		const struct ob_window *window = bell->window;
+
+		list[count++] = (struct device_doorbell){
+			.index = i,
+			.bar = (uint8_t)region,
+			.size = (uint8_t)window->size,
+			.match = window->match,
+			.offset = window->offset + (uint64_t)bell->number * window->stride,
+			.value = window->value + bell->number * window->value_step,
+		};
 	}
 	return count;
 }
 
-int device_doorbell_fd(struct ob_dev *dev, const struct ob_doorbell *doorbell)
+int device_doorbell_fd(struct ob_dev *dev, unsigned index)
 {
-	struct loop_fd *watch = &dev->doorbells[doorbell - pci_layout(dev->pci)->doorbells].watch;
+	struct loop_fd *watch = &dev->bells[index].watch;
 	cleanup_fd int fd = -1;
 	int rc;
 

@@ -6,14 +6,14 @@
 #include "bus.h"
 #include "device.h"
 
-struct device_doorbell;
+struct device_bell;
 
 /* What the user says of the device's identity; 0: nothing. Then what it is. */
 struct device_ident {
 	uint32_t vendor, device, subsystem_vendor, subsystem;
 };
 
-/* The memory of a BAR, as large as the BAR; most of it a hole where just an area is shared. */
+/* The memory of a BAR's windows, as large as the BAR; what is no memory stays a hole. */
 struct device_memory {
 	void *bytes;
 	uint64_t size;
@@ -49,8 +49,8 @@ struct ob_dev {
 	struct device_bounce bounce;
 	void *props, *state, *runtime;
 	struct device_ident ident;
-	struct device_memory memory[PCI_BARS]; /* of BARs with OB_BAR_RAM or a shared area */
-	struct device_doorbell *doorbells;     /* one for each of the layout's */
+	struct device_memory memory[PCI_BARS]; /* of BARs with windows of memory */
+	struct device_bell *bells;             /* one for each doorbell of the layout's */
 
 	struct device_port port;
 	void *attached; /* see device_attach() */
@@ -103,7 +103,7 @@ void device_memory_free(struct ob_dev *dev);
 void device_memory_reset(struct ob_dev *dev);
 void device_memory_revoke(struct ob_dev *dev);
 /* The parts of a BAR that clients may map, in whole pages. Returns how many. */
-unsigned device_memory_areas(struct ob_dev *dev, unsigned bar, struct ob_bar_area *areas);
+unsigned device_memory_areas(struct ob_dev *dev, unsigned bar, struct device_area *areas);
 
 /* doorbell.c */
 int device_doorbells_alloc(struct ob_dev *dev, struct ob_error *err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The memory of BARs: all of it with OB_BAR_RAM, or the area that a BAR shares.
+ * The memory of BARs: that of their windows of kind OB_WINDOW_MEMORY.
  *
  * It is an anonymous file, so that a client can be given it. Its size is sealed: a client that
  * could cut it would have us run into SIGBUS. A client that is gone may still have it mapped. So
@@ -40,20 +40,33 @@ static void *map_file(int fd, uint64_t size)
 	return bytes == MAP_FAILED ? NULL : bytes;
 }
 
+/* The next window of memory after *at, or the first one if that is NULL. */
+static const struct ob_window *next_memory(const struct ob_dev *dev, unsigned bar,
+                                           const struct ob_window *at)
+{
+	const struct ob_bar *layout = &pci_layout(dev->pci)->bars[bar];
+	unsigned i = at ? (unsigned)(at - layout->windows) + 1 : 0;
+
+	for (; i < layout->nwindows; i++) {
+		if (layout->windows[i].kind == OB_WINDOW_MEMORY)
+			return &layout->windows[i];
+	}
+	return NULL;
+}
+
 int device_memory_alloc(struct ob_dev *dev, struct ob_error *err)
 {
 	const struct ob_layout *layout = pci_layout(dev->pci);
 
 	for (unsigned i = 0; i < PCI_BARS; i++) {
-		const struct ob_bar *bar = &layout->bars[i];
 		struct device_memory *memory = &dev->memory[i];
 
-		if (!bar->size || (!(bar->flags & OB_BAR_RAM) && !bar->shared.size))
+		if (!next_memory(dev, i, NULL))
 			continue;
-		memory->size = bar->size;
-		memory->fd = make_file(bar->size);
+		memory->size = layout->bars[i].size;
+		memory->fd = make_file(memory->size);
 		if (memory->fd >= 0)
-			memory->bytes = map_file(memory->fd, bar->size);
+			memory->bytes = map_file(memory->fd, memory->size);
 		if (!memory->bytes)
 			return ob_error_set(err, -ENOMEM, "no memory for BAR %u", i);
 	}
@@ -71,16 +84,11 @@ void device_memory_free(struct ob_dev *dev)
 
 void device_memory_reset(struct ob_dev *dev)
 {
-	const struct ob_layout *layout = pci_layout(dev->pci);
-
 	for (unsigned i = 0; i < PCI_BARS; i++) {
-		const struct ob_bar_area *shared = &layout->bars[i].shared;
-		struct device_memory *memory = &dev->memory[i];
+		const struct ob_window *window = NULL;
 
-		if (memory->bytes && layout->bars[i].flags & OB_BAR_RAM)
-			memset(memory->bytes, 0, memory->size);
-		else if (memory->bytes)
-			memset((uint8_t *)memory->bytes + shared->offset, 0, shared->size);
+		while ((window = next_memory(dev, i, window)))
+			memset((uint8_t *)dev->memory[i].bytes + window->offset, 0, window->size);
 	}
 }
 
@@ -145,7 +153,7 @@ void device_memory_revoke(struct ob_dev *dev)
 }
 
 /* What is left of [begin, end) when pages are not cut. False: nothing. */
-static bool whole_pages(uint64_t begin, uint64_t end, struct ob_bar_area *area)
+static bool whole_pages(uint64_t begin, uint64_t end, struct device_area *area)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 
@@ -153,27 +161,19 @@ static bool whole_pages(uint64_t begin, uint64_t end, struct ob_bar_area *area)
 	end &= ~(page - 1);
 	if (begin >= end)
 		return false;
-	*area = (struct ob_bar_area){begin, end - begin};
+	*area = (struct device_area){begin, end - begin};
 	return true;
 }
 
-unsigned device_memory_areas(struct ob_dev *dev, unsigned bar, struct ob_bar_area *areas)
+unsigned device_memory_areas(struct ob_dev *dev, unsigned bar, struct device_area *areas)
 {
-	const struct ob_bar *layout = &pci_layout(dev->pci)->bars[bar];
-	uint64_t at = 0, size = dev->memory[bar].size;
+	const struct ob_window *window = NULL;
 	unsigned count = 0;
 
-	if (dev->memory[bar].fd < 0 || layout->flags & OB_BAR_IO)
+	if (dev->memory[bar].fd < 0 || pci_layout(dev->pci)->bars[bar].flags & OB_BAR_IO)
 		return 0;
-	if (!(layout->flags & OB_BAR_RAM))
-		return whole_pages(layout->shared.offset,
-		                   layout->shared.offset + layout->shared.size, areas);
-	while (at < size && count < DEVICE_AREAS) {
-		uint64_t end = pci_msix_next(dev->pci, bar, at);
-
-		count += whole_pages(at, end < size ? end : size, &areas[count]);
-		at = end < size ? pci_msix_end(dev->pci, bar, end) : size;
-	}
+	while (count < DEVICE_AREAS && (window = next_memory(dev, bar, window)))
+		count += whole_pages(window->offset, window->offset + window->size, &areas[count]);
 	return count;
 }
 
@@ -183,27 +183,27 @@ int device_region_fd(struct ob_dev *dev, unsigned region)
 	return dev->memory[region].fd;
 }
 
-void *ob_dev_ram(struct ob_dev *dev, unsigned bar)
+void *ob_dev_memory(struct ob_dev *dev, unsigned bar, uint64_t offset)
 {
-	return dev->memory[bar].bytes;
-}
+	const struct ob_window *window;
+	uint64_t rest;
 
-void *ob_bar_shared(struct ob_dev *dev, unsigned bar)
-{
-	return (uint8_t *)dev->memory[bar].bytes + pci_layout(dev->pci)->bars[bar].shared.offset;
+	if (bar >= PCI_BARS || offset >= pci_layout(dev->pci)->bars[bar].size)
+		return NULL;
+	window = pci_window_find(dev->pci, bar, offset, &rest);
+	if (!window || window->kind != OB_WINDOW_MEMORY)
+		return NULL;
+	return (uint8_t *)dev->memory[bar].bytes + offset;
 }
 
 uint8_t *device_own_memory(struct ob_dev *dev, unsigned bar, uint64_t *size)
 {
-	const struct ob_bar *layout = &pci_layout(dev->pci)->bars[bar];
-	uint8_t *bytes = dev->memory[bar].bytes;
+	const struct ob_window *first = next_memory(dev, bar, NULL), *window, *last;
 
-	if (!bytes)
+	if (!first)
 		return NULL;
-	if (layout->flags & OB_BAR_RAM) {
-		*size = dev->memory[bar].size;
-		return bytes;
-	}
-	*size = layout->shared.size;
-	return bytes + layout->shared.offset;
+	for (window = last = first; window; window = next_memory(dev, bar, window))
+		last = window;
+	*size = last->offset + last->size - first->offset;
+	return (uint8_t *)dev->memory[bar].bytes + first->offset;
 }

@@ -3,8 +3,8 @@
  * Reads and writes of a device's regions: configuration space, expansion ROM, BARs.
  *
  * A client may use any size and alignment. What a model gets are naturally aligned accesses of the
- * sizes that it said it takes; the MSI-X table and pending bits that lie in a BAR go to src/pci,
- * the memory of RAM BARs is copied.
+ * sizes that it said it takes, in the window where they are; MSI-X structures go to src/pci, memory
+ * is copied.
  */
 #include <errno.h>
 #include <string.h>
@@ -90,38 +90,67 @@ static unsigned access_size(uint64_t offset, size_t length, unsigned max)
 	return size;
 }
 
+/* What stands between the model and a place in a region: a window, and where it begins. */
+struct part {
+	const struct ob_window *window;
+	uint64_t begin;
+};
+
+static uint64_t call_read(const struct access *a, const struct part *part, uint64_t offset,
+                          unsigned size)
+{
+	if (!part->window->read)
+		return 0;
+	return part->window->read(a->dev, offset - part->begin, size);
+}
+
+static void call_write(const struct access *a, const struct part *part, uint64_t offset,
+                       uint64_t value, unsigned size)
+{
+	if (part->window->write)
+		part->window->write(a->dev, offset - part->begin, value, size);
+}
+
 /*
  * One access of size bytes that is smaller than the model takes: as part of the aligned min bytes
  * around it.
  */
-static void narrow(const struct access *a, const struct ob_bar *bar, unsigned size, unsigned min)
+static void narrow(const struct access *a, const struct part *part, unsigned size, unsigned min)
 {
 	uint64_t start = a->offset & ~(uint64_t)(min - 1);
 	uint8_t bytes[8];
 
-	/* Without read, min_access is 1: this is not reached. */
-	ob_put_le(bytes, bar->read(a->dev, start, min), min);
+	ob_put_le(bytes, call_read(a, part, start, min), min);
 	if (!a->write) {
 		memcpy(a->data, bytes + (a->offset - start), size);
 		return;
 	}
 	memcpy(bytes + (a->offset - start), a->data, size);
-	bar->write(a->dev, start, ob_get_le(bytes, min), min);
+	call_write(a, part, start, ob_get_le(bytes, min), min);
 }
 
-/* The first access that a model's BAR makes of *a. Returns the bytes that it covers. */
-static size_t model_step(const struct access *a, const struct ob_bar *bar)
+static unsigned min_access(const struct ob_window *window)
 {
-	unsigned min = bar->min_access ? bar->min_access : 4;
-	unsigned max = bar->max_access ? bar->max_access : 4;
-	unsigned size = access_size(a->offset, a->length, max);
+	return window->min_access ? window->min_access : 4;
+}
+
+static unsigned max_access(const struct ob_window *window)
+{
+	return window->max_access ? window->max_access : 4;
+}
+
+/* The first access that a window of registers makes of *a. Returns the bytes that it covers. */
+static size_t register_step(const struct access *a, const struct part *part)
+{
+	unsigned min = min_access(part->window);
+	unsigned size = access_size(a->offset, a->length, max_access(part->window));
 
 	if (size < min)
-		narrow(a, bar, size, min);
+		narrow(a, part, size, min);
 	else if (a->write)
-		bar->write(a->dev, a->offset, ob_get_le(a->data, size), size);
+		call_write(a, part, a->offset, ob_get_le(a->data, size), size);
 	else
-		ob_put_le(a->data, bar->read(a->dev, a->offset, size), size);
+		ob_put_le(a->data, call_read(a, part, a->offset, size), size);
 	return size;
 }
 
@@ -168,15 +197,15 @@ static void store_shared(uint8_t *to, const uint8_t *from, unsigned size)
 	}
 }
 
-/* The first access that is made of *a, all of it in the shared area: see struct ob_bar_area. */
-static size_t shared_step(const struct access *a, const struct ob_bar *bar)
+/* The first access that is made of *a, all of it in a window of memory. */
+static size_t memory_step(const struct access *a, const struct part *part)
 {
 	uint8_t *memory = (uint8_t *)a->dev->memory[a->region].bytes;
-	unsigned min = bar->min_access ? bar->min_access : 4;
-	unsigned max = bar->max_access ? bar->max_access : 4;
-	unsigned size = access_size(a->offset, a->length, a->write ? max : 8);
-	unsigned told = size < min ? min : size;
-	uint64_t start = a->offset & ~(uint64_t)(told - 1);
+	bool told = a->write && part->window->write;
+	unsigned min = min_access(part->window);
+	unsigned size = access_size(a->offset, a->length, told ? max_access(part->window) : 8);
+	unsigned told_size = size < min ? min : size;
+	uint64_t start = a->offset & ~(uint64_t)(told_size - 1);
 	uint8_t bytes[8];
 
 	if (!a->write) {
@@ -184,63 +213,67 @@ static size_t shared_step(const struct access *a, const struct ob_bar *bar)
 		return size;
 	}
 	store_shared(memory + a->offset, a->data, size);
-	load_shared(memory + start, bytes, told);
-	if (told == size) /* what was written, whatever the client has put there since */
+	if (!told)
+		return size;
+	load_shared(memory + start, bytes, told_size);
+	if (told_size == size) /* what was written, whatever the client has put there since */
 		memcpy(bytes, a->data, size);
-	if (bar->write)
-		bar->write(a->dev, start, ob_get_le(bytes, told), told);
+	call_write(a, part, start, ob_get_le(bytes, told_size), told_size);
 	return size;
 }
 
-static size_t at_most(size_t length, uint64_t limit)
+/* All of *a, in a window of memory, where nobody is told. */
+static size_t memory_copy(const struct access *a)
 {
-	return length < limit ? length : (size_t)limit;
+	uint8_t *memory = (uint8_t *)a->dev->memory[a->region].bytes + a->offset;
+
+	if (a->write)
+		memcpy(memory, a->data, a->length);
+	else
+		memcpy(a->data, memory, a->length);
+	return a->length;
 }
 
-/* The first part of *a that one of MSI-X, RAM, shared area and model handles. Returns the bytes it
- * covers. */
-static size_t bar_step(const struct access *a, const struct ob_bar *bar)
+static size_t msix_copy(const struct access *a)
 {
-	struct pci *pci = a->dev->pci;
-	struct access part = *a;
-
-	if (pci_msix_covers(pci, a->region, a->offset, 1)) {
-		part.length =
-			at_most(a->length, pci_msix_end(pci, a->region, a->offset) - a->offset);
-		if (a->write)
-			pci_msix_write(pci, a->region, a->offset, a->data, (unsigned)part.length);
-		else
-			pci_msix_read(pci, a->region, a->offset, a->data, (unsigned)part.length);
-		return part.length;
-	}
-	part.length = at_most(a->length, pci_msix_next(pci, a->region, a->offset) - a->offset);
-	if (bar->flags & OB_BAR_RAM) {
-		uint8_t *memory = (uint8_t *)a->dev->memory[a->region].bytes + a->offset;
-
-		if (a->write)
-			memcpy(memory, a->data, part.length);
-		else
-			memcpy(a->data, memory, part.length);
-		return part.length;
-	}
-	if (a->offset - bar->shared.offset < bar->shared.size) {
-		part.length =
-			at_most(part.length, bar->shared.size - (a->offset - bar->shared.offset));
-		return shared_step(&part, bar);
-	}
-	if (a->offset < bar->shared.offset)
-		part.length = at_most(part.length, bar->shared.offset - a->offset);
-	if (bar->read && bar->write)
-		return model_step(&part, bar);
-	/* A BAR that holds nothing but the MSI-X structures: reads as zeroes around them. */
-	if (!a->write)
-		memset(a->data, 0, part.length);
-	return part.length;
+	if (a->write)
+		pci_msix_write(a->dev->pci, a->region, a->offset, a->data, (unsigned)a->length);
+	else
+		pci_msix_read(a->dev->pci, a->region, a->offset, a->data, (unsigned)a->length);
+	return a->length;
 }
 
-static struct ob_bar as_bar(const struct ob_region *region)
+/* The first part of *a that one window, or none, handles. Returns the bytes that it covers. */
+static size_t bar_step(struct access a)
 {
-	return (struct ob_bar){
+	enum { WORD = 8 };
+	uint64_t rest;
+	const struct ob_window *window = pci_window_find(a.dev->pci, a.region, a.offset, &rest);
+	struct part part = {window, window ? window->offset : 0};
+
+	if (a.length > rest)
+		a.length = (size_t)rest;
+	if (!window) {
+		if (!a.write)
+			memset(a.data, 0, a.length);
+		return a.length;
+	}
+	switch (window->kind) {
+	case OB_WINDOW_MEMORY:
+		if (a.length > WORD && !(a.write && window->write))
+			return memory_copy(&a);
+		return memory_step(&a, &part);
+	case OB_WINDOW_MSIX_TABLE:
+	case OB_WINDOW_MSIX_PBA:
+		return msix_copy(&a);
+	default:
+		return register_step(&a, &part);
+	}
+}
+
+static struct ob_window as_window(const struct ob_region *region)
+{
+	return (struct ob_window){
 		.min_access = region->min_access,
 		.max_access = region->max_access,
 		.read = region->read,
@@ -274,7 +307,8 @@ static void access_config(const struct access *a)
 static int access_region(struct access a)
 {
 	const struct ob_layout *layout = pci_layout(a.dev->pci);
-	struct ob_bar own = {0};
+	struct ob_window own = {0};
+	const struct part part = {&own, 0};
 	int rc = device_region_check(a.dev, a.region, a.offset, a.length, a.write);
 
 	if (rc)
@@ -294,10 +328,9 @@ static int access_region(struct access a)
 		return 0;
 	}
 	if (a.region >= DEVICE_REGIONS)
-		own = as_bar(&layout->regions[a.region - DEVICE_REGIONS]);
+		own = as_window(&layout->regions[a.region - DEVICE_REGIONS]);
 	while (a.length) {
-		size_t done = a.region < PCI_BARS ? bar_step(&a, &layout->bars[a.region])
-		                                  : model_step(&a, &own);
+		size_t done = a.region < PCI_BARS ? bar_step(a) : register_step(&a, &part);
 
 		a.offset += done;
 		a.data += done;

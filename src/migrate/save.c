@@ -187,6 +187,12 @@ static bool is_empty(const uint8_t *bytes, uint64_t length)
 	return !bytes[0] && !memcmp(bytes, bytes + 1, length - 1);
 }
 
+/* A page, or what is left of it. */
+static uint64_t piece_of(uint64_t size, uint64_t offset)
+{
+	return size - offset < PAGE ? size - offset : PAGE;
+}
+
 /* The next piece of the memory of BARs that is not zeroes; -ENOENT if there is no more. */
 static int put_memory(struct saver *saver)
 {
@@ -195,14 +201,15 @@ static int put_memory(struct saver *saver)
 		uint64_t size = 0, offset, length = 0;
 		const uint8_t *bytes = device_own_memory(saver->dev, saver->index, &size);
 
-		while (bytes && saver->offset < size && is_empty(bytes + saver->offset, PAGE))
-			saver->offset += PAGE;
+		while (bytes && saver->offset < size &&
+		       is_empty(bytes + saver->offset, piece_of(size, saver->offset)))
+			saver->offset += piece_of(size, saver->offset);
 		if (!bytes || saver->offset >= size)
 			continue;
 		offset = saver->offset;
 		while (length < PIECE && offset + length < size &&
-		       !is_empty(bytes + offset + length, PAGE))
-			length += PAGE;
+		       !is_empty(bytes + offset + length, piece_of(size, offset + length)))
+			length += piece_of(size, offset + length);
 		saver->offset += length;
 		migrate_number_name(name, "bar", saver->index);
 		return mstream_put_data(&saver->writer, &saver->sum, MSTREAM_REQUIRED, name, offset,

@@ -67,8 +67,8 @@ static void add_msix(struct chain *chain)
 	add_cap(chain, CAP_MSIX, PCI_CAP_ID_MSIX);
 	config_set16(pci, CAP_MSIX + PCI_MSIX_FLAGS, (uint16_t)(irqs->msix_vectors - 1),
 	             PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
-	config_set32(pci, CAP_MSIX + PCI_MSIX_TABLE, irqs->msix_table | irqs->msix_bar, 0);
-	config_set32(pci, CAP_MSIX + PCI_MSIX_PBA, irqs->msix_pba | irqs->msix_bar, 0);
+	config_set32(pci, CAP_MSIX + PCI_MSIX_TABLE, pci->table.offset | pci->table.bar, 0);
+	config_set32(pci, CAP_MSIX + PCI_MSIX_PBA, pci->pba.offset | pci->pba.bar, 0);
 }
 
 /*

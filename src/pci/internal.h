@@ -41,10 +41,20 @@ struct pci_state {
 	bool master_used; /* Bus Master Enable was on since reset: see pci_is_stopped() */
 };
 
+/* A range of a BAR. */
+struct pci_place {
+	uint8_t bar;
+	uint32_t offset, size; /* 0 bytes: it is not there */
+};
+
 struct pci {
 	struct pci_state state;
 
 	struct ob_layout layout;
+	struct ob_window *windows; /* of all BARs: see window.c */
+	struct ob_window made[2];  /* the core's own */
+	unsigned doorbells;
+	struct pci_place table, pba;       /* MSI-X */
 	uint8_t wmask[PCIE_CONFIG_SIZE];   /* bits that writes change */
 	uint8_t w1cmask[PCIE_CONFIG_SIZE]; /* bits that writing 1 clears */
 	bool multifunction;                /* there are others in the slot */
@@ -103,12 +113,15 @@ static inline void config_set32(struct pci *pci, unsigned offset, uint32_t value
 	ob_put_le32(&pci->wmask[offset], wmask);
 }
 
-/* layout.c: 0, or -EINVAL with a message. Fills in what is the core's to choose. */
-int pci_layout_complete(struct ob_layout *layout, struct ob_error *err);
+/* layout.c: 0, or -EINVAL with a message. */
+int pci_layout_check(const struct ob_layout *layout, struct ob_error *err);
 bool pci_layout_has_bar(const struct ob_layout *layout, bool io);
 uint32_t pci_layout_rom_size(const struct ob_layout *layout); /* of the BAR; 0: no ROM */
 uint32_t pci_layout_table_size(const struct ob_layout *layout);
 uint32_t pci_layout_pba_size(const struct ob_layout *layout);
+
+/* window.c: 0 or -errno with a message. Copies windows, and makes those that the core chooses. */
+int pci_windows_complete(struct pci *pci, struct ob_error *err);
 
 /* msix.c: bits of byte number n of a table entry that can be set. */
 uint8_t pci_msix_entry_mask(unsigned n);

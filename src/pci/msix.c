@@ -12,57 +12,15 @@
 #include "base/checked.h"
 #include "internal.h"
 
-struct area {
-	uint64_t begin, size;
-};
-
-static struct area table_area(const struct pci *pci)
+static bool covers(const struct pci_place *place, unsigned bar, uint64_t offset, uint64_t length)
 {
-	return (struct area){pci->layout.irqs.msix_table, pci_layout_table_size(&pci->layout)};
-}
-
-static struct area pba_area(const struct pci *pci)
-{
-	return (struct area){pci->layout.irqs.msix_pba, pci_layout_pba_size(&pci->layout)};
-}
-
-static bool has_areas(const struct pci *pci, unsigned bar)
-{
-	return pci->layout.irqs.msix_vectors && bar == pci->layout.irqs.msix_bar;
-}
-
-static bool covers(struct area area, uint64_t offset, uint64_t length)
-{
-	return offset >= area.begin && range_within(offset - area.begin, length, area.size);
+	return place->size && bar == place->bar && offset >= place->offset &&
+	       range_within(offset - place->offset, length, place->size);
 }
 
 bool pci_msix_covers(const struct pci *pci, unsigned bar, uint64_t offset, uint64_t length)
 {
-	return has_areas(pci, bar) &&
-	       (covers(table_area(pci), offset, length) || covers(pba_area(pci), offset, length));
-}
-
-uint64_t pci_msix_next(const struct pci *pci, unsigned bar, uint64_t offset)
-{
-	uint64_t table = table_area(pci).begin, pba = pba_area(pci).begin;
-	uint64_t next = UINT64_MAX;
-
-	if (!has_areas(pci, bar))
-		return next;
-	if (table >= offset)
-		next = table;
-	if (pba >= offset && pba < next)
-		next = pba;
-	return next;
-}
-
-uint64_t pci_msix_end(const struct pci *pci, unsigned bar, uint64_t offset)
-{
-	struct area table = table_area(pci), pba = pba_area(pci);
-
-	if (has_areas(pci, bar) && covers(table, offset, 1))
-		return table.begin + table.size;
-	return pba.begin + pba.size;
+	return covers(&pci->table, bar, offset, length) || covers(&pci->pba, bar, offset, length);
 }
 
 static void read_pba(const struct pci *pci, uint64_t offset, uint8_t *to, unsigned length)
@@ -73,14 +31,12 @@ static void read_pba(const struct pci *pci, uint64_t offset, uint8_t *to, unsign
 
 void pci_msix_read(struct pci *pci, unsigned bar, uint64_t offset, void *buffer, unsigned length)
 {
-	struct area table = table_area(pci), pba = pba_area(pci);
-
 	if (length == 0)
 		return;
-	if (has_areas(pci, bar) && covers(table, offset, length))
-		memcpy(buffer, &pci->state.msix_table[offset - table.begin], length);
-	else if (has_areas(pci, bar) && covers(pba, offset, length))
-		read_pba(pci, offset - pba.begin, buffer, length);
+	if (covers(&pci->table, bar, offset, length))
+		memcpy(buffer, &pci->state.msix_table[offset - pci->table.offset], length);
+	else if (covers(&pci->pba, bar, offset, length))
+		read_pba(pci, offset - pci->pba.offset, buffer, length);
 	else
 		memset(buffer, 0, length);
 }
@@ -98,13 +54,12 @@ uint8_t pci_msix_entry_mask(unsigned n)
 void pci_msix_write(struct pci *pci, unsigned bar, uint64_t offset, const void *buffer,
                     unsigned length)
 {
-	struct area table = table_area(pci);
 	const uint8_t *from = buffer;
 	unsigned i, at, vector;
 
-	if (length == 0 || !has_areas(pci, bar) || !covers(table, offset, length))
+	if (length == 0 || !covers(&pci->table, bar, offset, length))
 		return; /* the pending bits are read-only */
-	at = (unsigned)(offset - table.begin);
+	at = (unsigned)(offset - pci->table.offset);
 	for (i = 0; i < length; i++)
 		pci->state.msix_table[at + i] =
 			from[i] & pci_msix_entry_mask((at + i) % MSIX_ENTRY_SIZE);

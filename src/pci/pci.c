@@ -18,8 +18,8 @@ struct pci *pci_new(const struct ob_layout *layout, struct ob_error *err)
 		return NULL;
 	}
 	pci->layout = *layout;
-	if (pci_layout_complete(&pci->layout, err)) {
-		free(pci);
+	if (pci_layout_check(layout, err) || pci_windows_complete(pci, err)) {
+		pci_free(pci);
 		return NULL;
 	}
 	pci_reset(pci);
@@ -28,6 +28,9 @@ struct pci *pci_new(const struct ob_layout *layout, struct ob_error *err)
 
 void pci_free(struct pci *pci)
 {
+	if (!pci)
+		return;
+	free(pci->windows);
 	free(pci);
 }
 

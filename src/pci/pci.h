@@ -21,6 +21,7 @@ enum {
 	PCIE_CONFIG_SIZE = 4096,
 	PCI_BARS = 6,
 	PCI_MAX_MSIX = 2048,
+	PCI_MAX_WINDOWS = 64, /* of a BAR */
 };
 
 /* Interrupt kinds, with the numbers of VFIO_PCI_*_IRQ_INDEX. */
@@ -48,8 +49,9 @@ struct pci;
 /*
  * Makes a function with the given layout, checked: refuses, with a message, BARs of sizes that are
  * no power of 2, 64-bit BARs without room, MSI-X tables that do not fit, and so on. layout is
- * copied (the ROM image is not: it must outlive the function); pci_layout() shows the copy, with
- * the MSI-X BAR filled in where the core was to make it. NULL and *err.
+ * copied, with its windows (the ROM image is not: it must outlive the function); pci_layout() shows
+ * the copy, with the MSI-X BAR filled in where the core was to make it, every window's size and
+ * count, and the windows of a BAR by offset, doorbells last. NULL and *err.
  */
 struct pci *pci_new(const struct ob_layout *layout, struct ob_error *err);
 void pci_free(struct pci *pci);
@@ -108,15 +110,21 @@ void pci_config_write(struct pci *pci, unsigned offset, const void *buffer, unsi
 bool pci_bar_address(const struct pci *pci, unsigned bar, uint64_t *address);
 
 /*
- * The MSI-X table and the pending bit array live in a BAR: true if [offset, offset + length) of
- * that BAR lies wholly in one of them. The core then calls these instead of the model. Any size and
- * alignment; the pending bits are read-only.
+ * The window that offset of a BAR lies in, doorbells aside; NULL: none. *rest is how many bytes are
+ * left from offset to its end, or to the next window or the end of the BAR. offset is below the
+ * BAR's size.
+ */
+const struct ob_window *pci_window_find(const struct pci *pci, unsigned bar, uint64_t offset,
+                                        uint64_t *rest);
+
+/* How many doorbells all windows have. */
+unsigned pci_doorbells(const struct pci *pci);
+
+/*
+ * The MSI-X table and the pending bit array: true if [offset, offset + length) of a BAR lies wholly
+ * in one of them. Any size and alignment; the pending bits are read-only.
  */
 bool pci_msix_covers(const struct pci *pci, unsigned bar, uint64_t offset, uint64_t length);
-/* Where the next table or pending bit array at or after offset begins; UINT64_MAX if none. */
-uint64_t pci_msix_next(const struct pci *pci, unsigned bar, uint64_t offset);
-/* Where the area with offset in it ends. Only if pci_msix_covers(pci, bar, offset, 1). */
-uint64_t pci_msix_end(const struct pci *pci, unsigned bar, uint64_t offset);
 void pci_msix_read(struct pci *pci, unsigned bar, uint64_t offset, void *buffer, unsigned length);
 void pci_msix_write(struct pci *pci, unsigned bar, uint64_t offset, const void *buffer,
                     unsigned length);

@@ -85,12 +85,12 @@ int session_get_region_info(struct session *session, struct request *request)
 
 enum { MAX_IO_FDS = 64 }; /* what one message can carry */
 
-static int describe_doorbell(struct session *session, const struct ob_doorbell *doorbell,
+static int describe_doorbell(struct session *session, const struct device_doorbell *doorbell,
                              struct wire_io_fd *out, int *fd)
 {
 	const struct ob_bar *bar = &pci_layout(session->pci)->bars[doorbell->bar];
 
-	*fd = device_doorbell_fd(session->dev, doorbell);
+	*fd = device_doorbell_fd(session->dev, doorbell->index);
 	if (*fd < 0)
 		return *fd;
 	*out = (struct wire_io_fd){
@@ -114,7 +114,7 @@ int session_get_region_io_fds(struct session *session, struct request *request)
 		struct wire_region_io_fds info;
 		struct wire_io_fd list[MAX_IO_FDS];
 	} reply;
-	const struct ob_doorbell *doorbells[MAX_IO_FDS];
+	struct device_doorbell doorbells[MAX_IO_FDS];
 	int fds[MAX_IO_FDS];
 	unsigned count = session->client.max_msg_fds, room;
 	int rc = wire_decode_get_region_io_fds(request->payload, request->length, &reply.info,
@@ -133,7 +133,7 @@ int session_get_region_io_fds(struct session *session, struct request *request)
 	if (room < count)
 		return session_reply(session, &request->header, &reply.info, sizeof(reply.info));
 	for (unsigned i = 0; i < count; i++) {
-		rc = describe_doorbell(session, doorbells[i], &reply.list[i], &fds[i]);
+		rc = describe_doorbell(session, &doorbells[i], &reply.list[i], &fds[i]);
 		if (rc)
 			return refuse(request, rc, "an eventfd cannot be made");
 		reply.list[i].fd_index = i;

@@ -300,7 +300,7 @@ static void act_unmap(struct rig *rig, struct input *in)
 /* An eventfd of a doorbell. */
 static void act_ring(struct rig *rig, struct input *in)
 {
-	const struct ob_doorbell *list[16];
+	struct device_doorbell list[16];
 	const uint64_t one = 1;
 	unsigned count = device_doorbells(rig->stage.dev, 0, list, 16);
 	uint8_t which = input_u8(in);
@@ -309,7 +309,7 @@ static void act_ring(struct rig *rig, struct input *in)
 
 	if (!count)
 		return;
-	fd = device_doorbell_fd(rig->stage.dev, list[which % count]);
+	fd = device_doorbell_fd(rig->stage.dev, list[which % count].index);
 	must(fd >= 0);
 	n = write(fd, &one, sizeof(one));
 	(void)n;
@@ -320,11 +320,10 @@ static void act_page(struct rig *rig, struct input *in)
 {
 	uint8_t place = input_u8(in);
 	uint16_t value = input_u16(in);
-	uint32_t *page;
+	uint32_t *page = ob_dev_memory(rig->stage.dev, 0, 0x1000);
 
-	if (!pci_layout(device_pci(rig->stage.dev))->bars[0].shared.size)
+	if (!page)
 		return;
-	page = ob_bar_shared(rig->stage.dev, 0);
 	page[place % 64] = value == UINT16_MAX ? UINT32_MAX : value;
 }
 

@@ -37,6 +37,15 @@ static void write_nothing(struct ob_dev *dev, uint64_t offset, uint64_t value, u
 
 static const uint8_t rom[4096] = {0x55, 0xaa};
 
+static void nothing_rang(struct ob_dev *dev, unsigned number)
+{
+}
+
+static const struct ob_window plain[] = {
+	{.read = read_nothing, .write = write_nothing},
+	{OB_WINDOW_DOORBELLS, .count = 3, .rang = nothing_rang},
+};
+
 static void take_bar(struct ob_bar *bar, uint8_t how)
 {
 	if (!(how & 0x1f))
@@ -44,13 +53,13 @@ static void take_bar(struct ob_bar *bar, uint8_t how)
 	*bar = (struct ob_bar){
 		.size = UINT64_C(1) << (how & 0x1f),
 		.flags = how >> 5,
-		.read = read_nothing,
-		.write = write_nothing,
+		.windows = plain,
+		.nwindows = 2,
 	};
 }
 
 /* Anything, also what pci_new() has to refuse. */
-static struct ob_layout take_layout(struct input *in)
+static struct ob_layout take_layout(struct input *in, struct ob_window msix[2])
 {
 	static const uint16_t vectors[] = {0, 1, 2, 4, 8, 16, 32, 3};
 	struct ob_layout layout = {.ident = {.vendor = 0x1234, .device = 0x5678}};
@@ -65,10 +74,17 @@ static struct ob_layout take_layout(struct input *in)
 	layout.irqs.msi_vectors = vectors[msi & 7];
 	layout.irqs.msix_bar = msi >> 3 & 7;
 	layout.irqs.msix_vectors = input_u16(in);
-	layout.irqs.msix_table = input_u32(in);
-	layout.irqs.msix_pba = input_u32(in);
-	for (unsigned i = 0; i < PCI_BARS; i++)
-		take_bar(&layout.bars[i], input_u8(in));
+	msix[0] = (struct ob_window){OB_WINDOW_MSIX_TABLE, .offset = input_u32(in)};
+	msix[1] = (struct ob_window){OB_WINDOW_MSIX_PBA, .offset = input_u32(in)};
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		struct ob_bar *bar = &layout.bars[i];
+
+		take_bar(bar, input_u8(in));
+		if (!bar->size || i != layout.irqs.msix_bar)
+			continue;
+		bar->windows = msix;
+		bar->nwindows = 2;
+	}
 	return layout;
 }
 
@@ -93,15 +109,13 @@ static void access_table(struct world *world, struct input *in, bool write)
 {
 	const struct ob_layout *layout = pci_layout(world->pci);
 	unsigned bar = layout->irqs.msix_bar, length = 1 + input_u8(in) % MOST_BYTES;
-	uint64_t offset = input_u32(in), next;
+	uint64_t offset = input_u32(in), rest;
 	uint8_t bytes[MOST_BYTES];
 
-	next = pci_msix_next(world->pci, bar, offset);
-	must(next == UINT64_MAX || next >= offset);
 	input_copy(in, bytes, write ? length : 0);
 	if (!pci_msix_covers(world->pci, bar, offset, length))
 		return;
-	must(pci_msix_end(world->pci, bar, offset) >= offset + length);
+	must(pci_window_find(world->pci, bar, offset, &rest) && rest >= length);
 	if (write)
 		pci_msix_write(world->pci, bar, offset, bytes, length);
 	else
@@ -208,7 +222,8 @@ static void act(struct world *world, struct input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
-	struct ob_layout layout = take_layout(&in);
+	struct ob_window msix[2];
+	struct ob_layout layout = take_layout(&in, msix);
 	struct ob_error err = {""};
 	struct world *world;
 

@@ -23,12 +23,12 @@ static void *setup(enum kit_mode mode)
 /* The eventfd of the submission queue's doorbell, or of the completion queue's. */
 static int fd_of(struct nk *nk, unsigned qid, bool completion)
 {
-	const struct ob_doorbell *list[2 * QUEUES];
+	struct device_doorbell list[2 * QUEUES];
 	unsigned count = device_doorbells(nk->kit->dev, 0, list, 2 * QUEUES);
 
 	for (unsigned i = 0; i < count; i++) {
-		if (list[i]->offset == 0x1000 + 8 * qid + 4 * completion)
-			return device_doorbell_fd(nk->kit->dev, list[i]);
+		if (list[i].offset == 0x1000 + 8 * qid + 4 * completion)
+			return device_doorbell_fd(nk->kit->dev, list[i].index);
 	}
 	fail_msg("there is no such doorbell");
 	abort();
@@ -37,14 +37,14 @@ static int fd_of(struct nk *nk, unsigned qid, bool completion)
 static void doorbells_of_submission_come_first(void **state)
 {
 	struct nk *nk = *state;
-	const struct ob_doorbell *list[2 * QUEUES + 1];
+	struct device_doorbell list[2 * QUEUES + 1];
 
 	assert_int_equal(device_doorbells(nk->kit->dev, 0, list, 2 * QUEUES + 1), 2 * QUEUES);
 	for (unsigned i = 0; i < QUEUES; i++) {
-		assert_int_equal(list[i]->offset, 0x1000 + 8 * (i + 1));
-		assert_int_equal(list[i]->size, 4);
-		assert_false(list[i]->match);
-		assert_int_equal(list[QUEUES + i]->offset, 0x1000 + 8 * (i + 1) + 4);
+		assert_int_equal(list[i].offset, 0x1000 + 8 * (i + 1));
+		assert_int_equal(list[i].size, 4);
+		assert_false(list[i].match);
+		assert_int_equal(list[QUEUES + i].offset, 0x1000 + 8 * (i + 1) + 4);
 	}
 }
 

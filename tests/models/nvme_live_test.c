@@ -51,7 +51,7 @@ static void begin(struct driver *d, void **state, enum way way, const char *opti
 	nk_enable(nk);
 	*d = (struct driver){.nk = nk, .way = way, .waits = waits};
 	if (page)
-		d->page = ob_bar_shared(nk->kit->dev, 0);
+		d->page = ob_dev_memory(nk->kit->dev, 0, 0x1000);
 	if (way >= BY_SHADOW) {
 		nk_start_shadow(nk);
 		d->shadow = kit_at(nk->kit, nk->shadow);

@@ -35,7 +35,7 @@ static struct mapper begin(void **state, const char *options)
 	nk_enable(nk);
 	nk_create_io(nk);
 	kit_use_msix(nk->kit, 16);
-	return (struct mapper){.nk = nk, .page = ob_bar_shared(nk->kit->dev, 0)};
+	return (struct mapper){.nk = nk, .page = ob_dev_memory(nk->kit->dev, 0, 0x1000)};
 }
 
 static void start_shadow(struct mapper *m)

@@ -262,6 +262,8 @@ struct nvme_vector {
 
 enum { NVME_VECTOR_WORDS = (NVME_MAX_VECTORS + 63) / 64, NVME_SET = NVME_MAX_PAIRS / 64 + 1 };
 
+enum { NVME_MAX_WINDOWS = 5 };
+
 enum nvme_awaited {
 	NVME_AWAIT_OWED, /* commands, after completions */
 	NVME_AWAIT_MORE, /* commands, after commands */
@@ -293,7 +295,8 @@ struct nvme {
 	uint32_t max_data;  /* MDTS in bytes */
 	unsigned vectors;   /* MSI-X vectors */
 	bool write_cache;   /* some drive has one */
-	unsigned trace;     /* commands: 1 */
+	bool trace_registers;
+	unsigned trace; /* commands: 1 */
 	unsigned ns_count;
 	struct nvme_namespace *ns;
 
@@ -332,7 +335,7 @@ struct nvme {
 
 	struct nvme_sq sqs[NVME_MAX_PAIRS + 1];
 	struct nvme_cq cqs[NVME_MAX_PAIRS + 1];
-	struct ob_doorbell doorbells[2 * NVME_MAX_PAIRS]; /* with ioeventfds=on */
+	struct ob_window windows[NVME_MAX_WINDOWS]; /* of BAR 0 */
 	struct nvme_vector vector[NVME_MAX_VECTORS];
 };
 
@@ -502,7 +505,7 @@ void nvme_turn(struct ob_task *task);
 bool nvme_turn_of_poller(struct nvme *n);
 void nvme_doorbell(struct nvme *n, unsigned index, uint32_t value);
 /* One rang by an eventfd, which brings no value. */
-void nvme_rang(struct ob_dev *dev, const struct ob_doorbell *doorbell);
+void nvme_doorbell_rang(struct nvme *n, unsigned index);
 /* New tail or head, from a doorbell register or from its shadow: checked. True if it changed. */
 bool nvme_sq_set_tail(struct nvme_sq *sq, uint32_t value);
 bool nvme_cq_set_head(struct nvme_cq *cq, uint32_t value);
@@ -649,6 +652,9 @@ void nvme_shutdown_continue(struct nvme *n);
 void nvme_trace_entry(struct nvme_sq *sq, const uint8_t *entry); /* it is to be begun */
 void nvme_trace_completion(const struct nvme_cmd *cmd);
 void nvme_trace_register(struct ob_dev *dev, bool write, uint64_t offset, uint64_t value);
+
+/* windows.c: what BAR 0 is, in *bar; n->windows holds it. */
+void nvme_windows_make(struct ob_dev *dev, const struct nvme_props *props, struct ob_bar *bar);
 
 /* regs.c */
 uint64_t nvme_read(struct ob_dev *dev, uint64_t offset, unsigned size);

@@ -44,25 +44,6 @@ static void choose_interrupts(const struct nvme_props *props, struct ob_irqs *ir
 		irqs->msi_vectors = count;
 }
 
-/*
- * The doorbells that a client may have eventfds for: those of submission first, as a client takes
- * no more than fit in a message. The admin queue's are always written with a value.
- */
-static void offer_doorbells(struct nvme *n, const struct nvme_props *props,
-                            struct ob_layout *layout)
-{
-	unsigned pairs = props->num_queues;
-
-	for (unsigned i = 0; i < 2 * pairs; i++) {
-		unsigned index = i < pairs ? 2 * (i + 1) : 2 * (i - pairs + 1) + 1;
-
-		n->doorbells[i] =
-			(struct ob_doorbell){.offset = NVME_DOORBELLS + 4 * index, .size = 4};
-	}
-	layout->doorbells = n->doorbells;
-	layout->ndoorbells = 2 * pairs;
-}
-
 static int nvme_configure(struct ob_dev *dev, struct ob_layout *layout, struct ob_error *err)
 {
 	const struct nvme_props *props = ob_dev_props(dev);
@@ -70,14 +51,7 @@ static int nvme_configure(struct ob_dev *dev, struct ob_layout *layout, struct o
 	choose_interrupts(props, &layout->irqs);
 	if (props->bar_size)
 		layout->bars[0].size = 0x2000;
-	if (ob_dev_traces(dev, "register")) {
-		layout->bars[0].read = nvme_traced_read;
-		layout->bars[0].write = nvme_traced_write;
-	}
-	if (props->mmap_doorbells)
-		layout->bars[0].shared = (struct ob_bar_area){NVME_DOORBELLS, NVME_PAGE};
-	if (props->ioeventfds)
-		offer_doorbells(ob_dev_runtime(dev), props, layout);
+	nvme_windows_make(dev, props, &layout->bars[0]);
 	return nvme_namespaces_check(props, err);
 }
 
@@ -134,7 +108,7 @@ static int nvme_start(struct ob_dev *dev, struct ob_error *err)
 	nvme_queues_init(n);
 	nvme_irq_init(n);
 	nvme_poll_init(n);
-	n->page = n->props->mmap_doorbells ? ob_bar_shared(dev, 0) : NULL;
+	n->page = n->props->mmap_doorbells ? ob_dev_memory(dev, 0, NVME_DOORBELLS) : NULL;
 	nvme_page_clear_all(n);
 	nvme_features_reset(n);
 	n->state->health.started = ob_loop_now();
@@ -309,12 +283,7 @@ const struct ob_model nvme_model = {
                                   .device = 0x10f0,
                                   .class_code = 0x010802,
                                   .revision = 2},
-			.bars = {[0] = {.size = 0x4000,
-                                        .flags = OB_BAR_64,
-                                        .min_access = 4,
-                                        .max_access = 8,
-                                        .read = nvme_read,
-                                        .write = nvme_write}},
+			.bars = {[0] = {.size = 0x4000, .flags = OB_BAR_64}},
 			.irqs = {.intx = true, .msix_bar = 4},
 			.pcie = true,
 		},
@@ -326,7 +295,6 @@ const struct ob_model nvme_model = {
 	.quiesce = nvme_quiesce,
 	.resume = nvme_resume,
 	.resize = nvme_resize,
-	.rang = nvme_rang,
 	.irq_changed = nvme_irq_changed,
 	.migration = &nvme_migration,
 };

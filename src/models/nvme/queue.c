@@ -205,18 +205,15 @@ void nvme_doorbell(struct nvme *n, unsigned index, uint32_t value)
 		ring_sq(&n->sqs[qid], value & 0xffff);
 }
 
-void nvme_rang(struct ob_dev *dev, const struct ob_doorbell *doorbell)
+void nvme_doorbell_rang(struct nvme *n, unsigned index)
 {
-	struct nvme *n = ob_dev_runtime(dev);
-	unsigned index = (unsigned)(doorbell->offset - NVME_DOORBELLS) / 4;
-
 	/* The guest wrote the shadow, or the page, before it rang: the value stands there. */
 	if (nvme_shadowed(n, index / 2))
 		nvme_doorbell(n, index, 0);
 	else if (n->page && nvme_running(n))
 		nvme_look(n);
 	else
-		ob_dev_guest_error(dev,
+		ob_dev_guest_error(n->dev,
 		                   "doorbell %u rung by an eventfd: its value is lost, as the "
 		                   "guest uses no shadow doorbells (ioeventfds=off helps)",
 		                   index);

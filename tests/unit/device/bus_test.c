@@ -83,30 +83,36 @@ static void peer_quiesce(struct ob_dev *dev)
 
 static const uint8_t rom[4096] = {0x55, 0xaa, 7};
 
-static const struct ob_model peer_model = {
-	.name = "peer",
-	.summary = "for tests",
-	.runtime_size = sizeof(struct peer),
-	.layout =
-		{
-			.ident = {.vendor = 0x1234, .device = 0x5678},
-			.bars = {{.size = REGS,
-                                  .min_access = 4,
-                                  .max_access = 8,
-                                  .read = peer_read,
-                                  .write = peer_write},
-                                 {.size = 256,
-                                  .flags = OB_BAR_IO,
-                                  .min_access = 1,
-                                  .read = peer_read,
-                                  .write = peer_write},
-                                 [2] = {.size = RAM, .flags = OB_BAR_RAM | OB_BAR_64}},
-			.irqs = {.msix_vectors = 4, .msix_bar = 2, .msix_pba = 0x800},
-			.rom = rom,
-			.rom_size = sizeof(rom),
-		},
-	.reset = peer_reset,
-	.quiesce = peer_quiesce,
+static const struct ob_model peer_model =
+	{
+		.name = "peer",
+		.summary = "for tests",
+		.runtime_size = sizeof(struct peer),
+		.layout =
+			{
+				.ident = {.vendor = 0x1234, .device = 0x5678},
+				.bars = {{.size = REGS,
+                                          OB_WINDOWS({.max_access = 8,
+                                                      .read = peer_read,
+                                                      .write = peer_write})},
+                                         {.size = 256,
+                                          .flags = OB_BAR_IO,
+                                          OB_WINDOWS({.min_access = 1,
+                                                      .read = peer_read,
+                                                      .write = peer_write})},
+                                         [2] = {.size = RAM,
+                                                .flags = OB_BAR_64,
+                                                OB_WINDOWS({OB_WINDOW_MSIX_TABLE},
+                                                           {OB_WINDOW_MEMORY, .offset = 64,
+                                                            .size = 0x800 - 64},
+                                                           {OB_WINDOW_MSIX_PBA, .offset = 0x800},
+                                                           {OB_WINDOW_MEMORY, .offset = 0x808})}},
+				.irqs = {.msix_vectors = 4},
+				.rom = rom,
+				.rom_size = sizeof(rom),
+			},
+		.reset = peer_reset,
+		.quiesce = peer_quiesce,
 };
 
 struct world {
@@ -221,10 +227,16 @@ static struct peer *peer_of(struct world *world, unsigned n)
 	return ob_dev_runtime(world->dev[n]);
 }
 
+/* The memory of the second device, MSI-X structures in its midst included. */
+static uint8_t *ram_of(struct world *world)
+{
+	return (uint8_t *)ob_dev_memory(world->dev[1], 2, 0x1000) - 0x1000;
+}
+
 static void memory_of_a_neighbour_is_reached_at_once(void **state)
 {
 	struct world *world = *state;
-	uint8_t *ram = ob_dev_ram(world->dev[1], 2);
+	uint8_t *ram = ram_of(world);
 	uint64_t at = RAM_AT + RAM + 0x1000;
 	uint8_t buffer[16] = "abc";
 
@@ -333,7 +345,7 @@ static void the_clients_memory_comes_first(void **state)
 	struct world *world = *state;
 	struct dma_space *space = device_dma(world->dev[0]);
 	int fd = memfd_create("test", MFD_CLOEXEC);
-	uint8_t bytes[0x3000], *ram = ob_dev_ram(world->dev[1], 2);
+	uint8_t bytes[0x3000], *ram = ram_of(world);
 
 	/* In the midst of a BAR: an access goes from the BAR to the map and back. */
 	assert_int_equal(ftruncate(fd, 4096), 0);
@@ -398,8 +410,8 @@ static void transfers_go_to_bars(void **state)
 	memset(xfer.iov[0].iov_base, 0x77, 128);
 	assert_int_equal(ob_xfer_end(&xfer, 1), 0);
 	assert_int_equal(world->memory[0][63], 0x77);
-	assert_int_equal(((uint8_t *)ob_dev_ram(world->dev[1], 2))[0x103f], 0x77);
-	assert_int_equal(((uint8_t *)ob_dev_ram(world->dev[1], 2))[0x1040], 0);
+	assert_int_equal((ram_of(world))[0x103f], 0x77);
+	assert_int_equal((ram_of(world))[0x1040], 0);
 }
 
 /*

@@ -94,7 +94,7 @@ static void ram_is_memory(void **state)
 	assert_int_equal(device_region_write(probe->dev, 2, 33, data, sizeof(data)), 0);
 	assert_int_equal(device_region_read(probe->dev, 2, 33, back, sizeof(back)), 0);
 	assert_memory_equal(data, back, sizeof(data));
-	assert_memory_equal((uint8_t *)ob_dev_ram(probe->dev, 2) + 33, data, sizeof(data));
+	assert_memory_equal((uint8_t *)ob_dev_memory(probe->dev, 2, 0) + 33, data, sizeof(data));
 	device_reset(probe->dev);
 	assert_int_equal(device_region_read(probe->dev, 2, 33, back, 1), 0);
 	assert_int_equal(back[0], 0);

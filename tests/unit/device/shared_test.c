@@ -45,9 +45,14 @@ static void shelf_write(struct ob_dev *dev, uint64_t offset, uint64_t value, uns
 	note(dev, "w%x/%u=%llx ", (unsigned)offset, size, (unsigned long long)value);
 }
 
-static void shelf_rang(struct ob_dev *dev, const struct ob_doorbell *doorbell)
+static void shelf_rang(struct ob_dev *dev, unsigned number)
 {
-	note(dev, "rang%x ", (unsigned)doorbell->offset);
+	note(dev, "rang%u ", number);
+}
+
+static void shelf_rang_match(struct ob_dev *dev, unsigned number)
+{
+	note(dev, "match%u ", number);
 }
 
 static void shelf_reset(struct ob_dev *dev)
@@ -72,39 +77,54 @@ static const struct ob_region own_regions[] = {
 	{.type = 7, .subtype = 11, .size = 8, .read = shelf_read},
 };
 
-static const struct ob_doorbell doorbells[] = {
-	{.bar = REGISTERS, .offset = 0x100, .size = 4},
-	{.bar = REGISTERS, .offset = 0x104, .size = 4, .match = true, .value = 3},
-	{.bar = RAM, .offset = 0},
+enum { WINDOWS = 5, MEMORY = 1, RANG = 3, RANG_MATCH = 4 };
+
+static const struct ob_window windows[WINDOWS] = {
+	{OB_WINDOW_REGISTERS, 2, 4, .size = PAGE, .read = shelf_read, .write = shelf_write},
+	{OB_WINDOW_MEMORY, 2, 4, .offset = PAGE, .size = 2 * PAGE, .write = shelf_write},
+	{OB_WINDOW_REGISTERS, 2, 4, .offset = 3 * PAGE, .read = shelf_read, .write = shelf_write},
+	{OB_WINDOW_DOORBELLS, .offset = 0x100, .size = 4, .rang = shelf_rang},
+	{OB_WINDOW_DOORBELLS, .match = true, .offset = 0x104, .size = 4, .count = 2, .value = 3,
+         .value_step = 7, .rang = shelf_rang_match},
 };
 
-static const struct ob_model shelf = {
-	.name = "shelf",
-	.summary = "for tests",
-	.state_size = sizeof(struct shelf_state),
-	.layout =
-		{
-			.ident = {.vendor = 0x1234, .device = 0x5678},
-			.bars = {[REGISTERS] = {.size = 4 * PAGE,
-                                                .min_access = 2,
-                                                .max_access = 4,
-                                                .read = shelf_read,
-                                                .write = shelf_write,
-                                                .shared = {PAGE, 2 * PAGE}},
-                                 [RAM] = {.size = 2 * PAGE, .flags = OB_BAR_RAM},
-                                 [RAM_WITH_MSIX] = {.size = 8 * PAGE, .flags = OB_BAR_RAM}},
-			.irqs = {.msix_vectors = 4,
-                                 .msix_bar = RAM_WITH_MSIX,
-                                 .msix_table = 2 * PAGE + 64,
-                                 .msix_pba = 5 * PAGE},
-			.regions = own_regions,
-			.nregions = 3,
-			.doorbells = doorbells,
-			.ndoorbells = 3,
-		},
-	.reset = shelf_reset,
-	.quiesce = shelf_quiesce,
-	.rang = shelf_rang,
+static const struct ob_model shelf =
+	{
+		.name = "shelf",
+		.summary = "for tests",
+		.state_size = sizeof(struct shelf_state),
+		.layout =
+			{
+				.ident = {.vendor = 0x1234, .device = 0x5678},
+				.bars = {[REGISTERS] = {.size = 4 * PAGE,
+                                                        .nwindows = WINDOWS,
+                                                        .windows = windows},
+                                         [RAM] = {.size = 2 * PAGE,
+                                                  OB_WINDOWS({OB_WINDOW_MEMORY},
+                                                             {OB_WINDOW_DOORBELLS,
+                                                              .rang = shelf_rang})},
+                                         [RAM_WITH_MSIX] =
+                                                 {.size = 8 * PAGE,
+                                                  OB_WINDOWS(
+							  {OB_WINDOW_MEMORY, .size = 2 * PAGE + 64},
+							  {OB_WINDOW_MSIX_TABLE, .offset = 2 * PAGE +
+                                                                                           64},
+							  {OB_WINDOW_MEMORY,
+                                                           .offset = 2 *
+                                                                             PAGE +
+                                                                     128,
+                                                           .size = 3 *
+                                                                           PAGE -
+                                                                   128},
+							  {OB_WINDOW_MSIX_PBA, .offset = 5 * PAGE},
+							  {OB_WINDOW_MEMORY, .offset = 5 * PAGE +
+                                                                                       8})}},
+				.irqs = {.msix_vectors = 4},
+				.regions = own_regions,
+				.nregions = 3,
+			},
+		.reset = shelf_reset,
+		.quiesce = shelf_quiesce,
 };
 
 struct world {
@@ -194,11 +214,11 @@ static void messages_and_mappings_reach_the_same_bytes(void **state)
 {
 	struct world *world = *state;
 	uint8_t *bytes = map_region(world, REGISTERS, 4 * PAGE);
-	uint8_t *ours = ob_bar_shared(world->dev, REGISTERS);
+	uint8_t *ours = ob_dev_memory(world->dev, REGISTERS, PAGE);
 	uint8_t data[16];
 
 	assert_int_equal(device_region_write(world->dev, REGISTERS, PAGE, "abcd", 4), 0);
-	check_log(world, "w1000/4=64636261 ");
+	check_log(world, "w0/4=64636261 ");
 	assert_memory_equal(bytes + PAGE, "abcd", 4);
 	assert_memory_equal(ours, "abcd", 4);
 	memcpy(bytes + PAGE + 4, "efgh", 4);
@@ -215,9 +235,9 @@ static void a_narrow_write_tells_of_what_is_around_it(void **state)
 	uint8_t data[3];
 
 	assert_int_equal(device_region_write(world->dev, REGISTERS, PAGE, "abcd", 4), 0);
-	check_log(world, "w1000/4=64636261 ");
+	check_log(world, "w0/4=64636261 ");
 	assert_int_equal(device_region_write(world->dev, REGISTERS, PAGE + 1, "XYZ", 3), 0);
-	check_log(world, "w1000/2=5861 w1002/2=5a59 ");
+	check_log(world, "w0/2=5861 w2/2=5a59 ");
 	assert_int_equal(device_region_read(world->dev, REGISTERS, PAGE + 1, data, 3), 0);
 	assert_memory_equal(data, "XYZ", 3);
 }
@@ -228,27 +248,27 @@ static void an_access_across_the_edges_is_cut(void **state)
 	uint8_t data[8];
 
 	assert_int_equal(device_region_write(world->dev, REGISTERS, PAGE - 4, "12345678", 8), 0);
-	check_log(world, "wffc/4=34333231 w1000/4=38373635 ");
+	check_log(world, "wffc/4=34333231 w0/4=38373635 ");
 	assert_int_equal(device_region_read(world->dev, REGISTERS, PAGE - 4, data, 8), 0);
 	check_log(world, "rffc/4 ");
 	assert_memory_equal(data + 4, "5678", 4);
 	assert_int_equal(device_region_read(world->dev, REGISTERS, 3 * PAGE - 4, data, 8), 0);
-	check_log(world, "r3000/4 ");
+	check_log(world, "r0/4 ");
 }
 
 static void reset_zeroes_it(void **state)
 {
 	struct world *world = *state;
 	struct device_hold hold = {0};
-	uint8_t *bytes = ob_bar_shared(world->dev, REGISTERS);
+	uint8_t *bytes = ob_dev_memory(world->dev, REGISTERS, PAGE);
 
 	memset(bytes, 1, PAGE);
-	memset(ob_dev_ram(world->dev, RAM), 1, PAGE);
+	memset(ob_dev_memory(world->dev, RAM, 0), 1, PAGE);
 	assert_int_equal(device_hold(world->dev, &hold, DEVICE_HOLD_RESET), 0);
 	device_reset(world->dev);
 	device_release(world->dev, &hold);
 	assert_int_equal(bytes[0], 0);
-	assert_int_equal(*(uint8_t *)ob_dev_ram(world->dev, RAM), 0);
+	assert_int_equal(*(uint8_t *)ob_dev_memory(world->dev, RAM, 0), 0);
 }
 
 static void its_size_is_fixed(void **state)
@@ -263,13 +283,13 @@ static void who_left_reaches_nothing(void **state)
 {
 	struct world *world = *state;
 	uint8_t *mine = map_region(world, REGISTERS, 4 * PAGE), *next;
-	uint8_t *ours = ob_bar_shared(world->dev, REGISTERS);
+	uint8_t *ours = ob_dev_memory(world->dev, REGISTERS, PAGE);
 
 	memcpy(mine + PAGE, "kept", 4);
 	device_revoke(world->dev);
 	memcpy(mine + PAGE, "evil", 4);
 	assert_memory_equal(ours, "kept", 4);
-	assert_ptr_equal(ob_bar_shared(world->dev, REGISTERS), ours);
+	assert_ptr_equal(ob_dev_memory(world->dev, REGISTERS, PAGE), ours);
 	next = map_region(world, REGISTERS, 4 * PAGE);
 	memcpy(next + PAGE, "next", 4);
 	assert_memory_equal(ours, "next", 4);
@@ -289,7 +309,7 @@ static void what_was_not_given_is_left_as_it_is(void **state)
 	device_revoke(world->dev);
 	device_revoke(world->dev);
 	memcpy(mine, "evil", 4);
-	assert_memory_not_equal(ob_dev_ram(world->dev, RAM), "evil", 4);
+	assert_memory_not_equal(ob_dev_memory(world->dev, RAM, 0), "evil", 4);
 	munmap(mine, 2 * PAGE);
 }
 
@@ -317,20 +337,27 @@ static void regions_of_its_own(void **state)
 
 static int fd_of(struct world *world, unsigned index)
 {
-	return device_doorbell_fd(world->dev, &doorbells[index]);
+	return device_doorbell_fd(world->dev, index);
 }
 
 static void doorbells_by_region(void **state)
 {
 	struct world *world = *state;
-	const struct ob_doorbell *list[4];
+	struct device_doorbell list[4];
 
-	assert_int_equal(device_doorbells(world->dev, REGISTERS, list, 4), 2);
-	assert_ptr_equal(list[0], &doorbells[0]);
-	assert_ptr_equal(list[1], &doorbells[1]);
+	assert_int_equal(device_doorbells(world->dev, REGISTERS, list, 4), 3);
+	assert_int_equal(list[0].offset, 0x100);
+	assert_false(list[0].match);
+	for (unsigned i = 1; i < 3; i++) { /* two values at one place */
+		assert_int_equal(list[i].index, i);
+		assert_int_equal(list[i].offset, 0x104);
+		assert_true(list[i].match);
+		assert_int_equal(list[i].value, 3 + 7 * (i - 1));
+	}
 	assert_int_equal(device_doorbells(world->dev, REGISTERS, list, 1), 1);
 	assert_int_equal(device_doorbells(world->dev, RAM, list, 4), 1);
-	assert_ptr_equal(list[0], &doorbells[2]);
+	assert_int_equal(list[0].index, 3);
+	assert_int_equal(list[0].size, 0);
 	assert_int_equal(device_doorbells(world->dev, OWN, list, 4), 0);
 	assert_int_equal(fd_of(world, 0), fd_of(world, 0));
 	assert_int_not_equal(fd_of(world, 0), fd_of(world, 1));
@@ -347,7 +374,7 @@ static void each_ring_is_heard(void **state)
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(eventfd_write(fd, 1), 0);
 		loop_turn(world->loop, 0);
-		check_log(world, "rang100 ");
+		check_log(world, "rang0 ");
 		loop_turn(world->loop, 0);
 		check_log(world, "");
 	}
@@ -355,7 +382,7 @@ static void each_ring_is_heard(void **state)
 	eventfd_write(fd, 1);
 	eventfd_write(fd, 5);
 	loop_turn(world->loop, 0);
-	check_log(world, "rang100 ");
+	check_log(world, "rang0 ");
 }
 
 static void rings_wait_while_the_device_is_quiet(void **state)
@@ -369,7 +396,7 @@ static void rings_wait_while_the_device_is_quiet(void **state)
 	loop_turn(world->loop, 0);
 	check_log(world, "");
 	device_release(world->dev, &hold);
-	check_log(world, "rang104 ");
+	check_log(world, "match0 ");
 	assert_int_equal(device_hold(world->dev, &hold, DEVICE_HOLD_RESET), 0);
 	eventfd_write(fd, 1);
 	loop_turn(world->loop, 0);
@@ -389,50 +416,96 @@ static void who_left_rings_in_vain(void **state)
 	check_log(world, "");
 	eventfd_write(fd_of(world, 0), 1);
 	loop_turn(world->loop, 0);
-	check_log(world, "rang100 ");
+	check_log(world, "rang0 ");
 	close(mine);
+}
+
+static void a_bar_without_windows(void **state)
+{
+	struct world *world = *state;
+	static struct ob_model model;
+	uint8_t data[16];
+
+	device_free(world->dev);
+	model = shelf;
+	model.layout.bars[REGISTERS].nwindows = 0;
+	world->dev = make(world, &model);
+	assert_non_null(world->dev);
+	assert_int_equal(device_region_write(world->dev, REGISTERS, PAGE - 4, "12345678", 8), 0);
+	memset(data, 1, sizeof(data));
+	assert_int_equal(device_region_read(world->dev, REGISTERS, PAGE - 4, data, 16), 0);
+	assert_memory_equal(data, (uint8_t[16]){0}, 16);
+	assert_int_equal(device_region_read(world->dev, REGISTERS, 4 * PAGE - 4, data, 8), -EINVAL);
+	assert_null(ob_dev_memory(world->dev, REGISTERS, PAGE));
+	check_log(world, "");
+}
+
+static void memory_is_found_by_its_place(void **state)
+{
+	struct world *world = *state;
+	uint8_t *bytes = ob_dev_memory(world->dev, REGISTERS, PAGE);
+
+	assert_ptr_equal(ob_dev_memory(world->dev, REGISTERS, 3 * PAGE - 1), bytes + 2 * PAGE - 1);
+	assert_null(ob_dev_memory(world->dev, REGISTERS, PAGE - 1));
+	assert_null(ob_dev_memory(world->dev, REGISTERS, 3 * PAGE));
+	assert_null(ob_dev_memory(world->dev, REGISTERS, UINT64_MAX));
+	assert_null(ob_dev_memory(world->dev, RAM_WITH_MSIX, 2 * PAGE + 64));
+	assert_null(ob_dev_memory(world->dev, 6, 0));
 }
 
 static void layouts_are_checked(void **state)
 {
 	struct world *world = *state;
 	struct ob_region region = own_regions[0];
-	struct ob_doorbell doorbell = doorbells[0];
+	struct ob_window mine[WINDOWS];
 	struct ob_model model = shelf;
 	const struct {
 		void *field;
 		uint64_t value;
 		size_t size;
+		const char *why;
 	} bad[] = {
-		{&model.layout.bars[REGISTERS].shared.offset, 100, 8},
-		{&model.layout.bars[REGISTERS].shared.size, 100, 8},
-		{&model.layout.bars[REGISTERS].shared.size, 4 * PAGE, 8},
-		{&model.layout.bars[RAM].shared.size, PAGE, 8},
-		{&model.layout.irqs.msix_bar, REGISTERS, 1},
-		{&model.layout.nregions, 65, sizeof(unsigned)},
-		{&model.rang, 0, sizeof(model.rang)},
-		{&region.size, 0, 8},
-		{&region.size, 5, 8},
-		{&region.min_access, 3, 1},
-		{&region.min_access, 8, 1},
-		{&region.read, 0, sizeof(region.read)},
-		{&doorbell.bar, 6, 1},
-		{&doorbell.bar, 1, 1},
-		{&doorbell.offset, 4 * PAGE - 3, 8},
-		{&doorbell.size, 3, 1},
+		{&mine[MEMORY].offset, 100, 8, "multiples of 8"},
+		{&mine[MEMORY].size, 100, 8, "multiples of 8"},
+		{&mine[MEMORY].size, 4 * PAGE, 8, "not within"},
+		{&mine[MEMORY].offset, PAGE - 8, 8, "overlap"},
+		{&mine[MEMORY].kind, 5, sizeof(enum ob_window_kind), "unknown kind"},
+		{&mine[MEMORY].kind, OB_WINDOW_MSIX_PBA, sizeof(enum ob_window_kind),
+	         "one of each"},
+		{&mine[2].offset, 3 * PAGE + 1, 8, "multiples of min_access"},
+		{&mine[2].offset, 4 * PAGE, 8, "not within"},
+		{&mine[2].min_access, 3, 1, "access sizes"},
+		{&mine[2].min_access, 8, 1, "above max_access"},
+		{&model.layout.nregions, 65, sizeof(unsigned), "regions"},
+		{&model.layout.bars[REGISTERS].nwindows, 65, sizeof(unsigned), "64 is the most"},
+		{&model.layout.bars[5].nwindows, 1, sizeof(unsigned), "no size"},
+		{&region.size, 0, 8, "size"},
+		{&region.size, 5, 8, "size"},
+		{&region.min_access, 3, 1, "access sizes"},
+		{&region.min_access, 8, 1, "access sizes"},
+		{&region.read, 0, sizeof(region.read), "read"},
+		{&mine[RANG].rang, 0, sizeof(mine[RANG].rang), "rang"},
+		{&mine[RANG].offset, 4 * PAGE - 3, 8, "not within"},
+		{&mine[RANG].size, 3, 8, "1, 2, 4 or 8"},
+		{&mine[RANG].count, 65537, 4, "65536"},
+		{&mine[RANG].count, 65536, 4, "doorbells"},
+		{&mine[RANG_MATCH].stride, 4 * PAGE, 4, "not within"},
+		{&mine[RANG_MATCH].size, 0, 8, "without match"},
 	};
 
+	memcpy(mine, windows, sizeof(mine));
+	model.layout.bars[REGISTERS].windows = mine;
 	model.layout.regions = &region;
 	model.layout.nregions = 1;
-	model.layout.doorbells = &doorbell;
-	model.layout.ndoorbells = 1;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		uint8_t before[8];
 
 		memcpy(before, bad[i].field, bad[i].size);
 		memcpy(bad[i].field, &bad[i].value, bad[i].size);
 		assert_null(make(world, &model));
-		assert_int_not_equal(world->err.message[0], '\0');
+		if (!strstr(world->err.message, bad[i].why))
+			fail_msg("case %zu: '%s' is not in '%s'", i, bad[i].why,
+			         world->err.message);
 		memcpy(bad[i].field, before, bad[i].size);
 	}
 	device_free(make(world, &model));
@@ -456,6 +529,8 @@ int main(void)
 		TEST(each_ring_is_heard),
 		TEST(rings_wait_while_the_device_is_quiet),
 		TEST(who_left_rings_in_vain),
+		TEST(a_bar_without_windows),
+		TEST(memory_is_found_by_its_place),
 		TEST(layouts_are_checked),
 	};
 

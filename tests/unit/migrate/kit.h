@@ -175,6 +175,8 @@ static const struct ob_prop mover_prop_table[] = {
 	{NULL},
 };
 
+static const struct ob_window mover_memory = {OB_WINDOW_MEMORY};
+
 #define MOVER_MODEL(name_, migration_)                                                             \
 	{                                                                                          \
 		.name = (name_), .summary = "for tests", .state_size = sizeof(struct mover_state), \
@@ -183,7 +185,9 @@ static const struct ob_prop mover_prop_table[] = {
 			{                                                                          \
 				.ident = {.vendor = 0x1234, .device = 0x5678},                     \
 				.bars = {[2] = {.size = MOVER_RAM,                                 \
-		                                .flags = OB_BAR_RAM | OB_BAR_64}},                 \
+		                                .flags = OB_BAR_64,                                \
+		                                .windows = &mover_memory,                          \
+		                                .nwindows = 1}},                                   \
 				.irqs = {.intx = true, .msix_vectors = 4, .msix_bar = 4},          \
 				.pcie = true,                                                      \
 			},                                                                         \

@@ -118,10 +118,10 @@ static void everything_moves_in_pieces_of_any_size(void **state)
 static void memory_of_bars_moves(void **state)
 {
 	struct pair *pair = *state;
-	uint8_t *from = ob_dev_ram(pair->from.dev, 2), *to;
+	uint8_t *from = ob_dev_memory(pair->from.dev, 2, 0), *to;
 
 	side_start(&pair->to, &mover_model, "");
-	to = ob_dev_ram(pair->to.dev, 2);
+	to = ob_dev_memory(pair->to.dev, 2, 0);
 	memset(from, 0x11, 5000);
 	from[300000] = 1;
 	memset(from + 500000, 0x77, 400000);

@@ -37,7 +37,7 @@ static void bar_sizes(void **state)
 	           "0x8000000000000000 would be");
 	refuse_bar(0, (struct ob_bar){.size = 8}, "BAR 0: a memory BAR has at least 16 bytes");
 	refuse_bar(2, (struct ob_bar){.size = UINT64_C(1) << 32}, "needs a 64-bit BAR");
-	refuse_bar(2, (struct ob_bar){.size = 2, .flags = OB_BAR_IO, .max_access = 2},
+	refuse_bar(2, (struct ob_bar){.size = 2, .flags = OB_BAR_IO},
 	           "BAR 2: an I/O BAR has 4 to 256 bytes, not 0x2");
 	refuse_bar(2, (struct ob_bar){.size = 512, .flags = OB_BAR_IO}, "4 to 256 bytes");
 	accept_bar(0, (struct ob_bar){.size = 16});
@@ -71,19 +71,6 @@ static void bars_in_each_others_place(void **state)
 	(void)state;
 }
 
-static void access_sizes(void **state)
-{
-	refuse_bar(0, (struct ob_bar){.size = 64, .min_access = 3}, "1, 2, 4 or 8 bytes");
-	refuse_bar(0, (struct ob_bar){.size = 64, .max_access = 16}, "1, 2, 4 or 8 bytes");
-	refuse_bar(0, (struct ob_bar){.size = 64, .min_access = 8},
-	           "BAR 0: min_access 8 is above max_access 4 (0 stands for 4)");
-	refuse_bar(0, (struct ob_bar){.size = 64, .max_access = 2}, "is above max_access 2");
-	refuse_bar(0, (struct ob_bar){.size = 4, .flags = OB_BAR_IO, .max_access = 8},
-	           "max_access 8 is more than its size of 4");
-	accept_bar(0, (struct ob_bar){.size = 64, .min_access = 1, .max_access = 8});
-	(void)state;
-}
-
 static void other_fields(void **state)
 {
 	struct ob_layout layout = {.irqs = {.msi_vectors = 3}};
@@ -113,6 +100,23 @@ static void refuse_msix(struct ob_irqs irqs, const char *text)
 	refuse(&layout, text);
 }
 
+/* Table and pending bits in a BAR of their own choice. */
+static void refuse_places(uint16_t vectors, uint64_t table, uint64_t pba, uint32_t flags,
+                          const char *text)
+{
+	const struct ob_window windows[] = {{OB_WINDOW_MSIX_TABLE, .offset = table},
+	                                    {OB_WINDOW_MSIX_PBA, .offset = pba}};
+	struct ob_layout layout = {
+		.bars = {[0] = {.size = flags & OB_BAR_IO ? 0x100 : 0x2000,
+	                        .flags = flags,
+	                        .windows = windows,
+	                        .nwindows = 2}},
+		.irqs = {.msix_vectors = vectors},
+	};
+
+	refuse(&layout, text);
+}
+
 static void msix_structures(void **state)
 {
 	refuse_msix((struct ob_irqs){.msix_vectors = 2049, .msix_bar = 4},
@@ -120,30 +124,58 @@ static void msix_structures(void **state)
 	refuse_msix((struct ob_irqs){.msix_vectors = 1, .msix_bar = 6}, "msix_bar is 0 to 5");
 	refuse_msix((struct ob_irqs){.msix_vectors = 1, .msix_bar = 1},
 	            "MSI-X: BAR 1 is the upper half of the 64-bit BAR 0");
-	refuse_msix((struct ob_irqs){.msix_vectors = 1, .msix_bar = 2}, "BAR 2 is I/O");
-	refuse_msix((struct ob_irqs){.msix_vectors = 1, .msix_table = 4, .msix_pba = 0x100},
-	            "MSI-X: table at 0x4 must be a multiple of 8");
-	refuse_msix((struct ob_irqs){.msix_vectors = 1, .msix_pba = 0x101},
-	            "pending bit array at 0x101 must be a multiple of 8");
-	refuse_msix((struct ob_irqs){.msix_vectors = 1, .msix_table = 0x1ff8},
-	            "table for 1 vectors takes 0x10 bytes at 0x1ff8, past the end of BAR 0");
-	refuse_msix((struct ob_irqs){.msix_vectors = 65, .msix_pba = 0x1ff8}, "past the end");
-	refuse_msix((struct ob_irqs){.msix_vectors = 1, .msix_pba = 0xfffffff8}, "past the end");
-	refuse_msix((struct ob_irqs){.msix_vectors = 2, .msix_pba = 0x18}, "overlap in BAR 0");
-	refuse_msix((struct ob_irqs){.msix_vectors = 2, .msix_table = 0x10, .msix_pba = 0x10},
-	            "overlap in BAR 0");
+	refuse_msix((struct ob_irqs){.msix_vectors = 1, .msix_bar = 2},
+	            "BAR 2 has windows, but none for table and pending bit array");
+	refuse_places(1, 0, 0x80, OB_BAR_IO, "BAR 0 is I/O");
+	refuse_places(1, 4, 0x100, 0, "MSI-X table at 0x4 of 0x10 bytes: multiples of 8 expected");
+	refuse_places(1, 0, 0x101, 0, "pending bit array at 0x101 of 0x8 bytes: multiples of 8");
+	refuse_places(1, 0x1ff8, 0, 0, "MSI-X table at 0x1ff8 of 0x10 bytes: not within the BAR");
+	refuse_places(65, 0, 0x1ff8, 0, "not within");
+	refuse_places(1, 0, 0xfffffff8, 0, "not within");
+	refuse_places(2, 0, 0x18, 0, "overlap in BAR 0");
+	refuse_places(2, 0x10, 0x10, 0, "overlap in BAR 0");
 	(void)state;
 }
 
 static void structures_next_to_each_other(void **state)
 {
 	struct ob_layout layout = {
-		.bars = {[0] = {.size = 0x2000}},
-		.irqs = {.msix_vectors = 2, .msix_table = 0x1fe0, .msix_pba = 0x1fd8},
+		.bars = {[0] = {.size = 0x2000,
+	                        OB_WINDOWS({OB_WINDOW_MSIX_TABLE, .offset = 0x1fe0},
+	                                   {OB_WINDOW_MSIX_PBA, .offset = 0x1fd8})}},
+		.irqs = {.msix_vectors = 2},
+	};
+	struct pci *pci = make_pci(&layout);
+	const struct ob_bar *bar = &pci_layout(pci)->bars[0];
+
+	/* By offset, with their sizes. */
+	assert_int_equal(bar->nwindows, 2);
+	assert_int_equal(bar->windows[0].kind, OB_WINDOW_MSIX_PBA);
+	assert_int_equal(bar->windows[0].size, 8);
+	assert_int_equal(bar->windows[1].size, 32);
+	pci_free(pci);
+	/* Without vectors they are nothing. */
+	layout.irqs.msix_vectors = 0;
+	pci = make_pci(&layout);
+	assert_int_equal(pci_layout(pci)->bars[0].nwindows, 0);
+	pci_free(pci);
+	(void)state;
+}
+
+static void structures_in_two_bars(void **state)
+{
+	struct ob_layout layout = {
+		.bars = {[1] = {.size = 0x1000, OB_WINDOWS({OB_WINDOW_MSIX_TABLE})},
+	                 [3] = {.size = 0x1000, OB_WINDOWS({OB_WINDOW_MSIX_PBA, .offset = 0x20})}},
+		.irqs = {.msix_vectors = 1},
 	};
 	struct pci *pci = make_pci(&layout);
 
-	assert_memory_equal(&pci_layout(pci)->irqs, &layout.irqs, sizeof(layout.irqs));
+	assert_true(pci_msix_covers(pci, 1, 0, 16));
+	assert_true(pci_msix_covers(pci, 3, 0x20, 8));
+	assert_false(pci_msix_covers(pci, 3, 0, 8));
+	assert_int_equal(read32(pci, MSIX + PCI_MSIX_TABLE), 1);
+	assert_int_equal(read32(pci, MSIX + PCI_MSIX_PBA), 0x20 | 3);
 	pci_free(pci);
 	(void)state;
 }
@@ -164,14 +196,16 @@ static void the_core_makes_the_msix_bar(void **state)
 		const struct ob_layout *made;
 		struct pci *pci;
 
-		layout.irqs = (struct ob_irqs){
-			.msix_vectors = cases[i].vectors, .msix_bar = 5, .msix_table = 3};
+		layout.irqs = (struct ob_irqs){.msix_vectors = cases[i].vectors, .msix_bar = 5};
 		pci = make_pci(&layout);
 		made = pci_layout(pci);
 		assert_int_equal(made->bars[5].size, cases[i].size);
 		assert_int_equal(made->bars[5].flags, 0);
-		assert_int_equal(made->irqs.msix_table, 0);
-		assert_int_equal(made->irqs.msix_pba, cases[i].pba);
+		assert_int_equal(made->bars[5].nwindows, 2);
+		assert_int_equal(made->bars[5].windows[0].kind, OB_WINDOW_MSIX_TABLE);
+		assert_int_equal(made->bars[5].windows[0].offset, 0);
+		assert_int_equal(made->bars[5].windows[1].kind, OB_WINDOW_MSIX_PBA);
+		assert_int_equal(made->bars[5].windows[1].offset, cases[i].pba);
 		pci_free(pci);
 	}
 	(void)state;
@@ -183,10 +217,10 @@ int main(void)
 		cmocka_unit_test(bar_sizes),
 		cmocka_unit_test(bar_flags),
 		cmocka_unit_test(bars_in_each_others_place),
-		cmocka_unit_test(access_sizes),
 		cmocka_unit_test(other_fields),
 		cmocka_unit_test(msix_structures),
 		cmocka_unit_test(structures_next_to_each_other),
+		cmocka_unit_test(structures_in_two_bars),
 		cmocka_unit_test(the_core_makes_the_msix_bar),
 	};
 

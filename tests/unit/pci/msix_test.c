@@ -51,34 +51,25 @@ static void areas(void **state)
 	assert_false(pci_msix_covers(pci, MSIX_BAR, UINT64_MAX, 2));
 	assert_false(pci_msix_covers(pci, MSIX_BAR, 8, UINT64_MAX));
 	assert_false(pci_msix_covers(pci, 0, TABLE, 1));
-	assert_true(pci_msix_next(pci, MSIX_BAR, 0) == TABLE);
-	assert_true(pci_msix_next(pci, MSIX_BAR, 1) == PBA);
-	assert_true(pci_msix_next(pci, MSIX_BAR, PBA) == PBA);
-	assert_true(pci_msix_next(pci, MSIX_BAR, PBA + 1) == UINT64_MAX);
-	assert_true(pci_msix_next(pci, 0, 0) == UINT64_MAX);
-	assert_true(pci_msix_end(pci, MSIX_BAR, TABLE + 5) == TABLE + TABLE_SIZE);
-	assert_true(pci_msix_end(pci, MSIX_BAR, PBA) == PBA + PBA_SIZE);
 }
 
-static void areas_in_the_other_order(void **state)
+static void what_is_between_them(void **state)
 {
-	struct ob_layout layout = {
-		.bars = {[0] = {.size = 0x1000}},
-		.irqs = {.msix_vectors = 1, .msix_table = 0x800, .msix_pba = 0x400},
-	};
-	struct pci *pci = make_pci(&layout);
+	struct fixture *fixture = *state;
+	uint64_t rest;
 
-	assert_true(pci_msix_next(pci, 0, 0) == 0x400);
-	assert_true(pci_msix_next(pci, 0, 0x401) == 0x800);
-	assert_true(pci_msix_end(pci, 0, 0x407) == 0x408);
-	assert_true(pci_msix_end(pci, 0, 0x80f) == 0x810);
-	pci_free(pci);
-	layout = (struct ob_layout){.bars = {[0] = {.size = 0x1000}}};
-	pci = make_pci(&layout);
-	assert_false(pci_msix_covers(pci, 0, 0, 1));
-	assert_true(pci_msix_next(pci, 0, 0) == UINT64_MAX);
-	pci_free(pci);
-	(void)state;
+	assert_int_equal(pci_window_find(fixture->pci, MSIX_BAR, TABLE + 5, &rest)->kind,
+	                 OB_WINDOW_MSIX_TABLE);
+	assert_int_equal(rest, TABLE_SIZE - 5);
+	assert_null(pci_window_find(fixture->pci, MSIX_BAR, TABLE + TABLE_SIZE, &rest));
+	assert_int_equal(rest, PBA - TABLE_SIZE);
+	assert_int_equal(pci_window_find(fixture->pci, MSIX_BAR, PBA, &rest)->kind,
+	                 OB_WINDOW_MSIX_PBA);
+	assert_int_equal(rest, PBA_SIZE);
+	assert_null(pci_window_find(fixture->pci, MSIX_BAR, PBA + PBA_SIZE, &rest));
+	assert_int_equal(rest, 0x2000 - PBA - PBA_SIZE);
+	assert_null(pci_window_find(fixture->pci, 0, 1, &rest));
+	assert_int_equal(rest, 0x4000 - 1);
 }
 
 static void entries_are_masked_at_reset(void **state)
@@ -497,7 +488,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_FIXTURE(areas),
-		cmocka_unit_test(areas_in_the_other_order),
+		WITH_FIXTURE(what_is_between_them),
 		WITH_FIXTURE(entries_are_masked_at_reset),
 		WITH_FIXTURE(entries_hold_what_is_written),
 		WITH_FIXTURE(accesses_that_are_not_inside),

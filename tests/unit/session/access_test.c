@@ -42,7 +42,8 @@ static const struct ob_model wide_model = {
 	.layout =
 		{
 			.ident = {.vendor = 0x1234, .device = 0x5678},
-			.bars = {{.size = SIZE, .read = wide_read, .write = wide_write}},
+			.bars = {{.size = SIZE,
+                                  OB_WINDOWS({.read = wide_read, .write = wide_write})}},
 		},
 	.reset = rig_model_reset,
 };

@@ -28,7 +28,7 @@ static void reset_nothing(struct ob_dev *dev)
 {
 }
 
-static void count_rings(struct ob_dev *dev, const struct ob_doorbell *doorbell)
+static void count_rings(struct ob_dev *dev, unsigned number)
 {
 	rings++;
 }
@@ -37,51 +37,60 @@ static const struct ob_region own_regions[] = {
 	{.type = 7, .subtype = 9, .size = 64, .read = read_nothing},
 };
 
-static struct ob_doorbell doorbells[2 + DOORBELLS] = {
-	{.bar = 1, .offset = 4, .size = 4, .match = true, .value = 0x1122334455667788},
-	{.bar = 0, .offset = 8},
-};
+#define REGISTERS                                                                                  \
+	{                                                                                          \
+		.read = read_nothing, .write = write_nothing                                       \
+	}
 
-/* BAR 3 has many doorbells. */
-static int add_doorbells(struct ob_dev *dev, struct ob_layout *layout, struct ob_error *err)
-{
-	for (unsigned i = 0; i < DOORBELLS; i++)
-		doorbells[2 + i] = (struct ob_doorbell){.bar = 3, .offset = 4 * i, .size = 4};
-	return 0;
-}
-
-static const struct ob_model shelf = {
-	.name = "shelf",
-	.summary = "for tests",
-	.state_size = sizeof(struct rig_state),
-	.runtime_size = sizeof(struct rig_runtime),
-	.configure = add_doorbells,
-	.layout =
-		{
-			.ident = {.vendor = 0x1234, .device = 0x5678},
-			.bars = {[0] = {.size = 2 * PAGE,
-                                        .read = read_nothing,
-                                        .write = write_nothing,
-                                        .shared = {PAGE, PAGE}},
-                                 [1] = {.size = 16,
-                                        .flags = OB_BAR_IO,
-                                        .read = read_nothing,
-                                        .write = write_nothing},
-                                 [2] = {.size = 2 * PAGE, .flags = OB_BAR_RAM},
-                                 [3] = {.size = PAGE, .read = read_nothing, .write = write_nothing},
-                                 [4] = {.size = 4 * PAGE, .flags = OB_BAR_RAM},
-                                 [5] = {.size = 16, .flags = OB_BAR_RAM}},
-			.irqs = {.msix_vectors = 4,
-                                 .msix_bar = 4,
-                                 .msix_table = PAGE,
-                                 .msix_pba = PAGE + 64},
-			.regions = own_regions,
-			.nregions = 1,
-			.doorbells = doorbells,
-			.ndoorbells = 2 + DOORBELLS,
-		},
-	.reset = reset_nothing,
-	.rang = count_rings,
+static const struct ob_model shelf =
+	{
+		.name = "shelf",
+		.summary = "for tests",
+		.state_size = sizeof(struct rig_state),
+		.runtime_size = sizeof(struct rig_runtime),
+		.layout =
+			{
+				.ident = {.vendor = 0x1234, .device = 0x5678},
+				.bars = {[0] = {.size = 2 * PAGE,
+                                                OB_WINDOWS({.size = PAGE,
+                                                            .read = read_nothing,
+                                                            .write = write_nothing},
+                                                           {OB_WINDOW_MEMORY, .offset = PAGE},
+                                                           {OB_WINDOW_DOORBELLS, .offset = 8,
+                                                            .rang = count_rings})},
+                                         [1] = {.size = 16,
+                                                .flags = OB_BAR_IO,
+                                                OB_WINDOWS(
+							REGISTERS, {OB_WINDOW_DOORBELLS,
+                                                                    .offset = 4, .size = 4, .match = true,
+                                                                    .value = 0x1122334455667788,
+                                                                    .rang = count_rings})},
+                                         [2] = {.size = 2 * PAGE, OB_WINDOWS({OB_WINDOW_MEMORY})},
+                                         [3] =
+                                                 {.size = PAGE,
+                                                  OB_WINDOWS(
+							  REGISTERS, {OB_WINDOW_DOORBELLS,
+                                                                      .size = 4, .count = DOORBELLS,
+                                                                      .stride = 4, .rang = count_rings})},
+                                         [4] =
+                                                 {
+							 .size = 4 * PAGE,
+							 OB_WINDOWS(
+								 {OB_WINDOW_MEMORY, .size = PAGE},
+								 {OB_WINDOW_MSIX_TABLE, .offset =
+                                                                                                PAGE},
+								 {OB_WINDOW_MSIX_PBA, .offset =
+                                                                                              PAGE +
+                                                                                              64},
+								 {OB_WINDOW_MEMORY, .offset =
+                                                                                            PAGE +
+                                                                                            72})},
+                                         [5] = {.size = 16, OB_WINDOWS({OB_WINDOW_MEMORY})}},
+				.irqs = {.msix_vectors = 4},
+				.regions = own_regions,
+				.nregions = 1,
+			},
+		.reset = reset_nothing,
 };
 
 static int set_up(void **state)
@@ -119,7 +128,7 @@ static void a_region_that_can_be_mapped_whole(void **state)
 	             (off_t)info.offset);
 	assert_true(bytes != MAP_FAILED);
 	memcpy(bytes, "here", 4);
-	assert_memory_equal(ob_dev_ram(rig->dev, 2), "here", 4);
+	assert_memory_equal(ob_dev_memory(rig->dev, 2, 0), "here", 4);
 	munmap(bytes, info.size);
 }
 
@@ -310,7 +319,7 @@ static void the_end_takes_it_all_back(void **state)
 	eventfd_write(fd, 1);
 	rig_turns(rig);
 	assert_int_equal(rings, 0);
-	assert_memory_equal(ob_dev_ram(rig->dev, 2), "kept", 4);
+	assert_memory_equal(ob_dev_memory(rig->dev, 2, 0), "kept", 4);
 	munmap(bytes, PAGE);
 	close(fd);
 }
