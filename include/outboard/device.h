@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "outboard/block.h"
+#include "outboard/chardev.h"
 #include "outboard/dma.h"
 #include "outboard/endian.h"
 #include "outboard/error.h"
@@ -166,6 +167,7 @@ struct ob_layout {
 	struct ob_bar bars[6];
 	struct ob_irqs irqs;
 	bool pcie;       /* PCI Express endpoint: 4 KiB configuration space */
+	bool no_dma;     /* it never uses its bus, and so works without Bus Master Enable */
 	const void *rom; /* expansion ROM image, or NULL; must outlive the device */
 	uint32_t rom_size;
 	const struct ob_region *regions; /* an array that outlives the device */

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct ob_block;
+struct ob_chardev;
 
 enum ob_prop_type {
 	OB_PROP_BOOL,   /* bool: on, off (also true, false, yes, no) */
@@ -23,6 +24,7 @@ enum ob_prop_type {
 	                 */
 	OB_PROP_ENUM,   /* uint32_t: place in choices, counted from 0 */
 	OB_PROP_BLOCKS, /* struct ob_block_list: block nodes by node-name, given once for each */
+	OB_PROP_CHARDEV, /* struct ob_chardev *: a chardev by id, NULL when not given */
 };
 
 enum { OB_MAX_BLOCKS = 64 };

@@ -45,21 +45,31 @@ static int set_enum(const struct ob_prop *prop, uint32_t *field, const char *val
 }
 
 static int add_block(const struct ob_prop *prop, struct ob_block_list *list, const char *value,
-                     const struct props_blocks *blocks, struct ob_error *err)
+                     const struct props_objects *objects, struct ob_error *err)
 {
 	struct ob_block *block;
 
 	if (list->count == OB_MAX_BLOCKS)
 		return ob_error_set(err, -EINVAL, "%s=%s: more than %d block nodes", prop->name,
 		                    value, OB_MAX_BLOCKS);
-	if (!blocks)
+	if (!objects || !objects->claim_block)
 		return ob_error_set(err, -EINVAL, "%s=%s: there are no block nodes here",
 		                    prop->name, value);
-	block = blocks->claim(blocks->context, value, err);
+	block = objects->claim_block(objects->context, value, err);
 	if (!block)
 		return -EINVAL;
 	list->nodes[list->count++] = block;
 	return 0;
+}
+
+static int set_chardev(const struct ob_prop *prop, struct ob_chardev **field, const char *value,
+                       const struct props_objects *objects, struct ob_error *err)
+{
+	if (!objects || !objects->claim_chardev)
+		return ob_error_set(err, -EINVAL, "%s=%s: there are no chardevs here", prop->name,
+		                    value);
+	*field = objects->claim_chardev(objects->context, value, err);
+	return *field ? 0 : -EINVAL;
 }
 
 static int set_number(const struct ob_prop *prop, void *field, const char *value,
@@ -84,7 +94,7 @@ static int set_number(const struct ob_prop *prop, void *field, const char *value
 }
 
 static int set(const struct ob_prop *prop, void *target, const char *value,
-               const struct props_blocks *blocks, struct ob_error *err)
+               const struct props_objects *objects, struct ob_error *err)
 {
 	void *field = (char *)target + prop->offset;
 
@@ -99,17 +109,19 @@ static int set(const struct ob_prop *prop, void *target, const char *value,
 	case OB_PROP_ENUM:
 		return set_enum(prop, field, value, err);
 	case OB_PROP_BLOCKS:
-		return add_block(prop, field, value, blocks, err);
+		return add_block(prop, field, value, objects, err);
+	case OB_PROP_CHARDEV:
+		return set_chardev(prop, field, value, objects, err);
 	}
 	return ob_error_set(err, -EINVAL, "property %s has an unknown type", prop->name);
 }
 
 int props_apply(const struct ob_prop *table, void *target, struct opts *opts,
-                const struct props_blocks *blocks, struct ob_error *err)
+                const struct props_objects *objects, struct ob_error *err)
 {
 	for (const struct ob_prop *prop = table; prop && prop->name; prop++) {
 		bool repeats = prop->type == OB_PROP_BLOCKS;
-		int rc = prop->preset ? set(prop, target, prop->preset, blocks, err) : 0;
+		int rc = prop->preset ? set(prop, target, prop->preset, objects, err) : 0;
 
 		for (unsigned given = 0; !rc; given++) {
 			cleanup_free char *value = opts_take(opts, prop->name);
@@ -119,7 +131,7 @@ int props_apply(const struct ob_prop *table, void *target, struct opts *opts,
 			if (given && !repeats)
 				rc = ob_error_set(err, -EINVAL, "%s is given twice", prop->name);
 			else
-				rc = set(prop, target, value, blocks, err);
+				rc = set(prop, target, value, objects, err);
 		}
 		if (rc)
 			return ob_error_key(err, rc, prop->name);
@@ -150,6 +162,7 @@ void props_print(const struct ob_prop *table, FILE *out)
 	static const char *const types[] = {
 		[OB_PROP_BOOL] = "on|off", [OB_PROP_UINT32] = "NUMBER", [OB_PROP_SIZE] = "SIZE",
 		[OB_PROP_STRING] = "TEXT", [OB_PROP_ENUM] = "",         [OB_PROP_BLOCKS] = "NODE",
+		[OB_PROP_CHARDEV] = "ID",
 	};
 
 	for (const struct ob_prop *prop = table; prop && prop->name; prop++) {

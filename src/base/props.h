@@ -9,9 +9,10 @@
 #include "outboard/error.h"
 #include "outboard/prop.h"
 
-/* Finds the block node that OB_PROP_BLOCKS names; NULL with a message. May be NULL: none known. */
-struct props_blocks {
-	struct ob_block *(*claim)(void *context, const char *node_name, struct ob_error *err);
+/* Finds what OB_PROP_BLOCKS and OB_PROP_CHARDEV name; NULL with a message. NULL: none is known. */
+struct props_objects {
+	struct ob_block *(*claim_block)(void *context, const char *node_name, struct ob_error *err);
+	struct ob_chardev *(*claim_chardev)(void *context, const char *id, struct ob_error *err);
 	void *context;
 };
 
@@ -21,9 +22,9 @@ struct props_blocks {
  * -ENOMEM; the struct is then to be given to props_free() as well.
  */
 int props_apply(const struct ob_prop *table, void *target, struct opts *opts,
-                const struct props_blocks *blocks, struct ob_error *err);
+                const struct props_objects *objects, struct ob_error *err);
 
-/* Frees strings. Block nodes are left to whoever claimed them. */
+/* Frees strings. Block nodes and chardevs are left to whoever claimed them. */
 void props_free(const struct ob_prop *table, void *target);
 
 /* One line for each property: name=type, what it is, default and range. */

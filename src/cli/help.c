@@ -114,6 +114,7 @@ static struct json_object *json_prop(const struct ob_prop *prop)
 		[OB_PROP_BOOL] = "bool", [OB_PROP_UINT32] = "number",
 		[OB_PROP_SIZE] = "size", [OB_PROP_STRING] = "string",
 		[OB_PROP_ENUM] = "enum", [OB_PROP_BLOCKS] = "block-nodes",
+		[OB_PROP_CHARDEV] = "chardev",
 	};
 	struct json_object *object = json_object_new_object();
 

@@ -24,28 +24,42 @@ static struct ob_block *claim_block(void *context, const char *node_name, struct
 	return dev->env.claim_block(dev->env.context, node_name, dev->id, err);
 }
 
-static void release_blocks(struct ob_dev *dev)
+static struct ob_chardev *claim_chardev(void *context, const char *id, struct ob_error *err)
+{
+	struct ob_dev *dev = context;
+
+	return dev->env.claim_chardev(dev->env.context, id, dev->id, err);
+}
+
+static void release_blocks(struct ob_dev *dev, struct ob_block_list *list)
+{
+	while (list->count)
+		dev->env.release_block(dev->env.context, list->nodes[--list->count], dev->id);
+}
+
+static void release_objects(struct ob_dev *dev)
 {
 	for (const struct ob_prop *prop = dev->model->props; prop && prop->name; prop++) {
-		struct ob_block_list *list = (void *)((char *)dev->props + prop->offset);
+		void *field = (char *)dev->props + prop->offset;
+		struct ob_chardev **chardev = field;
 
-		if (prop->type != OB_PROP_BLOCKS)
-			continue;
-		while (list->count)
-			dev->env.release_block(dev->env.context, list->nodes[--list->count],
-			                       dev->id);
+		if (prop->type == OB_PROP_BLOCKS)
+			release_blocks(dev, field);
+		else if (prop->type == OB_PROP_CHARDEV && *chardev)
+			dev->env.release_chardev(dev->env.context, *chardev, dev->id);
 	}
 }
 
 static int apply_props(struct ob_dev *dev, struct opts *opts, struct ob_error *err)
 {
-	struct props_blocks blocks = {.claim = claim_block, .context = dev};
-
+	struct props_objects objects = {
+		.claim_block = dev->env.claim_block ? claim_block : NULL,
+		.claim_chardev = dev->env.claim_chardev ? claim_chardev : NULL,
+		.context = dev,
+	};
 	int rc = props_apply(device_common_props, &dev->ident, opts, NULL, err);
 
-	return rc ? rc
-	          : props_apply(dev->model->props, dev->props, opts,
-	                        dev->env.claim_block ? &blocks : NULL, err);
+	return rc ? rc : props_apply(dev->model->props, dev->props, opts, &objects, err);
 }
 
 /* Making */
@@ -89,7 +103,7 @@ static void dispose(struct ob_dev *dev)
 	device_doorbells_free(dev);
 	device_memory_free(dev);
 	if (dev->props) {
-		release_blocks(dev);
+		release_objects(dev);
 		props_free(dev->model->props, dev->props);
 	}
 	log_end(&dev->log);

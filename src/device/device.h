@@ -44,6 +44,10 @@ struct device_env {
 	struct ob_block *(*claim_block)(void *context, const char *node_name, const char *user,
 	                                struct ob_error *err);
 	void (*release_block)(void *context, struct ob_block *block, const char *user);
+	/* The same of a chardev by its id. Both may be NULL. */
+	struct ob_chardev *(*claim_chardev)(void *context, const char *id, const char *user,
+	                                    struct ob_error *err);
+	void (*release_chardev)(void *context, struct ob_chardev *chardev, const char *user);
 	/* The model said that it failed: see ob_dev_failed(). May be NULL. */
 	void (*failed)(void *context, struct ob_dev *dev, const char *message);
 	/* A request has failed, and what becomes of it; may be NULL: then nothing stops. */

@@ -30,6 +30,7 @@ static const uint64_t retry_ns = 10000000; /* when not a single thread could be 
 static const unsigned lane_limit[LOOP_LANES] = {
 	[LOOP_LANE_STORAGE] = LOOP_STORAGE_CALLS,
 	[LOOP_LANE_CLIENT] = LOOP_CLIENT_CALLS,
+	[LOOP_LANE_CHARDEV] = LOOP_CHARDEV_CALLS,
 	[LOOP_LANE_MEMORY] = 1,
 };
 

@@ -15,7 +15,7 @@
 
 #include "outboard/loop.h"
 
-enum { LOOP_STORAGE_CALLS = 256, LOOP_CLIENT_CALLS = 1024 };
+enum { LOOP_STORAGE_CALLS = 256, LOOP_CLIENT_CALLS = 1024, LOOP_CHARDEV_CALLS = 256 };
 
 enum loop_lane {
 	LOOP_LANE_STORAGE, /* files that an operator named: at most LOOP_STORAGE_CALLS at a time */
@@ -24,6 +24,7 @@ enum loop_lane {
 	 * that whoever's closes are stuck holds up nobody else's: LOOP_CLIENT_CALLS.
 	 */
 	LOOP_LANE_CLIENT,
+	LOOP_LANE_CHARDEV, /* what chardevs read and write, one call each way: LOOP_CHARDEV_CALLS */
 	LOOP_LANE_MEMORY, /* giving back memory, which takes long and never sleeps: 1 */
 	LOOP_LANES,
 };

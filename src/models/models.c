@@ -4,9 +4,11 @@
 
 extern const struct ob_model edu_model;
 extern const struct ob_model nvme_model;
+extern const struct ob_model serial_model;
 
 const struct ob_model *const ob_models[] = {
 	&edu_model,
 	&nvme_model,
+	&serial_model,
 	NULL,
 };

@@ -13,7 +13,7 @@
 #include "framer.h"
 #include "monitor.h"
 #include "schema.h"
-#include "server/listener.h"
+#include "transport/listener.h"
 #include "text.h"
 
 enum {

@@ -19,7 +19,7 @@
 
 #include "migrate/migrate.h"
 #include "move.h"
-#include "server/listener.h"
+#include "transport/listener.h"
 
 enum frame_kind {
 	FRAME_HELLO = 1,

@@ -57,6 +57,7 @@ static void print_option(const struct ob_prop *prop, FILE *out)
 	static const char *const types[] = {
 		[OB_PROP_BOOL] = "",         [OB_PROP_UINT32] = "=NUMBER", [OB_PROP_SIZE] = "=SIZE",
 		[OB_PROP_STRING] = "=VALUE", [OB_PROP_ENUM] = "=",         [OB_PROP_BLOCKS] = "",
+		[OB_PROP_CHARDEV] = "",
 	};
 	char left[96];
 	size_t n = (size_t)snprintf(left, sizeof(left), "--%s%s", prop->name, types[prop->type]);

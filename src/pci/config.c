@@ -161,6 +161,8 @@ bool pci_is_stopped(const struct pci *pci)
 {
 	bool master = config_get16(pci, PCI_COMMAND) & PCI_COMMAND_MASTER;
 
+	if (pci_layout(pci)->no_dma)
+		return pci_is_asleep(pci);
 	return (pci->state.master_used && !master) || pci_is_asleep(pci);
 }
 

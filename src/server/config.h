@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "listener.h"
+#include "transport/listener.h"
 #include "outboard/error.h"
 #include "server.h"
 #include "session/session.h"

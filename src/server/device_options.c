@@ -89,6 +89,16 @@ static const struct qemu_property of_nvme[] = {
 	{.name = NULL},
 };
 
+static const struct qemu_property of_serial[] = {
+	{"prog_if", "prog-if", NULL, NULL},
+	{.name = NULL},
+};
+
+static const struct {
+	const char *model;
+	const struct qemu_property *table;
+} tables[] = {{"nvme", of_nvme}, {"pci-serial", of_serial}};
+
 static const struct {
 	const char *driver, *why;
 } others[] = {
@@ -101,7 +111,7 @@ static const struct {
 
 static const struct qemu_property *find(const struct qemu_property *table, const char *name)
 {
-	for (; table->name; table++) {
+	for (; table && table->name; table++) {
 		if (!strcmp(table->name, name))
 			return table;
 	}
@@ -154,10 +164,19 @@ static int apply(const struct ob_model *model, const struct qemu_property *prope
 	return 0;
 }
 
+static const struct qemu_property *table_of(const struct ob_model *model)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		if (!strcmp(tables[i].model, model->name))
+			return tables[i].table;
+	}
+	return NULL;
+}
+
 int device_options_translate(const struct ob_model *model, struct opts *opts, struct log *log,
                              struct ob_error *err)
 {
-	bool nvme = !strcmp(model->name, "nvme");
+	const struct qemu_property *own = table_of(model);
 	size_t i = 0;
 	int rc;
 
@@ -166,7 +185,7 @@ int device_options_translate(const struct ob_model *model, struct opts *opts, st
 		const struct qemu_property *property = NULL;
 
 		if (!prop_find(model->props, name))
-			property = nvme ? find(of_nvme, name) : NULL;
+			property = find(own, name);
 		if (!property && !prop_find(model->props, name))
 			property = find(of_all, name);
 		if (!property) {

@@ -49,6 +49,7 @@ struct machine *machine_new(struct ob_loop *loop, struct log *log)
 	machine->stopped_task.run = run_stopped;
 	list_init(&machine->blocks);
 	list_init(&machine->openings);
+	list_init(&machine->chardevs);
 	list_init(&machine->roots);
 	list_init(&machine->devices);
 	list_init(&machine->servers);
@@ -89,6 +90,7 @@ void machine_free(struct machine *machine)
 	ob_task_cancel(&machine->stopped_task);
 	machine_run_end(machine);
 	names_free(&machine->block_names);
+	names_free(&machine->chardev_names);
 	names_free(&machine->root_names);
 	names_free(&machine->device_names);
 	names_free(&machine->server_names);
@@ -112,11 +114,17 @@ static void remove_roots(struct machine *machine)
 		root_remove(machine, root);
 }
 
-/* Servers let devices go, devices let block nodes go: each waits for who has it, and no other. */
+/*
+ * Servers let devices go, devices let block nodes and chardevs go: each waits for who has it, and
+ * no other.
+ */
 void machine_something_gone(struct machine *machine)
 {
-	if (!machine->stopping || !list_empty(&machine->servers) ||
-	    !list_empty(&machine->devices) || !list_empty(&machine->blocks))
+	if (!machine->stopping)
+		return;
+	chardevs_remove(machine);
+	if (!list_empty(&machine->servers) || !list_empty(&machine->devices) ||
+	    !list_empty(&machine->blocks) || !list_empty(&machine->chardevs))
 		return;
 	remove_roots(machine);
 	ob_task_schedule(machine->loop, &machine->stopped_task);

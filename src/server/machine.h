@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/opts.h"
 #include "block/block.h"
+#include "chardev/chardev.h"
 #include "device/device.h"
 #include "loop/loop.h"
 #include "machine_event.h"
@@ -67,6 +68,16 @@ struct machine_waiter {
 int machine_add_block(struct machine *machine, struct opts *opts, struct ob_error *err);
 int machine_add_device(struct machine *machine, struct opts *opts, struct ob_error *err);
 int machine_add_object(struct machine *machine, struct opts *opts, struct ob_error *err);
+
+/* Chardevs: backend, id, and the backend's properties. The rest as for block nodes. */
+int machine_add_chardev(struct machine *machine, struct opts *opts, struct ob_error *err);
+int machine_open_chardev(struct machine *machine, struct opts *opts, struct machine_waiter *waiter,
+                         struct ob_error *err);
+int machine_remove_chardev(struct machine *machine, const char *id, struct ob_error *err);
+int machine_wait_chardev(struct machine *machine, const char *id, struct machine_waiter *waiter);
+/* Until control returns to the loop; NULL with a message. */
+struct ob_chardev *machine_find_chardev(const struct machine *machine, const char *id,
+                                        struct ob_error *err);
 
 /*
  * A block node without waiting for its storage, where machine_add_block() runs the loop meanwhile:

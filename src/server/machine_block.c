@@ -413,23 +413,27 @@ static void on_added(struct machine_waiter *waiter)
 	waiter->done = NULL;
 }
 
+int machine_await(struct machine *machine, struct machine_waiter *waiter, struct ob_error *err)
+{
+	while (waiter->done) {
+		int rc = loop_turn(machine->loop, -1);
+
+		if (rc) {
+			machine_cancel_wait(waiter);
+			return ob_error_set(err, rc, "the event loop failed: %s", strerror(-rc));
+		}
+	}
+	if (!waiter->failure.message[0])
+		return 0;
+	return ob_error_set(err, -EINVAL, "%s", waiter->failure.message);
+}
+
 int machine_add_block(struct machine *machine, struct opts *opts, struct ob_error *err)
 {
 	struct machine_waiter waiter = {.done = on_added};
 	int rc = machine_open_block(machine, opts, &waiter, err);
 
-	if (rc != -EINPROGRESS)
-		return rc;
-	while (waiter.done) {
-		rc = loop_turn(machine->loop, -1);
-		if (rc) {
-			machine_cancel_wait(&waiter);
-			return ob_error_set(err, rc, "the event loop failed: %s", strerror(-rc));
-		}
-	}
-	if (!waiter.failure.message[0])
-		return 0;
-	return ob_error_set(err, -EINVAL, "%s", waiter.failure.message);
+	return rc == -EINPROGRESS ? machine_await(machine, &waiter, err) : rc;
 }
 
 static void opening_abandon(struct machine_block *block)

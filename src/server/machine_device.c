@@ -175,6 +175,8 @@ static int start(struct machine_device *device, const struct ob_model *model, st
 		.log = device->machine->log,
 		.claim_block = blocks_claim,
 		.release_block = blocks_release,
+		.claim_chardev = chardevs_claim,
+		.release_chardev = chardevs_release,
 		.failed = on_failed,
 		.block_error = machine_block_error,
 		.context = device->machine,

@@ -16,6 +16,7 @@
 
 #include "base/opts.h"
 #include "block/block.h"
+#include "chardev/chardev.h"
 #include "device/device.h"
 #include "machine_event.h"
 #include "outboard/error.h"
@@ -113,6 +114,15 @@ struct machine_block_info {
 	enum machine_io_status io_status;
 };
 
+/* A chardev. */
+struct machine_chardev_info {
+	const char *id, *driver;
+	const char *filename;         /* as QEMU says: "pty:/dev/pts/3" */
+	const char *user, *user_path; /* the device that uses it; NULL: nobody does */
+	bool open;                    /* somebody is on the other side */
+	const struct chardev_stats *stats;
+};
+
 int machine_each_root(const struct machine *machine,
                       int (*each)(void *context, const struct machine_root_info *info),
                       void *context);
@@ -125,6 +135,10 @@ int machine_each_server(const struct machine *machine,
 int machine_each_block(const struct machine *machine,
                        int (*each)(void *context, const struct machine_block_info *info),
                        void *context);
+
+int machine_each_chardev(const struct machine *machine,
+                         int (*each)(void *context, const struct machine_chardev_info *info),
+                         void *context);
 
 /* A device's function, by id. -ENOENT with a message; from a walk over devices it never fails. */
 int machine_pci_info(const struct machine *machine, const char *device,

@@ -131,6 +131,7 @@ const char *machine_type_name(enum ob_prop_type type)
 		return "list";
 	case OB_PROP_STRING:
 	case OB_PROP_ENUM:
+	case OB_PROP_CHARDEV:
 		break;
 	}
 	return "str";
@@ -225,6 +226,11 @@ static int add_field(const struct ob_prop *prop, const void *of, struct opts *ou
 		break;
 	case OB_PROP_BLOCKS:
 		return add_blocks(prop, field, out);
+	case OB_PROP_CHARDEV:
+		text = *(struct ob_chardev *const *)field
+		               ? ob_chardev_id(*(struct ob_chardev *const *)field)
+		               : NULL;
+		break;
 	}
 	return text ? opts_add(out, prop->name, text) : 0;
 }

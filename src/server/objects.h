@@ -7,6 +7,7 @@
 #include "base/list.h"
 #include "base/suggest.h"
 #include "block/block.h"
+#include "chardev/chardev.h"
 #include "dma/dma.h"
 #include "machine.h"
 #include "names.h"
@@ -18,8 +19,9 @@ struct machine {
 	struct log *log;
 	struct list blocks, roots, devices, servers; /* in order of making */
 	struct list openings;                        /* block nodes that are being opened */
+	struct list chardevs;
 	/* Those of the same that can be found by name; devices and roots share one space. */
-	struct names block_names, root_names, device_names, server_names;
+	struct names block_names, chardev_names, root_names, device_names, server_names;
 	unsigned next_id; /* for devices without id= */
 	struct list listeners;
 	struct ob_task stopped_task;
@@ -69,6 +71,20 @@ struct machine_block {
 	struct ob_task close;
 };
 
+/* A chardev. At most one device uses it. */
+struct machine_chardev {
+	struct list link;
+	struct name name;
+	struct machine *machine;
+	struct ob_chardev *chardev;
+	char id[ID_MAX + 1];
+	char user[ID_MAX + 1];  /* id of the device; "": nobody's */
+	bool opening, removing; /* known by name only */
+	struct chardev_wait wait;
+	struct list waiters; /* for the opening, or for the end */
+	struct ob_task drop; /* it could not be opened */
+};
+
 struct machine_device {
 	struct list link;
 	struct name name;
@@ -102,6 +118,15 @@ struct machine_server {
 struct ob_block *blocks_claim(void *context, const char *node_name, const char *user,
                               struct ob_error *err);
 void blocks_release(void *context, struct ob_block *node, const char *user);
+
+struct ob_chardev *chardevs_claim(void *context, const char *id, const char *user,
+                                  struct ob_error *err);
+void chardevs_release(void *context, struct ob_chardev *chardev, const char *user);
+/* Begins to remove those that nobody has. */
+void chardevs_remove(struct machine *machine);
+
+/* Runs the loop until the waiter, whose done sets itself to NULL, was told: its failure, or 0. */
+int machine_await(struct machine *machine, struct machine_waiter *waiter, struct ob_error *err);
 
 /* Begins to remove a block node that nobody uses. */
 void block_remove(struct machine_block *block);

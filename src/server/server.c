@@ -20,7 +20,7 @@
 #include "base/suggest.h"
 #include "client.h"
 #include "config.h"
-#include "listener.h"
+#include "transport/listener.h"
 #include "loop/closer.h"
 #include "transport/transport.h"
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "../models/line.h"
 #include "base/list.h"
 #include "player.h"
 #include "stage.h"
@@ -315,6 +316,21 @@ static void act_ring(struct rig *rig, struct input *in)
 	(void)n;
 }
 
+/* At the other end of a serial line: says and hears some, or sends a break. */
+static void act_line(struct rig *rig, struct input *in)
+{
+	struct ob_chardev *line = rig->stage.line;
+	uint8_t how = input_u8(in), heard[256];
+	size_t length;
+	const uint8_t *bytes = input_bytes(in, how & 0x3f, &length);
+
+	line_say(line, bytes, length);
+	if (how & 0x40)
+		line_hear(line, heard, sizeof(heard));
+	if (how & 0x80)
+		chardev_send_break(line);
+}
+
 /* A doorbell in the page that the client has mapped: nobody is told. */
 static void act_page(struct rig *rig, struct input *in)
 {
@@ -372,7 +388,10 @@ static void act(struct rig *rig, struct input *in)
 		act_ring(rig, in);
 		break;
 	case ACTION_PAGE:
-		act_page(rig, in);
+		if (rig->stage.line)
+			act_line(rig, in);
+		else
+			act_page(rig, in);
 		break;
 	default:
 		act_player(rig, in, action);
@@ -405,7 +424,8 @@ static void begin(struct rig *rig, uint8_t which)
 	name = models[which % count]->name;
 	nvme = !strcmp(name, "nvme");
 	stage_begin(&rig->stage, name,
-	            !nvme                           ? ""
+	            !strcmp(name, "pci-serial")     ? "chardev=c0"
+	            : !nvme                         ? ""
 	            : rig->setup & SETUP_IOEVENTFDS ? "drive=d0,drive=m0,serial=f,ioeventfds=on,"
 	                                              "mmap-doorbells=on,idle-poll-us=1"
 	            : rig->setup & SETUP_MEM        ? "drive=m0,drive=d0,serial=f,block-size=4096"

@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/list.h"
 #include "base/opts.h"
+#include "../models/line.h"
 #include "dma/guard.h"
 
 static int open_fds(void)
@@ -129,6 +130,20 @@ static void release(void *context, struct ob_block *block, const char *user)
 {
 }
 
+static struct ob_chardev *claim_line(void *context, const char *id, const char *user,
+                                     struct ob_error *err)
+{
+	struct stage *stage = context;
+
+	stage->line = line_new(stage->loop, &stage->log);
+	return stage->line;
+}
+
+static void release_line(void *context, struct ob_chardev *line, const char *user)
+{
+	must(line == ((struct stage *)context)->line);
+}
+
 /* The guard of clients' memory is the process's, as in the program. */
 
 static int guard_event(void)
@@ -153,6 +168,8 @@ void stage_begin(struct stage *stage, const char *model, const char *options)
 	struct device_env env = {.log = &stage->log,
 	                         .claim_block = claim,
 	                         .release_block = release,
+	                         .claim_chardev = claim_line,
+	                         .release_chardev = release_line,
 	                         .context = stage};
 	cleanup_opts struct opts opts = {0};
 	struct ob_error err = {""};
@@ -188,6 +205,7 @@ void stage_end(struct stage *stage)
 		must(!stage->mem->in_flight);
 		block_close(stage->mem);
 	}
+	line_free(stage->line);
 	free(stage->drive.data);
 	for (unsigned i = 0; i < STAGE_FDS; i++) {
 		if (stage->fds[i] >= 0)

@@ -65,6 +65,7 @@ struct stage {
 	struct device_bus bus;    /* so that the device can reach its own BARs */
 	struct stage_drive drive; /* "d0": does as it is told */
 	struct ob_block *mem;     /* "m0": the driver mem */
+	struct ob_chardev *line;  /* "c0": see line.h; NULL: it was not asked for */
 	int fds[STAGE_FDS];       /* -1: not made yet */
 	struct loop_fd guard;
 	int open_before;

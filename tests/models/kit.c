@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/list.h"
+#include "line.h"
 #include "migrate/migrate.h"
 
 enum { SETTLE_TURNS = 200, KIT_STREAM = 4 << 20 };
@@ -278,6 +279,25 @@ static void on_block_error(void *context, struct ob_dev *dev, const struct devic
 	kit->last_error = *error;
 }
 
+static struct ob_chardev *claim_line(void *context, const char *id, const char *user,
+                                     struct ob_error *err)
+{
+	struct kit *kit = context;
+
+	assert_true(kit->line_count < KIT_LINES);
+	kit->lines[kit->line_count] = line_new(kit->loop, &kit->log);
+	return kit->lines[kit->line_count++];
+}
+
+static void release_line(void *context, struct ob_chardev *line, const char *user)
+{
+}
+
+struct ob_chardev *kit_line(struct kit *kit)
+{
+	return kit->line_count ? kit->lines[kit->line_count - 1] : NULL;
+}
+
 bool kit_try_start(struct kit *kit, const char *model, const char *options, struct ob_error *err)
 {
 	const struct device_env env = {.loop = kit->loop,
@@ -285,6 +305,8 @@ bool kit_try_start(struct kit *kit, const char *model, const char *options, stru
 	                               .claim_block = claim,
 	                               .release_block = release,
 	                               .block_error = on_block_error,
+	                               .claim_chardev = claim_line,
+	                               .release_chardev = release_line,
 	                               .context = kit};
 	cleanup_opts struct opts opts = {0};
 
@@ -395,6 +417,8 @@ static struct ob_dev *another(struct kit *kit)
 	                               .claim_block = claim,
 	                               .release_block = release,
 	                               .block_error = on_block_error,
+	                               .claim_chardev = claim_line,
+	                               .release_chardev = release_line,
 	                               .context = kit};
 	cleanup_opts struct opts opts = {0};
 	struct ob_error err = {""};
@@ -537,6 +561,8 @@ void kit_free(struct kit *kit)
 		assert_int_equal(kit->drives[i].block.in_flight, 0);
 		free(kit->drives[i].data);
 	}
+	while (kit->line_count)
+		line_free(kit->lines[--kit->line_count]);
 	loop_free(kit->loop);
 	free(kit);
 }

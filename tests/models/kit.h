@@ -24,6 +24,7 @@ enum kit_mode { KIT_SHARED, KIT_MESSAGES };
 
 enum {
 	KIT_DRIVES = 4,
+	KIT_LINES = 32,
 	KIT_VECTORS = 160,
 	KIT_ASKED = 4096,
 	KIT_CALLS = 4096,
@@ -82,6 +83,10 @@ struct kit {
 
 	struct kit_drive drives[KIT_DRIVES];
 	unsigned drive_count;
+	/* Chardevs that devices were given ("chardev=c0"), each a new one; the last one is at the
+	 * present device. See line.h. */
+	struct ob_chardev *lines[KIT_LINES];
+	unsigned line_count;
 
 	unsigned errors;                /* of drives, that the machine heard of, */
 	struct device_error last_error; /* and the last one */
@@ -153,6 +158,9 @@ void kit_use_intx(struct kit *kit);
 unsigned kit_signals(struct kit *kit, enum pci_irq kind, unsigned vector);
 /* As a client unmasks INTx after it was delivered; true if it is signalled again. */
 bool kit_intx_again(struct kit *kit);
+
+/* The other end of the present device's serial line. */
+struct ob_chardev *kit_line(struct kit *kit);
 
 /* Drives */
 void kit_drive_release(struct kit *kit, struct kit_drive *drive);

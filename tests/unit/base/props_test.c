@@ -56,7 +56,7 @@ static struct ob_block *claim(void *context, const char *node_name, struct ob_er
 }
 
 static char blocks[10];
-static const struct props_blocks known = {claim, blocks};
+static const struct props_objects known = {claim, NULL, blocks};
 
 static int apply(struct thing *thing, const char *text, struct ob_error *err)
 {

@@ -7,8 +7,8 @@
  * that is not a socket, is refused and left as it is. At the end the file is removed if it is still
  * the one that was made here.
  */
-#ifndef SERVER_LISTENER_H
-#define SERVER_LISTENER_H
+#ifndef TRANSPORT_LISTENER_H
+#define TRANSPORT_LISTENER_H
 
 #include <sys/types.h>
 
