@@ -17,13 +17,13 @@ struct ob_block;
 struct ob_chardev;
 
 enum ob_prop_type {
-	OB_PROP_BOOL,   /* bool: on, off (also true, false, yes, no) */
-	OB_PROP_UINT32, /* uint32_t: decimal or 0x hexadecimal, min to max */
-	OB_PROP_SIZE,   /* uint64_t: bytes, or with a suffix K, M, G, T (powers of 1024) */
-	OB_PROP_STRING, /* char *, owned by the core, NULL when not given; at most max bytes if max
-	                 */
-	OB_PROP_ENUM,   /* uint32_t: place in choices, counted from 0 */
-	OB_PROP_BLOCKS, /* struct ob_block_list: block nodes by node-name, given once for each */
+	OB_PROP_BOOL,    /* bool: on, off (also true, false, yes, no) */
+	OB_PROP_UINT32,  /* uint32_t: decimal or 0x hexadecimal, min to max */
+	OB_PROP_SIZE,    /* uint64_t: bytes, or with a suffix K, M, G, T (powers of 1024) */
+	OB_PROP_STRING,  /* char *, owned by the core, NULL when not given; at most max bytes if max
+	                  */
+	OB_PROP_ENUM,    /* uint32_t: place in choices, counted from 0 */
+	OB_PROP_BLOCKS,  /* struct ob_block_list: block nodes by node-name, given once for each */
 	OB_PROP_CHARDEV, /* struct ob_chardev *: a chardev by id, NULL when not given */
 };
 

@@ -14,8 +14,8 @@
 enum { LOG_LINES = 10 };
 
 static const struct chardev_driver *const drivers[] = {
-	&chardev_fd,  &chardev_file,   &chardev_null,
-	&chardev_pty, &chardev_socket, &chardev_stdio, NULL,
+	&chardev_fd,     &chardev_file,  &chardev_null, &chardev_pty,
+	&chardev_socket, &chardev_stdio, NULL,
 };
 
 const struct chardev_driver *const *chardev_drivers(void)
@@ -26,9 +26,9 @@ const struct chardev_driver *const *chardev_drivers(void)
 static bool is_qemus(const char *name)
 {
 	static const char *const others[] = {
-		"mux",       "hub",       "udp",     "msmouse",    "vc",    "ringbuf",
-		"pipe",      "console",   "serial",  "parallel",   "dbus",  "qemu-vdagent",
-		"braille",   "testdev",   "spicevmc", "spiceport", "wctablet",
+		"mux",     "hub",     "udp",      "msmouse",   "vc",       "ringbuf",
+		"pipe",    "console", "serial",   "parallel",  "dbus",     "qemu-vdagent",
+		"braille", "testdev", "spicevmc", "spiceport", "wctablet",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {

@@ -46,9 +46,9 @@ static void work_open(struct loop_job *job)
 	struct opening *opening = container_of(job, struct opening, job);
 
 	/* A pipe without a reader is an error, and nothing to wait for. */
-	opening->fd = open(opening->path,
-	                   opening->flags | O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
-	                   0666);
+	opening->fd =
+		open(opening->path,
+	             opening->flags | O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0666);
 	if (opening->fd < 0)
 		opening->fd = -errno;
 }
@@ -117,7 +117,8 @@ static void file_describe(const struct ob_chardev *chardev, char *text, size_t s
 }
 
 static const struct ob_prop file_table[] = {
-	{"path", OB_PROP_STRING, offsetof(struct file_props, path), .help = "the file; made if it is not there"},
+	{"path", OB_PROP_STRING, offsetof(struct file_props, path),
+         .help = "the file; made if it is not there"},
 	{"append", OB_PROP_BOOL, offsetof(struct file_props, append), .preset = "off",
          .help = "write behind what it has; off: what it had is gone"},
 	{.name = NULL},

@@ -97,8 +97,11 @@ static const char data[] = "backend.data.", type_key[] = "backend.type";
 static const struct {
 	const char *theirs, *ours;
 } names[] = {
-	{"addr.data.path", "path"}, {"addr.data.host", "host"}, {"addr.data.port", "port"},
-	{"addr.data.str", "fd"},    {"out", "path"},
+	{"addr.data.path", "path"},
+	{"addr.data.host", "host"},
+	{"addr.data.port", "port"},
+	{"addr.data.str", "fd"},
+	{"out", "path"},
 };
 
 /* Of the address, which says by itself what it is. */

@@ -99,8 +99,7 @@ static int watch_listener(struct socket_runtime *socket, int fd, struct ob_error
 {
 	int rc;
 
-	socket->acceptable =
-		(struct loop_fd){.fd = fd, .events = EPOLLIN, .ready = on_acceptable};
+	socket->acceptable = (struct loop_fd){.fd = fd, .events = EPOLLIN, .ready = on_acceptable};
 	rc = loop_fd_add(socket->chardev->loop, &socket->acceptable);
 	socket->listening = socket->accepts = !rc;
 	return rc ? ob_error_set(err, rc, "%s", strerror(-rc)) : 0;
@@ -243,8 +242,7 @@ static int connect_once(struct socket_runtime *runtime, struct ob_error *err)
 	}
 	if (errno != EINPROGRESS)
 		return ob_error_set(err, -errno, "cannot connect: %s", strerror(errno));
-	runtime->connecting =
-		(struct loop_fd){.fd = fd, .events = EPOLLOUT, .ready = on_connected};
+	runtime->connecting = (struct loop_fd){.fd = fd, .events = EPOLLOUT, .ready = on_connected};
 	rc = loop_fd_add(runtime->chardev->loop, &runtime->connecting);
 	if (rc) {
 		runtime->connecting.fd = -1;
@@ -390,7 +388,8 @@ static const struct ob_prop socket_table[] = {
          .help = "off: nothing waits for the first client"},
 	{"nodelay", OB_PROP_BOOL, offsetof(struct socket_props, nodelay), .preset = "on",
          .help = "without effect: TCP sends at once"},
-	{"reconnect-ms", OB_PROP_UINT32, offsetof(struct socket_props, reconnect_ms), .max = 3600000,
+	{"reconnect-ms", OB_PROP_UINT32, offsetof(struct socket_props, reconnect_ms),
+         .max = 3600000,
          .help = "without server=on: connect again after so many milliseconds; 0: never"},
 	{"reconnect", OB_PROP_UINT32, offsetof(struct socket_props, reconnect), .max = 3600,
          .help = "the same in seconds"},

@@ -44,7 +44,8 @@ static void make_raw(struct ob_chardev *chardev)
 	if (tcgetattr(STDIN_FILENO, &runtime->before))
 		return; /* no terminal */
 	raw = runtime->before;
-	raw.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+	raw.c_iflag &=
+		~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
 	raw.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | IEXTEN);
 	if (!props->signal)
 		raw.c_lflag &= ~(tcflag_t)ISIG;

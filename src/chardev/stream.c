@@ -154,8 +154,8 @@ static void start_job(struct chardev_side *side, const uint8_t *bytes, size_t le
 	/* One is under way; or there is no memory, and the next turn tries again. */
 	if (!job)
 		return;
-	job->job = (struct loop_job){
-		.work = work_job, .done = finish_job, .lane = LOOP_LANE_CHARDEV};
+	job->job =
+		(struct loop_job){.work = work_job, .done = finish_job, .lane = LOOP_LANE_CHARDEV};
 	job->loop = side->chardev->loop;
 	job->side = side;
 	job->fd = side->watch.fd;
@@ -295,9 +295,7 @@ static int choose_way(struct chardev_side *side)
 		loop_fd_remove(side->chardev->loop, &side->watch);
 	else if (rc != -EPERM)
 		return rc;
-	side->way = rc                         ? CHARDEV_HELPER
-	            : is_socket(side->watch.fd) ? CHARDEV_SOCKET
-	                                        : CHARDEV_OWN;
+	side->way = rc ? CHARDEV_HELPER : is_socket(side->watch.fd) ? CHARDEV_SOCKET : CHARDEV_OWN;
 	side->is_file = !fstat(side->watch.fd, &st) && S_ISREG(st.st_mode);
 	return 0;
 }

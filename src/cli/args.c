@@ -260,20 +260,21 @@ static int check_together(const struct args *args, struct ob_error *err)
 		                    "with it: choose one",
 		                    beside);
 	if (args->daemonize && args->stdio)
-		return ob_error_set(err, -EINVAL,
-		                    "-daemonize: a monitor on standard input and output has no "
-		                    "place in the background");
+		return ob_error_set(
+			err, -EINVAL,
+			"-daemonize: a monitor or chardev on standard input and output has no "
+			"place in the background");
 	if (args->run && args->stdio)
 		return ob_error_set(err, -EINVAL,
 		                    "--run: standard input and output cannot be both the command's "
-		                    "and a monitor's");
+		                    "and a monitor's or chardev's");
 	if (args->stopped && !plan->monitors.count)
 		return ob_error_set(err, -EINVAL,
 		                    "-S: without a monitor nobody could say 'cont': add -qmp "
 		                    "unix:PATH,server=on,wait=off");
 	/* With a monitor, everything may come later. */
 	if (!args->problems.count && !plan->blocks.count && !plan->devices.count &&
-	    !plan->objects.count && !plan->monitors.count)
+	    !plan->chardevs.count && !plan->objects.count && !plan->monitors.count)
 		return ob_error_set(
 			err, -EINVAL,
 			"no device is given: for example 'outboard nvme disk.img', or see "

@@ -135,8 +135,10 @@ static int add_short_form(struct config *config)
 	return rc;
 }
 
-/* How many items each list of the plan has. */
-static void count_items(const struct args *args, size_t counts[4])
+/* How many items each list has that a section may add to. */
+enum { LISTS = 5 };
+
+static void count_items(const struct args *args, size_t counts[LISTS])
 {
 	const struct plan *plan = &args->plan;
 
@@ -144,13 +146,14 @@ static void count_items(const struct args *args, size_t counts[4])
 	counts[1] = plan->devices.count;
 	counts[2] = plan->objects.count;
 	counts[3] = plan->monitors.count;
+	counts[4] = args->chardevs.count;
 }
 
-static int note_place(struct config *config, const size_t before[4])
+static int note_place(struct config *config, const size_t before[LISTS])
 {
 	struct plan *plan = &config->args->plan;
 	struct plan_list *const lists[] = {&plan->blocks, &plan->devices, &plan->objects,
-	                                   &plan->monitors};
+	                                   &plan->monitors, &config->args->chardevs};
 	int rc = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(lists) && !rc; i++)
@@ -160,7 +163,7 @@ static int note_place(struct config *config, const size_t before[4])
 
 static int add_section(struct config *config)
 {
-	size_t before[4];
+	size_t before[LISTS];
 	int rc = 0;
 
 	count_items(config->args, before);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Monitors: -qmp, and what it is short for, -chardev with -mon. What each ends as is the list of
- * options that monitors_add() takes: those of the chardev (but for its id) and of the monitor.
+ * Chardevs, for monitors and devices. Monitors: -qmp, and what it is short for, -chardev with -mon.
+ * What each ends as is the list of options that monitors_add() takes: those of the chardev (but for
+ * its id) and of the monitor.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -179,23 +180,53 @@ static int join(struct args *args, struct opts *monitor, struct ob_error *err)
 	return append_chardev(monitor, &chardev->opts) ? no_memory(err) : 0;
 }
 
+static unsigned count_stdio(const struct plan_list *list)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < list->count; i++)
+		count += is(&list->items[i].opts, "backend", "stdio");
+	return count;
+}
+
+/* One at most has standard input and output. */
+static int check_stdio(struct args *args, struct ob_error *err)
+{
+	unsigned devices = count_stdio(&args->plan.chardevs);
+	unsigned count = devices + count_stdio(&args->plan.monitors);
+
+	args->stdio = count > 0;
+	if (devices && count > 1)
+		return ob_error_set(err, -EINVAL,
+		                    "standard input and output can be had once: give another "
+		                    "chardev or monitor, a socket or a pty, in its place");
+	return 0;
+}
+
+/* What no monitor has is there for devices. */
+static int give_to_devices(struct args *args, struct plan_item *chardev, struct ob_error *err)
+{
+	struct plan_item *item;
+
+	if (chardev->used)
+		return 0;
+	if (plan_add(&args->plan.chardevs, &chardev->opts, false))
+		return no_memory(err);
+	item = &args->plan.chardevs.items[args->plan.chardevs.count - 1];
+	item->file = take_ptr(&chardev->file);
+	item->line = chardev->line;
+	item->lines = chardev->lines;
+	chardev->lines = (struct opts){0};
+	return 0;
+}
+
 int group_join_monitors(struct args *args, struct ob_error *err)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < args->plan.monitors.count && !rc; i++) {
+	for (size_t i = 0; i < args->plan.monitors.count && !rc; i++)
 		rc = join(args, &args->plan.monitors.items[i].opts, err);
-		args->stdio |= is(&args->plan.monitors.items[i].opts, "backend", "stdio");
-	}
-	for (size_t i = 0; i < args->chardevs.count && !rc; i++) {
-		struct plan_item *chardev = &args->chardevs.items[i];
-
-		if (!chardev->used)
-			rc = ob_error_set(err, -EINVAL,
-			                  "chardev '%s' is for nobody: add -mon chardev=%s,"
-			                  "mode=control",
-			                  opts_get(&chardev->opts, "id"),
-			                  opts_get(&chardev->opts, "id"));
-	}
-	return rc;
+	for (size_t i = 0; i < args->chardevs.count && !rc; i++)
+		rc = give_to_devices(args, &args->chardevs.items[i], err);
+	return rc ? rc : check_stdio(args, err);
 }

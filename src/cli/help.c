@@ -6,6 +6,7 @@
 
 #include "base/props.h"
 #include "block/block.h"
+#include "chardev/chardev.h"
 #include "options.h"
 #include "server/server.h"
 #include "short_form.h"
@@ -57,6 +58,20 @@ void help_print_trace(FILE *out)
 	      out);
 }
 
+static void print_chardev_help(const struct ob_prop *prop, FILE *out)
+{
+	fprintf(out,
+	        "\nThe short form makes a chardev by %s=null, stdio, pty[:LINK], file:PATH, fd:N,\n"
+	        "unix:PATH[,key=value...] or tcp:HOST:PORT[,key=value...]; anything else is the id "
+	        "of "
+	        "a -chardev.\n",
+	        prop->name);
+	for (const struct chardev_driver *const *driver = chardev_drivers(); *driver; driver++) {
+		fprintf(out, "\nchardev %s: %s\n", (*driver)->name, (*driver)->summary);
+		props_print((*driver)->props, out);
+	}
+}
+
 void help_print_model(const struct ob_model *model, FILE *out)
 {
 	const struct ob_prop *drive = short_form_drive(model);
@@ -80,6 +95,8 @@ void help_print_model(const struct ob_model *model, FILE *out)
 		fputs("\nwith any backend:\n", out);
 		props_print(block_node_props, out);
 	}
+	if (short_form_chardev(model))
+		print_chardev_help(short_form_chardev(model), out);
 	fputs("\nsocket:\n", out);
 	props_print(server_props, out);
 }
@@ -92,6 +109,9 @@ void help_print_list(FILE *out)
 	fputs("Block drivers:\n", out);
 	for (const struct block_driver *const *driver = block_drivers(); *driver; driver++)
 		fprintf(out, "  %-12s %s\n", (*driver)->name, (*driver)->summary);
+	fputs("Chardevs:\n", out);
+	for (const struct chardev_driver *const *at = chardev_drivers(); *at; at++)
+		fprintf(out, "  %-12s %s\n", (*at)->name, (*at)->summary);
 }
 
 static void add_text(struct json_object *object, const char *key, const char *text)
@@ -111,9 +131,9 @@ static struct json_object *choices_of(const struct ob_prop *prop)
 static struct json_object *json_prop(const struct ob_prop *prop)
 {
 	static const char *const types[] = {
-		[OB_PROP_BOOL] = "bool", [OB_PROP_UINT32] = "number",
-		[OB_PROP_SIZE] = "size", [OB_PROP_STRING] = "string",
-		[OB_PROP_ENUM] = "enum", [OB_PROP_BLOCKS] = "block-nodes",
+		[OB_PROP_BOOL] = "bool",       [OB_PROP_UINT32] = "number",
+		[OB_PROP_SIZE] = "size",       [OB_PROP_STRING] = "string",
+		[OB_PROP_ENUM] = "enum",       [OB_PROP_BLOCKS] = "block-nodes",
 		[OB_PROP_CHARDEV] = "chardev",
 	};
 	struct json_object *object = json_object_new_object();
@@ -173,6 +193,10 @@ void help_print_list_json(FILE *out)
 	for (unsigned i = 0; drivers[i]; i++)
 		json_object_array_add(list, json_entry(drivers[i]->name, drivers[i]->summary,
 		                                       drivers[i]->props, drivers[i]->filter));
+	list = add_list(all, "chardevs");
+	for (const struct chardev_driver *const *at = chardev_drivers(); *at; at++)
+		json_object_array_add(list,
+		                      json_entry((*at)->name, (*at)->summary, (*at)->props, false));
 	list = add_list(all, "objects");
 	json_object_array_add(list, json_entry("x-vfio-user-server", "serves a device at a socket",
 	                                       server_props, false));

@@ -29,8 +29,9 @@ static const struct option options[] = {
 	{OPTION_QMP, "qmp", NULL, "unix:PATH,server=on,wait=off | stdio | fd:N",
          "let things be changed at run time there, by QEMU's machine protocol"},
 	{OPTION_QMP_PRETTY, "qmp-pretty", NULL, "...", "the same, with replies for people to read"},
-	{OPTION_GROUP, "chardev", NULL, "socket,id=ID,path=PATH,server=on,wait=off",
-         "say where a monitor of -mon is"},
+	{OPTION_GROUP, "chardev", NULL,
+         "socket,id=ID,path=PATH,server=on,wait=off | pty,id=ID | stdio | file | fd | null",
+         "make a character device, for a serial port or for a monitor of -mon"},
 	{OPTION_GROUP, "mon", NULL, "chardev=ID,mode=control", "the same as -qmp, with a -chardev"},
 	{OPTION_SOCKET_PATH, "socket-path", NULL, "PATH",
          "where to make the socket of the first device that names none; may be given once for "

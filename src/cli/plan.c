@@ -175,11 +175,14 @@ struct kind {
 	const char *name, *id_key;
 };
 
-static void list_kinds(struct plan *plan, struct kind kinds[3])
+enum { KINDS = 4 };
+
+static void list_kinds(struct plan *plan, struct kind kinds[KINDS])
 {
 	kinds[0] = (struct kind){&plan->blocks, machine_add_block, "block node", "node-name"};
-	kinds[1] = (struct kind){&plan->devices, machine_add_device, "device", "id"};
-	kinds[2] = (struct kind){&plan->objects, machine_add_object, "server object", "id"};
+	kinds[1] = (struct kind){&plan->chardevs, machine_add_chardev, "chardev", "id"};
+	kinds[2] = (struct kind){&plan->devices, machine_add_device, "device", "id"};
+	kinds[3] = (struct kind){&plan->objects, machine_add_object, "server object", "id"};
 }
 
 /* Makes an item. An error says whose it is and where that is written. */
@@ -228,7 +231,7 @@ int plan_wait(struct plan *plan, struct ob_error *err)
 
 int plan_make(struct plan *plan, struct machine *machine, struct ob_error *err)
 {
-	struct kind kinds[3];
+	struct kind kinds[KINDS];
 	int rc = 0;
 
 	list_kinds(plan, kinds);
@@ -245,6 +248,16 @@ static void put_placeholder(struct machine *machine, const char *node_name)
 
 	if (!opts_add(&opts, "driver", "null") && !opts_add(&opts, "node-name", node_name))
 		(void)machine_add_block(machine, &opts, &unused);
+}
+
+/* The same of a chardev. */
+static void put_null(struct machine *machine, const char *id)
+{
+	cleanup_opts struct opts opts = {0};
+	struct ob_error unused;
+
+	if (!opts_add(&opts, "backend", "null") && !opts_add(&opts, "id", id))
+		(void)machine_add_chardev(machine, &opts, &unused);
 }
 
 /* What was noted while a plan is checked. */
@@ -272,6 +285,8 @@ static int check_item(struct check *check, const struct kind *kind, size_t numbe
 	check->report(check->context, &err);
 	if (kind->make == machine_add_block)
 		put_placeholder(check->machine, name);
+	else if (kind->make == machine_add_chardev)
+		put_null(check->machine, name);
 	return kind->make == machine_add_device ? opts_add(&check->failed, name, "") : 0;
 }
 
@@ -279,7 +294,7 @@ int plan_check(struct plan *plan, struct machine *machine,
                void (*report)(void *context, const struct ob_error *err), void *context)
 {
 	struct check check = {.machine = machine, .report = report, .context = context};
-	struct kind kinds[3];
+	struct kind kinds[KINDS];
 	int rc = 0;
 
 	list_kinds(plan, kinds);
@@ -305,6 +320,7 @@ void plan_list_free(struct plan_list *list)
 void plan_free(struct plan *plan)
 {
 	plan_list_free(&plan->blocks);
+	plan_list_free(&plan->chardevs);
 	plan_list_free(&plan->devices);
 	plan_list_free(&plan->objects);
 	plan_list_free(&plan->monitors);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the command line asks for, before any of it is made: options for block nodes, devices,
- * objects and monitors. All ways to write it, and the configuration file, end up here, and so mean
- * the same.
+ * What the command line asks for, before any of it is made: options for block nodes, chardevs,
+ * devices, objects and monitors. All ways to write it, and the configuration file, end up here, and
+ * so mean the same.
  */
 #ifndef CLI_PLAN_H
 #define CLI_PLAN_H
@@ -30,7 +30,7 @@ struct plan_list {
 };
 
 struct plan {
-	struct plan_list blocks, devices, objects, monitors;
+	struct plan_list blocks, chardevs, devices, objects, monitors;
 };
 
 /* Moves opts to the end of the list; opts is empty afterwards, even on -ENOMEM. */
@@ -61,9 +61,9 @@ int plan_give_sockets(struct plan *plan, const struct opts *sources, struct opts
 int plan_wait(struct plan *plan, struct ob_error *err);
 
 /*
- * Makes everything but monitors: block nodes first, then devices, then objects, so that all that
- * can go wrong with the former has done so before there is a socket. What was made before an error
- * is the caller's to remove.
+ * Makes everything but monitors: block nodes and chardevs first, then devices, then objects, so
+ * that all that can go wrong with the former has done so before there is a socket. What was made
+ * before an error is the caller's to remove.
  */
 int plan_make(struct plan *plan, struct machine *machine, struct ob_error *err);
 

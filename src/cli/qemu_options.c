@@ -12,7 +12,10 @@ static const char screen[] = "outboard has no display, keyboard or sound";
 static const char network[] = "outboard has no network devices";
 static const char disk[] = "make the disk with -blockdev (or -drive if=none,id=ID,file=FILE) and "
 			   "-device nvme,drive=ID";
-static const char character[] = "outboard has no such character devices; chardevs are for -mon";
+static const char character[] = "outboard has no such character devices";
+static const char serial[] =
+	"say which device it is, and serve that: -chardev pty,id=ID and -device "
+	"pci-serial,chardev=ID, or outboard pci-serial chardev=pty";
 static const char debug[] =
 	"there is no guest CPU to debug; --verbose and -trace show what devices "
 	"do";
@@ -89,7 +92,7 @@ static const struct qemu_option options[] = {
 	{"snapshot", false, QEMU_OPTION_REFUSED, disk},
 	{"add-fd", true, QEMU_OPTION_REFUSED, disk},
 
-	{"serial", true, QEMU_OPTION_NONE_ONLY, character},
+	{"serial", true, QEMU_OPTION_NONE_ONLY, serial},
 	{"parallel", true, QEMU_OPTION_NONE_ONLY, character},
 	{"debugcon", true, QEMU_OPTION_REFUSED, character},
 	{"tpmdev", true, QEMU_OPTION_REFUSED, character},

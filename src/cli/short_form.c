@@ -21,23 +21,34 @@
 struct short_form {
 	const struct ob_model *model;
 	const struct ob_prop *drive;       /* NULL: the model has no disk */
+	const struct ob_prop *chardev;     /* NULL: nor a chardev */
 	const struct block_driver *driver; /* NULL: no block node is to be made */
 	char id[ID_MAX + 1];
-	struct opts files; /* the keys do not matter */
-	struct opts given; /* key=value, until they are handed out */
-	struct opts block, device, server;
+	struct opts files;                       /* the keys do not matter */
+	struct opts given;                       /* key=value, until they are handed out */
+	struct opts block, line, device, server; /* line: of a chardev; empty: none is made */
 	struct unknown unknown;
 };
 
 static const char file_driver[] = "file";
 
-const struct ob_prop *short_form_drive(const struct ob_model *model)
+static const struct ob_prop *find_type(const struct ob_model *model, enum ob_prop_type type)
 {
 	for (const struct ob_prop *prop = model->props; prop && prop->name; prop++) {
-		if (prop->type == OB_PROP_BLOCKS)
+		if (prop->type == type)
 			return prop;
 	}
 	return NULL;
+}
+
+const struct ob_prop *short_form_drive(const struct ob_model *model)
+{
+	return find_type(model, OB_PROP_BLOCKS);
+}
+
+const struct ob_prop *short_form_chardev(const struct ob_model *model)
+{
+	return find_type(model, OB_PROP_CHARDEV);
 }
 
 /* Only what looks like a property's name is one: "./a=b.img" is a file. */
@@ -184,6 +195,26 @@ static int refuse_keys(const struct short_form *form, struct ob_error *err)
 	return unknown_refuse(&form->unknown, form->model->name, hint, err);
 }
 
+/* chardev=pty, chardev=unix:PATH,...: makes one. What is no such form is an id. */
+static int take_chardev(struct short_form *form, struct ob_error *err)
+{
+	cleanup_free char *value = NULL;
+	char id[ID_MAX + 32];
+	int rc;
+
+	if (!form->chardev || !opts_get(&form->given, form->chardev->name) ||
+	    !chardev_is_short(opts_get(&form->given, form->chardev->name)))
+		return 0;
+	value = opts_take(&form->given, form->chardev->name);
+	rc = chardev_parse_short(&form->line, value, err);
+	if (rc)
+		return rc;
+	snprintf(id, sizeof(id), "%s-chardev", form->id);
+	if (opts_add(&form->line, "id", id) || opts_add(&form->device, form->chardev->name, id))
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
 static int hand_out(struct short_form *form, const struct opt *opt, struct ob_error *err)
 {
 	const struct ob_prop *block_props = form->driver ? form->driver->props : NULL;
@@ -284,9 +315,9 @@ static int take_id(struct short_form *form, unsigned number, struct ob_error *er
 		return 0;
 	}
 	rc = check_id("id", id, err);
-	if (!rc && strlen(id) > ID_MAX - strlen("-drive99"))
+	if (!rc && strlen(id) > ID_MAX - strlen("-chardev"))
 		rc = ob_error_set(err, -EINVAL, "id=%s: expected at most %zu characters", id,
-		                  ID_MAX - strlen("-drive99"));
+		                  ID_MAX - strlen("-chardev"));
 	if (!rc)
 		snprintf(form->id, sizeof(form->id), "%s", id);
 	return rc;
@@ -296,6 +327,8 @@ static int translate(struct plan *plan, struct short_form *form, struct ob_error
 {
 	int rc = choose_driver(form, err);
 
+	if (!rc)
+		rc = take_chardev(form, err);
 	for (size_t i = 0; i < form->given.count && !rc; i++)
 		rc = hand_out(form, &form->given.list[i], err);
 	if (!rc)
@@ -303,6 +336,8 @@ static int translate(struct plan *plan, struct short_form *form, struct ob_error
 	if (rc)
 		return rc;
 	rc = add_blocks(plan, form);
+	if (!rc && form->line.count)
+		rc = plan_add(&plan->chardevs, &form->line, false);
 	if (!rc)
 		rc = add_device(plan, form);
 	if (!rc)
@@ -319,6 +354,7 @@ int short_form_add(struct plan *plan, const char *const *words, unsigned count, 
 	if (!form.model)
 		return -EINVAL;
 	form.drive = short_form_drive(form.model);
+	form.chardev = short_form_chardev(form.model);
 	for (unsigned i = 1; i < count && !rc; i++)
 		rc = sort_word(&form, words[i], err);
 	if (!rc)
@@ -328,8 +364,19 @@ int short_form_add(struct plan *plan, const char *const *words, unsigned count, 
 	opts_free(&form.files);
 	opts_free(&form.given);
 	opts_free(&form.block);
+	opts_free(&form.line);
 	opts_free(&form.device);
 	opts_free(&form.server);
+	return rc;
+}
+
+/* As the monitor has them. */
+static int translate_chardevs(struct plan_list *list, struct ob_error *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < list->count && !rc; i++)
+		rc = chardev_to_qapi(&list->items[i].opts, err);
 	return rc;
 }
 
@@ -349,8 +396,12 @@ int short_form_tell(const char *const *words, unsigned count, struct monitors_pl
 	struct plan plan = {0};
 	int rc = short_form_add(&plan, words, count, 0, err);
 
+	if (!rc)
+		rc = translate_chardevs(&plan.chardevs, err);
 	if (!rc) {
 		rc = tell_list(&plan.blocks, "blockdev-add", planned);
+		if (!rc)
+			rc = tell_list(&plan.chardevs, "chardev-add", planned);
 		if (!rc)
 			rc = tell_list(&plan.devices, "device_add", planned);
 		if (!rc)

@@ -24,4 +24,7 @@ int short_form_tell(const char *const *words, unsigned count, struct monitors_pl
 /* The property that takes the model's block nodes; NULL: it has no disk. */
 const struct ob_prop *short_form_drive(const struct ob_model *model);
 
+/* The same of a chardev. */
+const struct ob_prop *short_form_chardev(const struct ob_model *model);
+
 #endif

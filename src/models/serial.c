@@ -96,7 +96,8 @@ struct serial_fifo {
 
 struct serial_state {
 	uint8_t ier, fcr, lcr, mcr, scr;
-	uint8_t errors; /* of LSR: overrun, and the break of the byte at the front, until it is read */
+	uint8_t errors; /* of LSR: overrun, and the break of the byte at the front, until it is read
+	                 */
 	uint8_t msr;
 	uint16_t divisor;
 	bool empty_pending; /* the transmitter has become empty, and nobody has asked since */

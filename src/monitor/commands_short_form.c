@@ -25,7 +25,9 @@ static bool is_relative(const struct opt *opt)
 {
 	if (opt->value[0] == '/')
 		return false;
-	return !strcmp(opt->key, "filename") ||
+	return !strcmp(opt->key, "filename") || !strcmp(opt->key, "backend.data.out") ||
+	       !strcmp(opt->key, "backend.data.path") ||
+	       !strcmp(opt->key, "backend.data.addr.data.path") ||
 	       (!strcmp(opt->key, "path") && !listener_check_form(opt->value, NULL));
 }
 
@@ -46,6 +48,26 @@ static void put_value(struct json_object *args, const char *key, struct json_obj
 	}
 }
 
+/* Those of a chardev's backend are in each other. */
+static void put_nested(struct json_object *args, const char *key, struct json_object *value)
+{
+	const char *dot = !strncmp(key, "backend.", 8) ? strchr(key, '.') : NULL;
+	struct json_object *inner;
+	char name[32];
+
+	while (dot) {
+		snprintf(name, sizeof(name), "%.*s", (int)(dot - key), key);
+		if (!json_object_object_get_ex(args, name, &inner)) {
+			inner = json_object_new_object();
+			json_object_object_add(args, name, inner);
+		}
+		args = inner;
+		key = dot + 1;
+		dot = strchr(key, '.');
+	}
+	put_value(args, key, value);
+}
+
 static int add_command(struct monitors_planned *base, const char *name, const struct opts *opts)
 {
 	struct planned *planned = container_of(base, struct planned, planned);
@@ -64,7 +86,7 @@ static int add_command(struct monitors_planned *base, const char *name, const st
 			whole = NULL;
 			return -ENOMEM;
 		}
-		put_value(args, opt->key, json_object_new_string(whole ? whole : opt->value));
+		put_nested(args, opt->key, json_object_new_string(whole ? whole : opt->value));
 	}
 	return 0;
 }

@@ -46,6 +46,36 @@ static void object_add(struct monitors *monitors, const char *args, struct text 
 	add(monitors, args, "qom-type", machine_add_object, out);
 }
 
+/* Nothing waits here: how the opening of a file ends, the log says. */
+static int chardev_begin(struct machine *machine, struct opts *opts, struct ob_error *err)
+{
+	int rc = machine_open_chardev(machine, opts, NULL, err);
+
+	return rc == -EINPROGRESS ? 0 : rc;
+}
+
+static void chardev_add(struct monitors *monitors, const char *args, struct text *out)
+{
+	add(monitors, args, "backend", chardev_begin, out);
+}
+
+static void chardev_remove(struct monitors *monitors, const char *args, struct text *out)
+{
+	struct ob_error err = {""};
+
+	say_error(out, machine_remove_chardev(monitors->env.machine, args, &err), &err);
+}
+
+static void send_break(struct monitors *monitors, const char *args, struct text *out)
+{
+	struct ob_error err = {""};
+	struct ob_chardev *chardev = machine_find_chardev(monitors->env.machine, args, &err);
+
+	if (chardev)
+		chardev_send_break(chardev);
+	say_error(out, chardev ? 0 : -ENOENT, &err);
+}
+
 static void device_del(struct monitors *monitors, const char *args, struct text *out)
 {
 	struct ob_error err = {""};
@@ -227,6 +257,17 @@ static void info_block(struct monitors *monitors, struct text *out)
 	machine_each_block(monitors->env.machine, print_block, out);
 }
 
+static int print_chardev(void *context, const struct machine_chardev_info *info)
+{
+	text_format(context, "%s: filename=%s\n", info->id, info->filename);
+	return 0;
+}
+
+static void info_chardev(struct monitors *monitors, struct text *out)
+{
+	machine_each_chardev(monitors->env.machine, print_chardev, out);
+}
+
 static void info_status(struct monitors *monitors, struct text *out)
 {
 	const struct machine *machine = monitors->env.machine;
@@ -245,6 +286,7 @@ static const struct {
 	void (*print)(struct monitors *monitors, struct text *out);
 } infos[] = {
 	{"block", "block nodes", info_block},
+	{"chardev", "chardevs", info_chardev},
 	{"pci", "PCI functions, by root", info_pci},
 	{"qtree", "devices and their properties, by root", info_qtree},
 	{"status", "whether devices work", info_status},
@@ -268,6 +310,9 @@ static void info(struct monitors *monitors, const char *args, struct text *out)
 static void help(struct monitors *monitors, const char *args, struct text *out);
 
 static const struct hmp_command commands[] = {
+	{"chardev-add", "backend,id=str[,prop=value][,...]", "add a chardev", chardev_add},
+	{"chardev-remove", "id", "remove a chardev", chardev_remove},
+	{"chardev-send-break", "id", "have a device receive a break", send_break},
 	{"cont", "", "have devices go on", cont},
 	{"device_add", "driver[,prop=value][,...]", "add a device", device_add},
 	{"device_del", "device", "remove a device", device_del},

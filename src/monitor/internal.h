@@ -13,8 +13,8 @@
 #include "framer.h"
 #include "monitor.h"
 #include "schema.h"
-#include "transport/listener.h"
 #include "text.h"
+#include "transport/listener.h"
 
 enum {
 	MAX_UNSENT = 64 * 1024,         /* with more, no further command is read */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * obctl add: a device with its disk and its server, in one step. The steps are those of the
- * monitor: blockdev-add, device_add, object-add.
+ * obctl add: a device with its disk or chardev and its server, in one step. The steps are those of
+ * the monitor: blockdev-add, chardev-add, device_add, object-add.
  *
  * What the words mean, the monitor says (query-short-form): it is what they mean on outboard's
  * command line, of the same version, and so is what it says where one of them is wrong.
@@ -155,6 +155,8 @@ static void undo(struct add *add)
 		if (!strcmp(name, "blockdev-add"))
 			qmp_call_with(add->qmp, "blockdev-del", "node-name",
 			              json_text(arguments, "node-name"), NULL, NULL);
+		else if (!strcmp(name, "chardev-add"))
+			qmp_call_with(add->qmp, "chardev-remove", "id", id, NULL, NULL);
 		else if (!strcmp(name, "device_add") &&
 		         !qmp_call_with(add->qmp, "device_del", "id", id, NULL, NULL))
 			qmp_wait_deleted(add->qmp, id, NULL);
@@ -234,6 +236,7 @@ const struct command command_add = {
 	.details =
 		"    obctl -s q.sock add nvme disk.img socket=/run/vm1.sock id=vm1 serial=abc\n"
 		"    obctl -s q.sock add nvme size=1G\n"
+		"    obctl -s q.sock add pci-serial chardev=pty\n"
 		"Keys are those that 'outboard MODEL --help' shows. Without socket= it is ID.sock "
 		"beside\nthe monitor's. When a part fails, the others are taken back.\n",
 	.options = options_table,

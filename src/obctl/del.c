@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* obctl del: a device with its server and its disks, in the order in which that can be. */
+/* obctl del: a device with its server, its disks and chardevs, in the order in which that can be.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,8 +19,25 @@ static int note_node(void *context, const char *node)
 	return opts_add(context, "node", node);
 }
 
+/* The chardevs that it has. A server that has none at all knows no such command. */
+static int note_chardevs(struct qmp *qmp, const char *device, struct opts *chardevs)
+{
+	cleanup_json struct json_object *list = NULL;
+	int rc = 0;
+
+	if (qmp_call(qmp, "query-chardev", NULL, &list, NULL))
+		return 0;
+	for (size_t i = 0; i < json_length(list) && !rc; i++) {
+		const char *path = json_text(json_at(list, i), "qdev"), *id = strrchr(path, '/');
+
+		if (id && !strcmp(id + 1, device))
+			rc = opts_add(chardevs, "chardev", json_text(json_at(list, i), "label"));
+	}
+	return rc;
+}
+
 static int remove_all(struct qmp *qmp, const struct inventory_row *row, const struct opts *nodes,
-                      struct ob_error *err)
+                      const struct opts *chardevs, struct ob_error *err)
 {
 	int rc = 0;
 
@@ -33,6 +51,8 @@ static int remove_all(struct qmp *qmp, const struct inventory_row *row, const st
 	for (size_t i = 0; i < nodes->count && !rc; i++)
 		rc = qmp_call_with(qmp, "blockdev-del", "node-name", nodes->list[i].value, NULL,
 		                   err);
+	for (size_t i = 0; i < chardevs->count && !rc; i++)
+		rc = qmp_call_with(qmp, "chardev-remove", "id", chardevs->list[i].value, NULL, err);
 	return rc;
 }
 
@@ -70,6 +90,7 @@ static int run_del(const char *const *words, const void *opaque, struct ob_error
 	cleanup_inventory struct inventory inventory = {0};
 	cleanup_qmp struct qmp *qmp = NULL;
 	cleanup_opts struct opts nodes = {0};
+	cleanup_opts struct opts chardevs = {0};
 	struct inventory_row *row;
 	int rc = inventory_open(&options->monitor, &qmp, &inventory, err);
 
@@ -80,9 +101,10 @@ static int run_del(const char *const *words, const void *opaque, struct ob_error
 		return -ENOENT;
 	if (row->client && !options->force)
 		return refuse_in_use(row, err);
-	if (inventory_each_disk(&inventory, row->id, note_node, &nodes))
+	if (inventory_each_disk(&inventory, row->id, note_node, &nodes) ||
+	    note_chardevs(qmp, row->id, &chardevs))
 		return ob_error_set(err, -ENOMEM, "out of memory");
-	return remove_all(qmp, row, &nodes, err);
+	return remove_all(qmp, row, &nodes, &chardevs, err);
 }
 
 static const struct ob_prop options_table[] = {
@@ -98,7 +120,7 @@ const struct command command_del = {
 	.name = "del",
 	.words = "DEVICE",
 	.word_count = 1,
-	.summary = "Removes a device, its server and its disks",
+	.summary = "Removes a device, its server, its disks and chardevs",
 	.details = "Work in flight ends, images are closed. Files stay. A device with a client is "
 		   "refused, unless\n--force says that the client is to be hung up on.\n",
 	.options = options_table,

@@ -7,10 +7,10 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "transport/listener.h"
 #include "outboard/error.h"
 #include "server.h"
 #include "session/session.h"
+#include "transport/listener.h"
 
 /* The struct that server_props describes, as the user wrote it. */
 struct server_config {

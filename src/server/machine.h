@@ -69,7 +69,10 @@ int machine_add_block(struct machine *machine, struct opts *opts, struct ob_erro
 int machine_add_device(struct machine *machine, struct opts *opts, struct ob_error *err);
 int machine_add_object(struct machine *machine, struct opts *opts, struct ob_error *err);
 
-/* Chardevs: backend, id, and the backend's properties. The rest as for block nodes. */
+/*
+ * Chardevs: backend, id, and the backend's properties. The rest as for block nodes; without a
+ * waiter, the log says how a long opening ended.
+ */
 int machine_add_chardev(struct machine *machine, struct opts *opts, struct ob_error *err);
 int machine_open_chardev(struct machine *machine, struct opts *opts, struct machine_waiter *waiter,
                          struct ob_error *err);

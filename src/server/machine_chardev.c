@@ -74,6 +74,8 @@ static void tell_waiters(struct machine_chardev *chardev, int status, const stru
 {
 	struct machine_waiter *waiter;
 
+	if (status && list_empty(&chardev->waiters))
+		log_error(chardev->machine->log, "chardev '%s': %s", chardev->id, err->message);
 	list_for_each (waiter, &chardev->waiters, struct machine_waiter, link) {
 		if (status)
 			waiter->failure = *err;
@@ -106,8 +108,7 @@ static void run_drop(struct ob_task *task)
 static int check_opts(const struct machine *machine, const struct opts *opts, struct ob_error *err)
 {
 	const char *id = opts_get(opts, "id");
-	int rc = id ? check_id("id", id, err)
-	            : ob_error_set(err, -EINVAL, "a chardev needs id=");
+	int rc = id ? check_id("id", id, err) : ob_error_set(err, -EINVAL, "a chardev needs id=");
 
 	if (!rc && chardev_find(machine, id))
 		rc = ob_error_set(err, -EEXIST, "there is a chardev '%s' already", id);
@@ -159,7 +160,8 @@ int machine_open_chardev(struct machine *machine, struct opts *opts, struct mach
 	rc = chardev_open(chardev->chardev, &chardev->wait, err);
 	if (rc == -EINPROGRESS) {
 		chardev->opening = true;
-		list_append(&chardev->waiters, &waiter->link);
+		if (waiter)
+			list_append(&chardev->waiters, &waiter->link);
 	} else if (rc) {
 		(void)close_it(chardev);
 	}
@@ -193,7 +195,8 @@ int machine_remove_chardev(struct machine *machine, const char *id, struct ob_er
 		return ob_error_set(err, -EBUSY,
 		                    "chardev '%s' is in use by device '%s': remove that first", id,
 		                    chardev->user);
-	rc = ob_error_set(&given_up, -ECANCELED, "chardev '%s' was removed while it was opened", id);
+	rc = ob_error_set(&given_up, -ECANCELED, "chardev '%s' was removed while it was opened",
+	                  id);
 	if (chardev->opening)
 		tell_waiters(chardev, rc, &given_up);
 	(void)close_it(chardev);

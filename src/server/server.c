@@ -20,8 +20,8 @@
 #include "base/suggest.h"
 #include "client.h"
 #include "config.h"
-#include "transport/listener.h"
 #include "loop/closer.h"
+#include "transport/listener.h"
 #include "transport/transport.h"
 
 /* How long to wait when the process has no descriptor or memory for another client. */

@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "../models/line.h"
 #include "base/list.h"
+#include "line.h"
 #include "player.h"
 #include "stage.h"
 

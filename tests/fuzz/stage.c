@@ -12,8 +12,8 @@
 #include "base/fd.h"
 #include "base/list.h"
 #include "base/opts.h"
-#include "../models/line.h"
 #include "dma/guard.h"
+#include "line.h"
 
 static int open_fds(void)
 {

@@ -176,13 +176,13 @@ static void trigger_levels_and_the_rest(void **state)
 		set(kit, FCR, cases[i].fcr);
 		for (unsigned n = 1; n <= FIFO_SIZE; n++) {
 			say(kit, "z");
-			assert_int_equal(get(kit, IIR), FIFOS | (n < cases[i].level ? IS_TIMEOUT
-			                                                            : IS_RECEIVED));
+			assert_int_equal(get(kit, IIR),
+			                 FIFOS | (n < cases[i].level ? IS_TIMEOUT : IS_RECEIVED));
 			assert_true(pin(kit));
 		}
 		for (unsigned n = FIFO_SIZE; n; n--) {
-			assert_int_equal(get(kit, IIR), FIFOS | (n < cases[i].level ? IS_TIMEOUT
-			                                                            : IS_RECEIVED));
+			assert_int_equal(get(kit, IIR),
+			                 FIFOS | (n < cases[i].level ? IS_TIMEOUT : IS_RECEIVED));
 			take(kit, "z");
 		}
 		assert_int_equal(get(kit, IIR), FIFOS | NONE);

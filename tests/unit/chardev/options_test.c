@@ -19,8 +19,8 @@ static const char *as_text(const struct opts *opts)
 
 	out[0] = '\0';
 	for (size_t i = 0; i < opts->count; i++)
-		used += (size_t)snprintf(out + used, sizeof(out) - used, "%s=%s|", opts->list[i].key,
-		                         opts->list[i].value);
+		used += (size_t)snprintf(out + used, sizeof(out) - used, "%s=%s|",
+		                         opts->list[i].key, opts->list[i].value);
 	return out;
 }
 
@@ -61,17 +61,20 @@ static void monitors_form(void **state)
 	static const struct {
 		const char *theirs, *ours;
 	} cases[] = {
-		{"{\"id\":\"c\",\"backend\":{\"type\":\"pty\",\"data\":{}}}", "id=c|backend=pty|"},
+		{"{\"id\":\"c\",\"backend\":{\"type\":\"pty\"}}", "id=c|backend=pty|"},
 		{"{\"id\":\"c\",\"backend\":{\"type\":\"file\",\"data\":{\"out\":\"/x\","
 	         "\"append\":true}}}",
 	         "id=c|backend=file|path=/x|append=on|"},
-		{"{\"id\":\"c\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":{\"type\":\"unix\","
+		{"{\"id\":\"c\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":{\"type\":"
+	         "\"unix\","
 	         "\"data\":{\"path\":\"/s\"}},\"wait\":false}}}",
 	         "id=c|backend=socket|path=/s|wait=off|server=on|"},
-		{"{\"id\":\"c\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":{\"type\":\"inet\","
+		{"{\"id\":\"c\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":{\"type\":"
+	         "\"inet\","
 	         "\"data\":{\"host\":\"::1\",\"port\":\"9\"}},\"server\":false}}}",
 	         "id=c|backend=socket|host=::1|port=9|server=off|"},
-		{"{\"id\":\"c\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":{\"type\":\"fd\","
+		{"{\"id\":\"c\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":{\"type\":"
+	         "\"fd\","
 	         "\"data\":{\"str\":\"5\"}}}}}",
 	         "id=c|backend=socket|fd=5|"},
 	};

@@ -103,7 +103,14 @@ static void monitors(void **state)
 		"object qom-type=x-vfio-user-server,id=edu0-server,device=edu0,path=s\n");
 	says("-qmp tcp:localhost:4444", "unix:PATH");
 	says("-chardev socket,path=p", "id=");
-	says("-chardev socket,id=c,path=p", "-mon chardev=c");
+	assert_string_equal(plan_of("-chardev pty,id=c -device pci-serial,chardev=c"),
+	                    "chardev backend=pty,id=c\n"
+	                    "device driver=pci-serial,chardev=c\n");
+	assert_string_equal(plan_of("pci-serial socket=s chardev=unix:p,server=on id=d"),
+	                    "chardev path=p,server=on,backend=socket,id=d-chardev\n"
+	                    "device driver=pci-serial,id=d,chardev=d-chardev\n"
+	                    "object qom-type=x-vfio-user-server,id=d-server,device=d,path=s\n");
+	says("-chardev stdio,id=c -qmp stdio", "once");
 	says("-chardev stdio,id=c -chardev stdio,id=c", "there already");
 	says("-chardev stdio,id=mon0 -mon chardev=mon,mode=control", "did you mean 'mon0'");
 	says("-chardev stdio,id=c -mon chardev=c,mode=control -qmp chardev:c", "already");

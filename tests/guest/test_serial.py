@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A serial port that outboard serves, as the console of a Linux guest and as a line of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import socket
+import tty
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from guest import TIME_SCALE, Guest
+from server import Server
+
+Serve = Callable[..., Server]
+Boot = Callable[..., Guest]
+
+LIMIT = 60 * TIME_SCALE
+PLENTY = bytes((i * 7 + i // 256) & 0xFF for i in range(64 * 1024))
+# The guest's own two ports are ttyS0 and ttyS1.
+LINE = "/dev/ttyS2"
+
+
+def read_exactly(fd: int, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        ready, _, _ = select.select([fd], [], [], LIMIT)
+        assert ready, f"{len(data)} of {count} bytes"
+        data += os.read(fd, count - len(data))
+    return data
+
+
+def read_until(fd: int, what: bytes) -> bytes:
+    data = b""
+    while what not in data:
+        data += read_exactly(fd, 1)
+    return data
+
+
+def write_all(fd: int, data: bytes) -> None:
+    while data:
+        _, ready, _ = select.select([], [fd], [], LIMIT)
+        assert ready
+        data = data[os.write(fd, data) :]
+
+
+def open_end(kind: str, work: Path) -> int:
+    """The other end of the line."""
+    if kind == "pty":
+        fd = os.open(work / "line", os.O_RDWR | os.O_NOCTTY)
+        tty.setraw(fd)
+        return fd
+    with socket.socket(socket.AF_UNIX) as end:
+        end.connect(str(work / "line"))
+        return end.detach()
+
+
+@pytest.mark.parametrize("kind", ["unix", "pty"])
+def test_console_and_plenty_of_bytes(serve: Serve, boot: Boot, work: Path, kind: str) -> None:
+    chardev = f"{kind}:{work}/line" + (",server=on,wait=off" if kind == "unix" else "")
+    serve(["pci-serial", f"chardev={chardev}", f"socket={work}/serial.sock"])
+    end = open_end(kind, work)
+    guest = boot(disks=[work / "serial.sock"], append="console=ttyS2 loglevel=7")
+    # The kernel found it, and it is a console.
+    assert b"printk: console [ttyS2] enabled" in read_until(end, b"console [ttyS2] enabled")
+    found = guest.run("cat /proc/tty/driver/serial")
+    assert "2: uart:16550A" in found
+    guest.run("dmesg -n 1; echo told to the console >/dev/kmsg")
+    # What the kernel still has to say is read away.
+    guest.run(f"stty -F {LINE} raw -echo 115200; echo the-rest-is-ours >{LINE}")
+    read_until(end, b"the-rest-is-ours\n")
+    guest.run(f"head -c {len(PLENTY)} {LINE} >/tmp/in & echo $! >/tmp/pid")
+    write_all(end, PLENTY)
+    guest.run("while kill -0 $(cat /tmp/pid) 2>/dev/null; do sleep 0.1; done")
+    assert guest.run("wc -c </tmp/in").split() == [str(len(PLENTY))]
+    assert guest.run("sha256sum </tmp/in").split()[0] == hashlib.sha256(PLENTY).hexdigest()
+    job = guest.start_job(f"cat /tmp/in >{LINE}")
+    assert read_exactly(end, len(PLENTY)) == PLENTY
+    job.wait()
+    os.close(end)
+
+
+def test_a_shell_on_the_line(serve: Serve, boot: Boot, work: Path) -> None:
+    serve(["pci-serial", f"chardev=unix:{work}/line,server=on", f"socket={work}/s"])
+    guest = boot(disks=[work / "s"])
+    end = open_end("unix", work)
+    guest.run(f"setsid cttyhack sh <{LINE} >{LINE} 2>&1 &")
+    write_all(end, b"echo $((6 * 7)) is the answer\n")
+    read_until(end, b"42 is the answer")
+    os.close(end)
