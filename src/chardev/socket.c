@@ -160,9 +160,9 @@ static int listen_tcp(struct socket_runtime *runtime, struct ob_error *err)
 {
 	const struct socket_props *props = props_of(runtime);
 	const int on = 1;
-	union address address;
+	union address address = {0};
 	cleanup_fd int fd = -1;
-	socklen_t length;
+	socklen_t length = 0;
 	int rc = resolve(props, &address, &length, err);
 
 	if (rc)
@@ -225,9 +225,9 @@ static void on_connected(struct loop_fd *watch, uint32_t events)
 /* 0 (it is connected, or will be told), or -errno. */
 static int connect_once(struct socket_runtime *runtime, struct ob_error *err)
 {
-	union address address;
+	union address address = {0};
 	cleanup_fd int fd = -1;
-	socklen_t length;
+	socklen_t length = 0;
 	int rc = resolve(props_of(runtime), &address, &length, err);
 
 	if (rc)

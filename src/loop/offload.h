@@ -25,7 +25,7 @@ enum loop_lane {
 	 */
 	LOOP_LANE_CLIENT,
 	LOOP_LANE_CHARDEV, /* what chardevs read and write, one call each way: LOOP_CHARDEV_CALLS */
-	LOOP_LANE_MEMORY, /* giving back memory, which takes long and never sleeps: 1 */
+	LOOP_LANE_MEMORY,  /* giving back memory, which takes long and never sleeps: 1 */
 	LOOP_LANES,
 };
 

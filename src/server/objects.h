@@ -121,7 +121,7 @@ void blocks_release(void *context, struct ob_block *node, const char *user);
 
 struct ob_chardev *chardevs_claim(void *context, const char *id, const char *user,
                                   struct ob_error *err);
-void chardevs_release(void *context, struct ob_chardev *chardev, const char *user);
+void chardevs_release(void *context, struct ob_chardev *used, const char *user);
 /* Begins to remove those that nobody has. */
 void chardevs_remove(struct machine *machine);
 

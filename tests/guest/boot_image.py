@@ -84,7 +84,7 @@ def make_boot_image(image: Path, *kernel_args: str) -> Path:
     }
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, text) in enumerate(
-            loader_files(" ".join([KERNEL_ARGS, *kernel_args])).items()
+            loader_files(" ".join(["console=ttyS0", KERNEL_ARGS, *kernel_args])).items()
         ):
             files[name] = Path(folder, str(number))
             files[name].write_text(text)

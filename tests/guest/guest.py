@@ -37,7 +37,7 @@ GUEST_DIR = Path(os.environ.get("OUTBOARD_GUEST_DIR", REPO / "build" / "guest"))
 TIME_SCALE = float(os.environ.get("OUTBOARD_TEST_TIME_SCALE", "1"))
 
 # Saves half a second of a boot: what a guest without secrets and with a good clock can do without.
-KERNEL_ARGS = "console=ttyS0 quiet mitigations=off nokaslr tsc=reliable no_timer_check"
+KERNEL_ARGS = "quiet mitigations=off nokaslr tsc=reliable no_timer_check"
 
 # A small processor is fast to emulate. Without rdrand, the first use of randomness takes seconds.
 CPU = "qemu64,+rdrand"
@@ -199,6 +199,7 @@ class Guest:
 
     disks      vfio-user sockets to attach: paths, or Disk for more properties
     append     more for the kernel's command line
+    terminal   the kernel's console: it takes one serial port at most
     firmware   None: QEMU loads the kernel. "seabios", "ovmf": the firmware looks for one on a disk
     qemu_args  more for QEMU's command line
     shared     False: QEMU keeps the guest's memory to itself, and devices reach it by messages; or
@@ -213,6 +214,7 @@ class Guest:
         disks: Sequence[str | Path | Disk] = (),
         *,
         append: str = "",
+        terminal: str = "ttyS0",
         firmware: str | None = None,
         qemu_args: Sequence[str] = (),
         machine: str = "q35",
@@ -226,6 +228,7 @@ class Guest:
     ) -> None:
         self.disks = [d if isinstance(d, Disk) else Disk(d) for d in disks]
         self.append = append
+        self.terminal = terminal
         self.firmware = firmware
         self.qemu_args = list(qemu_args)
         self.machine = machine
@@ -307,7 +310,7 @@ class Guest:
     def _boot_args(self) -> list[str]:
         if self.firmware is None:
             kernel, initrd = GUEST_DIR / "vmlinuz", GUEST_DIR / "initramfs.cpio"
-            append = f"{KERNEL_ARGS} {self.append}"
+            append = f"console={self.terminal} {KERNEL_ARGS} {self.append}"
             return ["-kernel", str(kernel), "-initrd", str(initrd), "-append", append]
         if self.firmware == "seabios":
             return []

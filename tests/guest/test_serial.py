@@ -58,36 +58,39 @@ def open_end(kind: str, work: Path) -> int:
         return end.detach()
 
 
-@pytest.mark.parametrize("kind", ["unix", "pty"])
-def test_console_and_plenty_of_bytes(serve: Serve, boot: Boot, work: Path, kind: str) -> None:
+def serve_line(serve: Serve, work: Path, kind: str) -> None:
     chardev = f"{kind}:{work}/line" + (",server=on,wait=off" if kind == "unix" else "")
     serve(["pci-serial", f"chardev={chardev}", f"socket={work}/serial.sock"])
+
+
+def test_console(serve: Serve, boot: Boot, work: Path) -> None:
+    """The kernel's messages, and a shell that does what is typed."""
+    serve_line(serve, work, "unix")
+    end = open_end("unix", work)
+    guest = boot(work / "serial.sock", terminal="ttyS2", append="loglevel=7", wait=False)
+    read_until(end, b"console [ttyS2] enabled")
+    read_until(end, b"/ # ")
+    write_all(end, b"echo $((6 * 7)) is the answer\n")
+    read_until(end, b"42 is the answer")
+    guest.wait_ready()
+    assert "2: uart:16550A" in guest.run("cat /proc/tty/driver/serial")
+    os.close(end)
+
+
+@pytest.mark.parametrize("kind", ["unix", "pty"])
+def test_plenty_of_bytes_each_way(serve: Serve, boot: Boot, work: Path, kind: str) -> None:
+    serve_line(serve, work, kind)
     end = open_end(kind, work)
-    guest = boot(disks=[work / "serial.sock"], append="console=ttyS2 loglevel=7")
-    # The kernel found it, and it is a console.
-    assert b"printk: console [ttyS2] enabled" in read_until(end, b"console [ttyS2] enabled")
-    found = guest.run("cat /proc/tty/driver/serial")
-    assert "2: uart:16550A" in found
-    guest.run("dmesg -n 1; echo told to the console >/dev/kmsg")
-    # What the kernel still has to say is read away.
-    guest.run(f"stty -F {LINE} raw -echo 115200; echo the-rest-is-ours >{LINE}")
-    read_until(end, b"the-rest-is-ours\n")
-    guest.run(f"head -c {len(PLENTY)} {LINE} >/tmp/in & echo $! >/tmp/pid")
+    guest = boot(work / "serial.sock")
+    guest.run(f"stty -F {LINE} raw -echo 115200")
+    job = guest.start_job(f"cat {LINE} | head -c {len(PLENTY)} >/tmp/in")
+    # It may not have opened the port yet, which drops what came before.
+    guest.run(f"until fuser {LINE} >/dev/null 2>&1; do sleep 0.1; done; echo ready >{LINE}")
+    assert read_exactly(end, 6) == b"ready\n"
     write_all(end, PLENTY)
-    guest.run("while kill -0 $(cat /tmp/pid) 2>/dev/null; do sleep 0.1; done")
-    assert guest.run("wc -c </tmp/in").split() == [str(len(PLENTY))]
+    job.wait()
     assert guest.run("sha256sum </tmp/in").split()[0] == hashlib.sha256(PLENTY).hexdigest()
     job = guest.start_job(f"cat /tmp/in >{LINE}")
     assert read_exactly(end, len(PLENTY)) == PLENTY
     job.wait()
-    os.close(end)
-
-
-def test_a_shell_on_the_line(serve: Serve, boot: Boot, work: Path) -> None:
-    serve(["pci-serial", f"chardev=unix:{work}/line,server=on", f"socket={work}/s"])
-    guest = boot(disks=[work / "s"])
-    end = open_end("unix", work)
-    guest.run(f"setsid cttyhack sh <{LINE} >{LINE} 2>&1 &")
-    write_all(end, b"echo $((6 * 7)) is the answer\n")
-    read_until(end, b"42 is the answer")
     os.close(end)

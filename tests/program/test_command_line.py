@@ -263,7 +263,7 @@ def test_list_json_has_the_tables(run: Run) -> None:
     tables = json.loads(run("--list", "--json").stdout)
     models = {model["name"]: model for model in tables["models"]}
     drivers = {driver["name"]: driver for driver in tables["block-drivers"]}
-    assert {"edu", "nvme"} <= set(models)
+    assert {"edu", "nvme", "pci-serial"} <= set(models)
     assert {"mem", "null", "file"} <= set(drivers)
     assert "serial" in {prop["name"] for prop in models["nvme"]["properties"]}
     for entry in [*models.values(), *drivers.values(), *tables["objects"]]:
@@ -317,7 +317,7 @@ def test_manual_page_has_every_option(run: Run) -> None:
 
 
 COMPLETIONS = [
-    ("outboard|", {"edu", "nvme"}),
+    ("outboard|", {"edu", "nvme", "pci-serial"}),
     ("outboard|ed", {"edu"}),
     ("outboard|nvme|ser", {"serial="}),
     ("outboard|nvme|disk.img|--|ed", {"edu"}),

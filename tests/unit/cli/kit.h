@@ -59,6 +59,7 @@ static inline const char *printed(const struct plan *plan)
 
 	out[0] = '\0';
 	append_list(out, sizeof(out), "blockdev", &plan->blocks);
+	append_list(out, sizeof(out), "chardev", &plan->chardevs);
 	append_list(out, sizeof(out), "device", &plan->devices);
 	append_list(out, sizeof(out), "object", &plan->objects);
 	append_list(out, sizeof(out), "monitor", &plan->monitors);
