@@ -82,15 +82,15 @@ def test_plenty_of_bytes_each_way(serve: Serve, boot: Boot, work: Path, kind: st
     serve_line(serve, work, kind)
     end = open_end(kind, work)
     guest = boot(work / "serial.sock")
-    guest.run(f"stty -F {LINE} raw -echo 115200")
-    job = guest.start_job(f"cat {LINE} | head -c {len(PLENTY)} >/tmp/in")
-    # It may not have opened the port yet, which drops what came before.
-    guest.run(f"until fuser {LINE} >/dev/null 2>&1; do sleep 0.1; done; echo ready >{LINE}")
+    # Whoever opens the port drops what came before.
+    job = guest.start_job(
+        f"exec <{LINE}; stty raw -echo 115200; echo ready >{LINE}; head -c {len(PLENTY)} >/tmp/in"
+    )
     assert read_exactly(end, 6) == b"ready\n"
     write_all(end, PLENTY)
     job.wait()
     assert guest.run("sha256sum </tmp/in").split()[0] == hashlib.sha256(PLENTY).hexdigest()
-    job = guest.start_job(f"cat /tmp/in >{LINE}")
+    job = guest.start_job(f"exec >{LINE}; stty -F {LINE} raw; cat /tmp/in")
     assert read_exactly(end, len(PLENTY)) == PLENTY
     job.wait()
     os.close(end)
