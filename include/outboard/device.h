@@ -161,6 +161,41 @@ struct ob_irqs {
 	                        * that the core makes for them, which has size 0 in the layout */
 };
 
+/*
+ * A capability of configuration space that the core knows nothing of: a vendor's (id 9: PCI Local
+ * Bus 3.0, 6.8 and appendix H), or any other but those of the core (power management, MSI, MSI-X,
+ * PCI Express, advanced features). They are linked behind the core's in the order of the layout;
+ * extended ones (PCI Express Base 3.0, 7.9) by address, and one of them is at 0x100.
+ */
+struct ob_capability {
+	uint16_t id;
+	uint8_t version; /* extended: 1 to 15; 0: it is one of the first 256 bytes */
+
+	/*
+	 * Offset in configuration space, a multiple of 4; 0: the first place that is free. Devices
+	 * that move between versions of a model choose places, as what is free may change.
+	 */
+	uint16_t place;
+	uint16_t size; /* bytes, with the header of 2 (extended: 4) */
+
+	/*
+	 * Optional, of size bytes each, in arrays that outlive the device: the bytes at reset, and
+	 * the bits of them that software may write. Those of the header are the core's.
+	 */
+	const uint8_t *contents, *writable;
+
+	/*
+	 * Optional. Software reads length bytes from offset in the capability on: what stands there
+	 * is at bytes, and may be changed.
+	 */
+	void (*read)(struct ob_dev *dev, unsigned offset, uint8_t *bytes, unsigned length);
+
+	/* Optional. Software wrote these bytes; those that it may write stand there already. */
+	void (*written)(struct ob_dev *dev, unsigned offset, const uint8_t *bytes, unsigned length);
+
+	uintptr_t reserved[4]; /* 0 */
+};
+
 /* What a device looks like on its bus. A model's constant one is the default for its devices. */
 struct ob_layout {
 	struct ob_pci_ident ident;
@@ -170,8 +205,10 @@ struct ob_layout {
 	bool no_dma;     /* it never uses its bus, and so works without Bus Master Enable */
 	const void *rom; /* expansion ROM image, or NULL; must outlive the device */
 	uint32_t rom_size;
-	const struct ob_region *regions; /* an array that outlives the device */
-	unsigned nregions;               /* at most 64 */
+	const struct ob_region *regions;          /* an array that outlives the device */
+	unsigned nregions;                        /* at most 64 */
+	const struct ob_capability *capabilities; /* copied when the device is made */
+	unsigned ncapabilities;                   /* at most 32 */
 };
 
 struct ob_model {
@@ -266,6 +303,16 @@ struct ob_loop *ob_dev_loop(struct ob_dev *dev);
  * the window's end; NULL if there is none. Owned by the core; stays where it is. From start on.
  */
 void *ob_dev_memory(struct ob_dev *dev, unsigned bar, uint64_t offset);
+
+/*
+ * Reads or writes length bytes of a BAR, any size and alignment, as if the guest did: for the hooks
+ * of capabilities by which a guest reaches a BAR through configuration space. The windows'
+ * callbacks are called. 0, or -EINVAL: there is no such BAR, or the range is not within it; then
+ * nothing was done.
+ */
+int ob_dev_bar_read(struct ob_dev *dev, unsigned bar, uint64_t offset, void *buffer, size_t length);
+int ob_dev_bar_write(struct ob_dev *dev, unsigned bar, uint64_t offset, const void *buffer,
+                     size_t length);
 
 /* The id that the user gave the device, or one that the core made. Owned by the device. */
 const char *ob_dev_id(const struct ob_dev *dev);

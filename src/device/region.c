@@ -292,15 +292,41 @@ int device_region_check(struct ob_dev *dev, unsigned region, uint64_t offset, si
 	return 0;
 }
 
+/* The hooks of the model's capabilities that *a touches. */
+static void call_capabilities(const struct access *a)
+{
+	const struct ob_layout *layout = pci_layout(a->dev->pci);
+
+	for (unsigned i = 0; i < layout->ncapabilities; i++) {
+		const struct ob_capability *cap = &layout->capabilities[i];
+		uint64_t begin = a->offset > cap->place ? a->offset : cap->place;
+		uint64_t end = a->offset + a->length, own_end = (uint64_t)cap->place + cap->size;
+		uint8_t *bytes = a->data + (begin - a->offset);
+		unsigned offset = (unsigned)(begin - cap->place), length;
+
+		if (end > own_end)
+			end = own_end;
+		if (begin >= end)
+			continue;
+		length = (unsigned)(end - begin);
+		if (a->write && cap->written)
+			cap->written(a->dev, offset, bytes, length);
+		else if (!a->write && cap->read)
+			cap->read(a->dev, offset, bytes, length);
+	}
+}
+
 static void access_config(const struct access *a)
 {
 	unsigned offset = (unsigned)a->offset, length = (unsigned)a->length;
 
 	if (!a->write) {
 		pci_config_read(a->dev->pci, offset, a->data, length);
+		call_capabilities(a);
 		return;
 	}
 	pci_config_write(a->dev->pci, offset, a->data, length);
+	call_capabilities(a);
 	device_config_written(a->dev);
 }
 
@@ -349,4 +375,15 @@ int device_region_write(struct ob_dev *dev, unsigned region, uint64_t offset, co
                         size_t length)
 {
 	return access_region((struct access){dev, region, offset, (uint8_t *)buffer, length, true});
+}
+
+int ob_dev_bar_read(struct ob_dev *dev, unsigned bar, uint64_t offset, void *buffer, size_t length)
+{
+	return bar < PCI_BARS ? device_region_read(dev, bar, offset, buffer, length) : -EINVAL;
+}
+
+int ob_dev_bar_write(struct ob_dev *dev, unsigned bar, uint64_t offset, const void *buffer,
+                     size_t length)
+{
+	return bar < PCI_BARS ? device_region_write(dev, bar, offset, buffer, length) : -EINVAL;
 }

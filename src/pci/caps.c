@@ -182,4 +182,5 @@ void pci_caps_reset(struct pci *pci)
 		add_express(&chain);
 	else
 		add_advanced_features(&chain);
+	pci_capabilities_reset(pci, chain.link);
 }

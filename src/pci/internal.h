@@ -54,10 +54,11 @@ struct pci {
 	struct ob_window *windows; /* of all BARs: see window.c */
 	struct ob_window made[2];  /* the core's own */
 	unsigned doorbells;
-	struct pci_place table, pba;       /* MSI-X */
-	uint8_t wmask[PCIE_CONFIG_SIZE];   /* bits that writes change */
-	uint8_t w1cmask[PCIE_CONFIG_SIZE]; /* bits that writing 1 clears */
-	bool multifunction;                /* there are others in the slot */
+	struct ob_capability capabilities[PCI_MAX_CAPABILITIES]; /* the layout's: capability.c */
+	struct pci_place table, pba;                             /* MSI-X */
+	uint8_t wmask[PCIE_CONFIG_SIZE];                         /* bits that writes change */
+	uint8_t w1cmask[PCIE_CONFIG_SIZE];                       /* bits that writing 1 clears */
+	bool multifunction;                                      /* there are others in the slot */
 
 	bool reset_requested; /* see pci_take_reset_request() */
 
@@ -122,6 +123,13 @@ uint32_t pci_layout_pba_size(const struct ob_layout *layout);
 
 /* window.c: 0 or -errno with a message. Copies windows, and makes those that the core chooses. */
 int pci_windows_complete(struct pci *pci, struct ob_error *err);
+
+/*
+ * capability.c: the model's capabilities. 0 or -errno with a message; finds their places. And puts
+ * them into configuration space, linked from *link on.
+ */
+int pci_capabilities_complete(struct pci *pci, struct ob_error *err);
+void pci_capabilities_reset(struct pci *pci, uint8_t *link);
 
 /* msix.c: bits of byte number n of a table entry that can be set. */
 uint8_t pci_msix_entry_mask(unsigned n);

@@ -18,7 +18,8 @@ struct pci *pci_new(const struct ob_layout *layout, struct ob_error *err)
 		return NULL;
 	}
 	pci->layout = *layout;
-	if (pci_layout_check(layout, err) || pci_windows_complete(pci, err)) {
+	if (pci_layout_check(layout, err) || pci_windows_complete(pci, err) ||
+	    pci_capabilities_complete(pci, err)) {
 		pci_free(pci);
 		return NULL;
 	}

@@ -21,7 +21,8 @@ enum {
 	PCIE_CONFIG_SIZE = 4096,
 	PCI_BARS = 6,
 	PCI_MAX_MSIX = 2048,
-	PCI_MAX_WINDOWS = 64, /* of a BAR */
+	PCI_MAX_WINDOWS = 64,      /* of a BAR */
+	PCI_MAX_CAPABILITIES = 32, /* of a model's own */
 };
 
 /* Interrupt kinds, with the numbers of VFIO_PCI_*_IRQ_INDEX. */
@@ -51,7 +52,8 @@ struct pci;
  * no power of 2, 64-bit BARs without room, MSI-X tables that do not fit, and so on. layout is
  * copied, with its windows (the ROM image is not: it must outlive the function); pci_layout() shows
  * the copy, with the MSI-X BAR filled in where the core was to make it, every window's size and
- * count, and the windows of a BAR by offset, doorbells last. NULL and *err.
+ * count, the windows of a BAR by offset, doorbells last, and every capability's place. NULL and
+ * *err.
  */
 struct pci *pci_new(const struct ob_layout *layout, struct ob_error *err);
 void pci_free(struct pci *pci);
