@@ -19,8 +19,6 @@ enum {
 	CLOCK_WRITES = 16,  /* and so many between two looks at the clock */
 };
 
-static bool access_step(struct session *session);
-
 /*
  * Keeps the request's payload, with room for more bytes behind it, and goes on from the loop. done
  * is what was done already.
@@ -28,14 +26,14 @@ static bool access_step(struct session *session);
 static int begin_long(struct session *session, const struct request *request, size_t more,
                       uint64_t done)
 {
-	struct session_access *long_one = &session->access;
+	struct session_access *long_one = &session->wait.access;
 
 	long_one->payload = malloc(request->length + more);
 	if (!long_one->payload)
 		return -ENOMEM;
 	memcpy(long_one->payload, request->payload, request->length);
 	long_one->done = done;
-	return session_slices(session, &request->header, access_step);
+	return session_wait_begin_later(session, SESSION_WAIT_ACCESS, &request->header);
 }
 
 static int read_at_once(struct session *session, struct request *request,
@@ -162,10 +160,10 @@ int session_region_write_multi(struct session *session, struct request *request)
 	return reply_written(session, &request->header, done, rc);
 }
 
-/* The rest of a read or write, up to the next multiple of SLICE. True: that was all. */
-static bool access_some(struct session *session, bool write)
+/* The rest of a read or write, up to the next multiple of SLICE. 0 (that was all) or -EAGAIN. */
+static int access_some(struct session *session, bool write)
 {
-	struct session_access *long_one = &session->access;
+	struct session_access *long_one = &session->wait.access;
 	struct wire_region_access access;
 	uint64_t offset;
 	uint8_t *data;
@@ -182,26 +180,40 @@ static bool access_some(struct session *session, bool write)
 	else
 		device_region_read(session->dev, access.region, offset, data, length);
 	long_one->done += length;
-	if (long_one->done < access.count)
-		return false;
-	session_reply(session, &session->waiting, long_one->payload,
-	              sizeof(access) + (write ? 0 : access.count));
-	return true;
+	return long_one->done < access.count ? -EAGAIN : 0;
 }
 
-static bool access_step(struct session *session)
+static int access_step(struct session *session)
 {
-	struct session_access *long_one = &session->access;
-	int rc;
+	struct session_access *long_one = &session->wait.access;
+	unsigned command = session->wait.request.command;
 
-	if (session->waiting.command != WIRE_REGION_WRITE_MULTI)
-		return access_some(session, session->waiting.command == WIRE_REGION_WRITE);
-	rc = write_some(session, long_one->payload, &long_one->done);
-	if (rc == -EAGAIN)
-		return false;
-	if (rc && !long_one->done)
-		session_reply_error(session, &session->waiting, rc);
-	else
-		reply_written(session, &session->waiting, long_one->done, rc);
-	return true;
+	if (command != WIRE_REGION_WRITE_MULTI)
+		return access_some(session, command == WIRE_REGION_WRITE);
+	return write_some(session, long_one->payload, &long_one->done);
 }
+
+static void access_reply(struct session *session, int status)
+{
+	const struct session_access *long_one = &session->wait.access;
+	const struct wire_header *request = &session->wait.request;
+	struct wire_region_access access;
+
+	if (request->command != WIRE_REGION_WRITE_MULTI) {
+		memcpy(&access, long_one->payload, sizeof(access));
+		session_reply(session, request, long_one->payload,
+		              sizeof(access) +
+		                      (request->command == WIRE_REGION_READ ? access.count : 0));
+	} else if (status && !long_one->done) {
+		session_reply_error(session, request, status);
+	} else {
+		reply_written(session, request, long_one->done, status);
+	}
+}
+
+const struct session_wait_ops session_wait_access = {
+	.name = "an access to a region",
+	.slices = true,
+	.step = access_step,
+	.reply = access_reply,
+};

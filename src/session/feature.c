@@ -56,7 +56,7 @@ void feature_reply_later(struct session *session, const struct wire_device_featu
 	if (!message)
 		return;
 	front.argsz = (uint32_t)(sizeof(front) + length);
-	wire_encode_reply(message, &session->waiting, (uint32_t)(FRONT + length));
+	wire_encode_reply(message, &session->wait.request, (uint32_t)(FRONT + length));
 	memcpy(message + sizeof(struct wire_header), &front, sizeof(front));
 	memcpy(message + FRONT, parts[0].iov_base, parts[0].iov_len);
 	memcpy(message + FRONT + parts[0].iov_len, parts[1].iov_base, parts[1].iov_len);

@@ -9,6 +9,7 @@
 #include "notify.h"
 #include "session.h"
 #include "stats.h"
+#include "wait.h"
 #include "wire/version.h"
 #include "wire/wire.h"
 
@@ -16,16 +17,9 @@
 enum session_state {
 	SESSION_NEGOTIATING, /* nothing but VERSION is taken */
 	SESSION_RUNNING,
-	SESSION_UNMAPPING,    /* a DMA_UNMAP waits for pins; the link is paused */
-	SESSION_RESETTING,    /* a RESET waits for the device to be quiet; the link is paused */
-	SESSION_SLICING,      /* a long command goes on in slices; the link is paused */
-	SESSION_MIGRATING,    /* a change of the migration's state (or a RESET, for that) waits; the
-	                         link is paused */
-	SESSION_CLOSED,       /* given up; the owner will end it */
-	SESSION_ENDING_UNMAP, /* ended while UNMAPPING: waits for the same pins */
-	SESSION_ENDING_MIGRATION, /* ended while MIGRATING: waits for the same */
-	SESSION_QUIESCING,        /* ended: waits for the device to be quiet */
-	SESSION_CLEARING,         /* ended: waits for all maps to be gone */
+	SESSION_WAITING, /* a command waits: see wait.h; the link is paused */
+	SESSION_CLOSED,  /* given up; the owner will end it */
+	SESSION_LEAVING, /* the owner has ended it */
 	SESSION_ENDED,
 	SESSION_STATES,
 };
@@ -88,8 +82,22 @@ struct session_irq_acts {
 	unsigned done;
 };
 
-/* wait.c */
+/* The command that waits, and how far it is. */
 struct session_wait {
+	enum session_wait_kind kind;
+	struct wire_header request;
+	struct wire_dma_unmap unmap;
+	struct session_access access;
+	struct session_report report;
+	struct session_irq_acts irq_acts;
+	struct {
+		struct wire_device_feature header;
+		struct wire_mig_device_state state;
+	} set_state; /* the payload of a MIG_DEVICE_STATE */
+};
+
+/* slow.c */
+struct session_slow {
 	struct ob_timer timer;
 	uint64_t since;
 	bool on;
@@ -109,27 +117,20 @@ struct session {
 	int minor;                       /* of the version agreed on; -1: none yet */
 	bool busy; /* a message is being handled: a reply may be half written */
 
-	/* The command that waits. */
-	struct wire_header waiting;
-	struct wire_dma_unmap unmap;
-	struct dma_waiter unmap_waiter;
-	struct device_hold hold; /* for a reset, or the end */
-	struct ob_task step;
 	struct session_wait wait;
-	bool unmap_again;      /* not all maps are gone yet: see dma_unmap_rest() */
+	struct ob_task step;
+	struct dma_waiter unmap_waiter;
+	/* The device is kept quiet for this session: see session_make_quiet(). */
+	struct device_hold hold;
+	struct migrate_waiter migrate_waiter;
+	bool asked;         /* by the wait at hand: the waiter is told when it is over */
+	int migrate_status; /* what it was told */
+	struct session_slow slow;
+
 	bool warned_of_fd;     /* the client gave one that is not used */
 	bool warned_of_memory; /* that it is not shared */
 	bool lost_fds;         /* of the next message */
 	unsigned counted;      /* descriptors, in limits.fds */
-	bool (*slice)(struct session *session); /* of SESSION_SLICING */
-	struct session_access access;
-	struct session_report report;
-	struct session_irq_acts irq_acts;
-	struct migrate_waiter migrate_waiter;
-	struct {
-		struct wire_device_feature header;
-		struct wire_mig_device_state state;
-	} set_state; /* the payload of a MIG_DEVICE_STATE that waits */
 
 	struct migration *migration; /* NULL: the device does not migrate */
 	bool moves;                  /* the client has asked for a state */
@@ -184,17 +185,20 @@ int session_reply_fds(struct session *session, const struct wire_header *request
 
 void session_reply_error(struct session *session, const struct wire_header *request, int error);
 
-/* Takes what an unmap returned: after -EAGAIN the rest follows, and this returns -EINPROGRESS. */
-int session_unmapping(struct session *session, int rc);
-
 /* Brings the count of held descriptors up to date. */
 void session_count_fds(struct session *session);
 
 /* Whether so many more descriptors may be held. */
 bool session_may_hold(const struct session *session, unsigned more);
 
-/* The session has ended, and nothing but the device's being quiet is waited for. */
-void session_quiesce(struct session *session);
+/* memory.c: waiters. */
+void session_memory_init(struct session *session);
+
+/*
+ * memory.c: has the device begin nothing from now on, and be quiet. 0 or -EINPROGRESS: the wait's
+ * next step is when it is. Whoever resets, or takes the device over, has the hold from then on.
+ */
+int session_make_quiet(struct session *session, enum device_hold_reason reason);
 
 /* memory.c: the client goes, and the device's state speaks of its memory from now on. */
 void session_leave_memory(struct session *session);
@@ -202,23 +206,7 @@ void session_leave_memory(struct session *session);
 /* memory.c: the reset before the first map was dropped: who comes next finds who left before. */
 void session_forget_maps(struct session *session);
 
-/*
- * memory.c: resets the device, which is quiet, and lets it run. 0, or -EINPROGRESS: it waits for
- * its drives, as a migration would (SESSION_MIGRATING), and what is waiting is answered then.
- */
-int session_reset_now(struct session *session);
-/* memory.c: the same, for the first map of a client that is another one than who left. */
-void session_reset_left(struct session *session);
-
-/*
- * Goes on with a long command in slices, one in each turn of the loop; slice() returns whether it
- * was the last one, and has replied then. Returns -EINPROGRESS.
- */
-int session_slices(struct session *session, const struct wire_header *request,
-                   bool (*slice)(struct session *session));
-void session_slices_drop(struct session *session);
-
-/* migration.c: as migrate_reset(), for the session that has the device. */
+/* migration.c: as migrate_reset(); the wait's next step has the answer in migrate_status. */
 int session_migrate_reset(struct session *session);
 
 /* migration.c: gives back the memory of a log that was stopped. False: there is more of it. */
@@ -261,9 +249,9 @@ void session_irqs_init(struct session *session);
 /* Closes all descriptors and takes the sink back. */
 void session_irqs_end(struct session *session);
 
-/* wait.c: to be called whenever the state has changed. */
-void session_wait_init(struct session *session);
-void session_wait_update(struct session *session);
+/* slow.c: to be called whenever the state has changed. */
+void session_slow_init(struct session *session);
+void session_slow_update(struct session *session);
 
 /* remote.c */
 void session_remote_init(struct session *session);

@@ -223,7 +223,7 @@ static void act(struct session *session, enum pci_irq kind, unsigned vector, uin
 /* A signal is a system call, and there may be 2,048 vectors: as many as there is time for. */
 static bool act_some(struct session *session)
 {
-	struct session_irq_acts *acts = &session->irq_acts;
+	struct session_irq_acts *acts = &session->wait.irq_acts;
 	const struct wire_set_irqs *set = &acts->set;
 
 	for (unsigned i = acts->done; i < set->count; i++) {
@@ -238,18 +238,27 @@ static bool act_some(struct session *session)
 	return true;
 }
 
-static bool act_slice(struct session *session)
+static int act_step(struct session *session)
 {
-	if (!act_some(session))
-		return false;
-	session_reply(session, &session->waiting, NULL, 0);
-	return true;
+	return act_some(session) ? 0 : -EAGAIN;
 }
+
+static void act_reply(struct session *session, int status)
+{
+	session_reply(session, &session->wait.request, NULL, 0);
+}
+
+const struct session_wait_ops session_wait_irqs = {
+	.name = "SET_IRQS",
+	.slices = true,
+	.step = act_step,
+	.reply = act_reply,
+};
 
 static int act_all(struct session *session, const struct wire_set_irqs *set,
                    const struct request *request)
 {
-	struct session_irq_acts *acts = &session->irq_acts;
+	struct session_irq_acts *acts = &session->wait.irq_acts;
 
 	*acts = (struct session_irq_acts){.set = *set};
 	/* Before anything is done: some of it can't be taken back. */
@@ -264,7 +273,7 @@ static int act_all(struct session *session, const struct wire_set_irqs *set,
 		free(take_ptr(&acts->bools));
 		return 0;
 	}
-	return session_slices(session, &request->header, act_slice);
+	return session_wait_begin_later(session, SESSION_WAIT_IRQS, &request->header);
 }
 
 static int set_irqs(struct session *session, const struct wire_set_irqs *set,

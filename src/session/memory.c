@@ -125,8 +125,22 @@ static int map_memory(struct session *session, struct request *request,
 	return rc;
 }
 
+/* Quiet */
+
+static void became_quiet(struct device_hold *hold)
+{
+	session_wait_step(container_of(hold, struct session, hold));
+}
+
+int session_make_quiet(struct session *session, enum device_hold_reason reason)
+{
+	if (!session->hold.held)
+		return device_hold(session->dev, &session->hold, reason);
+	return session->hold.waiting ? -EINPROGRESS : 0;
+}
+
 /* What was left is forgotten; where the device is on its way to another process, it stays there. */
-void session_reset_left(struct session *session)
+static void reset_left(struct session *session)
 {
 	device_reset(session->dev);
 	device_release(session->dev, &session->hold);
@@ -139,12 +153,12 @@ void session_reset_left(struct session *session)
 static int map_after_reset(struct session *session, struct request *request,
                            const struct wire_dma_map *map, int fd, const char *why)
 {
-	int quiet = device_hold(session->dev, &session->hold, DEVICE_HOLD_RESET);
+	int quiet = session_make_quiet(session, DEVICE_HOLD_RESET);
 	int rc;
 
 	log_info(session->log, "the device is reset: %s", why);
 	if (!quiet)
-		session_reset_left(session);
+		reset_left(session);
 	rc = map_memory(session, request, map, fd);
 	if (quiet && rc) {
 		device_release(session->dev, &session->hold);
@@ -153,10 +167,36 @@ static int map_after_reset(struct session *session, struct request *request,
 	}
 	if (rc || !quiet)
 		return rc ? rc : session_reply(session, &request->header, NULL, 0);
-	session->waiting = request->header;
-	session_move(session, SESSION_RESETTING);
-	return -EINPROGRESS;
+	return session_wait_begin(session, SESSION_WAIT_FIRST_MAP, &request->header);
 }
+
+static int first_map_step(struct session *session)
+{
+	int rc = session_make_quiet(session, DEVICE_HOLD_RESET);
+
+	if (!rc)
+		reset_left(session);
+	return rc;
+}
+
+static void reply_empty(struct session *session, int status)
+{
+	session_reply(session, &session->wait.request, NULL, 0);
+}
+
+/* The hold is kept for the end of the session. */
+static bool first_map_cancel(struct session *session)
+{
+	session_forget_maps(session);
+	return true;
+}
+
+const struct session_wait_ops session_wait_first_map = {
+	.name = "DMA_MAP",
+	.step = first_map_step,
+	.reply = reply_empty,
+	.cancel = first_map_cancel,
+};
 
 int session_dma_map(struct session *session, struct request *request)
 {
@@ -194,17 +234,50 @@ int session_dma_unmap(struct session *session, struct request *request)
 		rc = dma_unmap(session->dma, unmap.address, unmap.size, waiter);
 	if (rc == -EINVAL)
 		return refuse(request, rc, "address, size: a range that cuts no map expected");
-	unmap.size = waiter->bytes; /* all of it, if that was all */
-	rc = session_unmapping(session, rc);
-	if (rc == -EINPROGRESS) {
-		session->waiting = request->header;
-		session->unmap = unmap;
-		session_move(session, SESSION_UNMAPPING);
-	}
-	return rc ? rc : session_reply(session, &request->header, &unmap, sizeof(unmap));
+	unmap.size = waiter->bytes; /* so far; the waiter has all of it in the end */
+	if (!rc)
+		return session_reply(session, &request->header, &unmap, sizeof(unmap));
+	session->wait.unmap = unmap;
+	if (rc == -EAGAIN)
+		return session_wait_begin_later(session, SESSION_WAIT_UNMAP, &request->header);
+	return session_wait_begin_asked(session, SESSION_WAIT_UNMAP, &request->header);
 }
 
-int session_reset_now(struct session *session)
+static int unmap_step(struct session *session)
+{
+	return dma_unmap_rest(session->dma, &session->unmap_waiter);
+}
+
+static void unmap_reply(struct session *session, int status)
+{
+	struct wire_dma_unmap *unmap = &session->wait.unmap;
+
+	unmap->size = session->unmap_waiter.bytes;
+	session_reply(session, &session->wait.request, unmap, sizeof(*unmap));
+}
+
+static bool cannot_cancel(struct session *session)
+{
+	return false;
+}
+
+const struct session_wait_ops session_wait_unmap = {
+	.name = "DMA_UNMAP",
+	.step = unmap_step,
+	.reply = unmap_reply,
+	.cancel = cannot_cancel,
+};
+
+/* Perhaps from within whatever gave the last pin back: what comes next waits for the loop. */
+static void unmapped(struct dma_waiter *waiter)
+{
+	session_wait_step_later(container_of(waiter, struct session, unmap_waiter));
+}
+
+/* Reset */
+
+/* The device is quiet. It runs when its drives have been taken back. */
+static int reset_now(struct session *session)
 {
 	int rc = 0;
 
@@ -216,22 +289,38 @@ int session_reset_now(struct session *session)
 	return rc;
 }
 
+static int reset_step(struct session *session)
+{
+	int rc;
+
+	/* The device was reset. Whether it runs is to be asked for, and in the log. */
+	if (session->asked)
+		return 0;
+	rc = session_make_quiet(session, DEVICE_HOLD_RESET);
+	return rc ? rc : reset_now(session);
+}
+
+static bool reset_cancel(struct session *session)
+{
+	return !session->asked;
+}
+
+const struct session_wait_ops session_wait_reset = {
+	.name = "DEVICE_RESET",
+	.step = reset_step,
+	.reply = reply_empty,
+	.cancel = reset_cancel,
+};
+
 int session_reset(struct session *session, struct request *request)
 {
 	int rc = wire_decode_reset(request->length, &request->why);
 
-	if (rc)
-		return rc;
-	rc = device_hold(session->dev, &session->hold, DEVICE_HOLD_RESET);
-	if (rc == -EINPROGRESS) {
-		session->waiting = request->header;
-		session_move(session, SESSION_RESETTING);
-		return rc;
-	}
-	rc = session_reset_now(session);
-	if (rc == 0)
-		return session_reply(session, &request->header, NULL, 0);
-	session->waiting = request->header;
-	session_move(session, SESSION_MIGRATING);
-	return rc;
+	return rc ? rc : session_wait_begin(session, SESSION_WAIT_RESET, &request->header);
+}
+
+void session_memory_init(struct session *session)
+{
+	session->unmap_waiter.done = unmapped;
+	session->hold.done = became_quiet;
 }

@@ -38,51 +38,83 @@ static void migrated(struct migrate_waiter *waiter, int status)
 {
 	struct session *session = container_of(waiter, struct session, migrate_waiter);
 
-	if (session->state == SESSION_ENDING_MIGRATION) {
-		session_quiesce(session);
-		return;
-	}
-	if (session->waiting.command == WIRE_DEVICE_RESET) {
-		/* That was done; whether it runs is to be asked for, and in the log. */
-		session_reply(session, &session->waiting, NULL, 0);
-	} else if (status) {
-		log_warn(session->log, "DEVICE_FEATURE (%u) fails: %s", WIRE_DEVICE_FEATURE,
-		         migrate_why(session->migration));
-		session_reply_error(session, &session->waiting, status);
-	} else {
-		session_reply(session, &session->waiting, &session->set_state,
-		              sizeof(session->set_state));
-	}
-	session_move(session, SESSION_RUNNING);
+	session->migrate_status = status;
+	session_wait_step(session);
+}
+
+/* What the migration said, or will say. */
+static int asked_migration(struct session *session, int rc)
+{
+	session->asked = rc == -EINPROGRESS;
+	return rc;
 }
 
 int session_migrate_reset(struct session *session)
 {
 	session->migrate_waiter.done = migrated;
-	return migrate_reset(session->migration, &session->migrate_waiter);
+	return asked_migration(session,
+	                       migrate_reset(session->migration, &session->migrate_waiter));
+}
+
+static int state_step(struct session *session)
+{
+	int rc = session->migrate_status;
+
+	if (!session->asked) {
+		session->migrate_waiter.done = migrated;
+		rc = asked_migration(session,
+		                     migrate_set_state(session->migration,
+		                                       session->wait.set_state.state.device_state,
+		                                       &session->migrate_waiter));
+	}
+	return rc == -EAGAIN ? -EBUSY : rc; /* of a file's lock: that is no wait */
+}
+
+static void state_reply(struct session *session, int status)
+{
+	if (!status) {
+		session_reply(session, &session->wait.request, &session->wait.set_state,
+		              sizeof(session->wait.set_state));
+		return;
+	}
+	log_warn(session->log, "DEVICE_FEATURE (%u) fails: %s", WIRE_DEVICE_FEATURE,
+	         migrate_why(session->migration));
+	session_reply_error(session, &session->wait.request, status);
+}
+
+static bool state_cancel(struct session *session)
+{
+	return false;
+}
+
+const struct session_wait_ops session_wait_device_state = {
+	.name = "the migration",
+	.step = state_step,
+	.reply = state_reply,
+	.cancel = state_cancel,
+};
+
+/* The rest of a SET has replied, or will. */
+static int answered(int rc)
+{
+	return rc ? rc : -EINPROGRESS;
 }
 
 static int set_state(struct session *session, struct feature_call *call)
 {
-	struct wire_mig_device_state state;
+	struct session_wait *wait = &session->wait;
 	int rc;
 
-	if (call->length != sizeof(state)) {
+	if (call->length != sizeof(wait->set_state.state)) {
 		call->why = "message size: 16 + 16 bytes expected";
 		return -EINVAL;
 	}
-	memcpy(&state, call->data, sizeof(state));
+	wait->set_state.header = call->header;
+	memcpy(&wait->set_state.state, call->data, sizeof(wait->set_state.state));
 	session->moves = true;
-	session->migrate_waiter.done = migrated;
-	rc = migrate_set_state(session->migration, state.device_state, &session->migrate_waiter);
-	if (rc == -EINPROGRESS) {
-		session->waiting = call->request->header;
-		session->set_state.header = call->header;
-		session->set_state.state = state;
-		session_move(session, SESSION_MIGRATING);
-	}
+	rc = session_wait_begin(session, SESSION_WAIT_DEVICE_STATE, &call->request->header);
 	call->why = migrate_why(session->migration);
-	return rc;
+	return answered(rc);
 }
 
 static int start_logging(struct session *session, struct feature_call *call)
@@ -120,22 +152,32 @@ bool session_reap_log(struct session *session)
 	return true;
 }
 
-static bool stop_slice(struct session *session)
+static int log_stop_step(struct session *session)
 {
-	if (!session_reap_log(session))
-		return false;
-	session_reply(session, &session->waiting, &session->report.header,
-	              sizeof(session->report.header));
-	return true;
+	return session_reap_log(session) ? 0 : -EAGAIN;
 }
+
+static void log_stop_reply(struct session *session, int status)
+{
+	const struct wire_device_feature *header = &session->wait.report.header;
+
+	session_reply(session, &session->wait.request, header, sizeof(*header));
+}
+
+const struct session_wait_ops session_wait_log_stop = {
+	.name = "DMA_LOGGING_STOP",
+	.slices = true,
+	.step = log_stop_step,
+	.reply = log_stop_reply,
+};
 
 static int stop_logging(struct session *session, struct feature_call *call)
 {
 	dma_log_stop(session->dma);
 	if (session_reap_log(session))
 		return 0;
-	session->report.header = call->header;
-	return session_slices(session, &call->request->header, stop_slice);
+	session->wait.report.header = call->header;
+	return session_wait_begin_later(session, SESSION_WAIT_LOG_STOP, &call->request->header);
 }
 
 uint32_t session_max_bitmap(const struct session_limits *limits)
@@ -169,24 +211,35 @@ static int check_report(const struct session *session, const struct wire_dma_rep
 	return *bitmap > session_max_bitmap(&session->limits) ? -E2BIG : 0;
 }
 
-/* A part of the bitmap, and at the end the reply. Nothing but the last part can fail. */
-static bool report_slice(struct session *session)
+/* A part of the bitmap. */
+static int report_step(struct session *session)
 {
-	struct session_report *report = &session->report;
+	while (dma_log_report(session->dma, &session->wait.report.log) == -EAGAIN) {
+		if (ob_loop_spent(ob_dev_loop(session->dev)))
+			return -EAGAIN;
+	}
+	return 0;
+}
+
+static void report_reply(struct session *session, int status)
+{
+	struct session_report *report = &session->wait.report;
 	const struct iovec parts[] = {{&report->asked, sizeof(report->asked)},
 	                              {report->log.bits, report->size}};
 
-	while (dma_log_report(session->dma, &report->log) == -EAGAIN) {
-		if (ob_loop_spent(ob_dev_loop(session->dev)))
-			return false;
-	}
 	feature_reply_later(session, &report->header, parts);
-	return true;
 }
+
+const struct session_wait_ops session_wait_log_report = {
+	.name = "DMA_LOGGING_REPORT",
+	.slices = true,
+	.step = report_step,
+	.reply = report_reply,
+};
 
 static int report_logging(struct session *session, struct feature_call *call)
 {
-	struct session_report *report = &session->report;
+	struct session_report *report = &session->wait.report;
 	uint64_t bitmap;
 	int rc;
 
@@ -207,11 +260,8 @@ static int report_logging(struct session *session, struct feature_call *call)
 		return -ENOMEM;
 	report->header = call->header;
 	report->size = bitmap;
-	session->waiting = call->request->header;
-	if (!report_slice(session))
-		return session_slices(session, &call->request->header, report_slice);
-	session_slices_drop(session);
-	return -EINPROGRESS; /* replied already */
+	return answered(
+		session_wait_begin(session, SESSION_WAIT_LOG_REPORT, &call->request->header));
 }
 
 /* Not in vfio-user's list, but the same as VFIO's: how much would come in STOP_COPY. */

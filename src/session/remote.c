@@ -119,8 +119,9 @@ static bool may_send(const struct session_remote *remote)
 
 static bool serving(const struct session *session)
 {
-	return session->state == SESSION_RUNNING || session->state == SESSION_UNMAPPING ||
-	       session->state == SESSION_RESETTING || session->state == SESSION_SLICING;
+	return session->state == SESSION_RUNNING ||
+	       (session->state == SESSION_WAITING &&
+	        session->wait.kind != SESSION_WAIT_DEVICE_STATE);
 }
 
 void session_remote_send(struct session *session)

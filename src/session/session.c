@@ -3,16 +3,13 @@
  * One client's session: negotiation, the table of commands, and the session's states.
  *
  * Commands are handled in the order in which they come, one at a time. Some of them may have to
- * wait: DMA_UNMAP for pins, RESET for the device to be quiet, a change of the migration's state for
- * that and for its drives, a long access to a region for its next turn of the loop. Meanwhile the
+ * wait (wait.h): DMA_UNMAP for pins, RESET for the device to be quiet, a change of the migration's
+ * state for that and for its drives, a long access to a region for its next turn of the loop.
+ * Meanwhile the
  * link is paused, so that nothing is taken from the client, its replies to our requests included.
  * That cannot deadlock, because no such wait needs the client: a pin is held only between
  * ob_xfer_begin() and ob_xfer_end(), with nothing in between that waits for the client, and a model
  * that is told to be quiet drops what waits for the client instead of waiting for it.
- *
- * The client may vanish at any moment. session_end() then first takes back the way to its memory
- * by messages (what waits for a message ends now, as it will never come), makes the device quiet,
- * removes all maps, and gives up interrupts and descriptors. The device's state stays.
  */
 #include "session.h"
 
@@ -51,37 +48,24 @@ size_t session_max_message(const struct session_limits *limits)
 /* From each state (row), the states that may follow; without assertions nobody asks. */
 #define TO(state) (1u << SESSION_##state)
 __attribute__((unused)) static const uint16_t moves[SESSION_STATES] = {
-	[SESSION_NEGOTIATING] = TO(RUNNING) | TO(CLOSED) | TO(QUIESCING),
-	[SESSION_RUNNING] = TO(UNMAPPING) | TO(RESETTING) | TO(SLICING) | TO(MIGRATING) |
-                            TO(CLOSED) | TO(QUIESCING),
-	[SESSION_SLICING] = TO(RUNNING) | TO(QUIESCING),
-	[SESSION_UNMAPPING] = TO(RUNNING) | TO(ENDING_UNMAP),
-	[SESSION_MIGRATING] = TO(RUNNING) | TO(ENDING_MIGRATION),
-	[SESSION_RESETTING] = TO(RUNNING) | TO(MIGRATING) | TO(QUIESCING),
-	[SESSION_CLOSED] = TO(QUIESCING),
-	[SESSION_ENDING_UNMAP] = TO(QUIESCING),
-	[SESSION_ENDING_MIGRATION] = TO(QUIESCING),
-	[SESSION_QUIESCING] = TO(CLEARING),
-	[SESSION_CLEARING] = TO(ENDED),
+	[SESSION_NEGOTIATING] = TO(RUNNING) | TO(CLOSED) | TO(LEAVING),
+	[SESSION_RUNNING] = TO(WAITING) | TO(CLOSED) | TO(LEAVING),
+	[SESSION_WAITING] = TO(RUNNING) | TO(LEAVING),
+	[SESSION_CLOSED] = TO(LEAVING),
+	[SESSION_LEAVING] = TO(ENDED),
 };
-
-static bool is_waiting(enum session_state state)
-{
-	return state == SESSION_UNMAPPING || state == SESSION_RESETTING ||
-	       state == SESSION_SLICING || state == SESSION_MIGRATING;
-}
 
 void session_move(struct session *session, enum session_state to)
 {
-	bool waited = is_waiting(session->state);
+	bool waited = session->state == SESSION_WAITING;
 
 	assert(moves[session->state] & (1u << to));
 	session->state = to;
-	session_wait_update(session);
-	if (waited && !is_waiting(to))
+	session_slow_update(session);
+	if (waited)
 		session_stats_end(session);
-	if (session->link && waited != is_waiting(to))
-		session->link->pause(session->link, is_waiting(to));
+	if (session->link && waited != (to == SESSION_WAITING))
+		session->link->pause(session->link, to == SESSION_WAITING);
 }
 
 /* Sending */
@@ -286,7 +270,7 @@ static void take_command(struct session *session, struct request *request)
 	                    sizeof(struct wire_header) + request->length);
 	rc = handle(session, request);
 	session_count_fds(session);
-	if (!is_waiting(session->state))
+	if (session->state != SESSION_WAITING)
 		session_stats_end(session);
 
 	if (!rc || rc == -EINPROGRESS)
@@ -381,162 +365,6 @@ bool session_may_hold(const struct session *session, unsigned more)
 	return held_fds(session) + more <= session->limits.max_fds;
 }
 
-/* The end, and what else has to wait */
-
-static void finish(struct session *session)
-{
-	dma_log_stop(session->dma);
-	if (!session_reap_log(session)) {
-		ob_task_schedule(ob_dev_loop(session->dev), &session->step);
-		return;
-	}
-	session_irqs_end(session);
-	session_count_fds(session);
-	device_revoke(session->dev);
-	if (session->moves)
-		migrate_abandon(session->migration);
-	session_leave_memory(session);
-	session_move(session, SESSION_ENDED);
-	device_client_left(session->dev);
-	device_release(session->dev, &session->hold);
-	session->ended(session->ended_context);
-}
-
-int session_unmapping(struct session *session, int rc)
-{
-	if (rc != -EAGAIN)
-		return rc;
-	session->unmap_again = true;
-	ob_task_schedule(ob_dev_loop(session->dev), &session->step);
-	return -EINPROGRESS;
-}
-
-static void clear(struct session *session)
-{
-	session_move(session, SESSION_CLEARING);
-	if (session_unmapping(session, dma_unmap_all(session->dma, &session->unmap_waiter)) == 0)
-		finish(session);
-}
-
-void session_quiesce(struct session *session)
-{
-	session_move(session, SESSION_QUIESCING);
-	if (device_hold(session->dev, &session->hold, DEVICE_HOLD_CLIENT_LEAVES) == 0)
-		clear(session);
-}
-
-static void next_slice(struct session *session)
-{
-	if (!session->slice(session)) {
-		ob_task_schedule(ob_dev_loop(session->dev), &session->step);
-		return;
-	}
-	session_slices_drop(session);
-	session_move(session, SESSION_RUNNING);
-}
-
-int session_slices(struct session *session, const struct wire_header *request,
-                   bool (*slice)(struct session *session))
-{
-	session->waiting = *request;
-	session->slice = slice;
-	session_move(session, SESSION_SLICING);
-	ob_task_schedule(ob_dev_loop(session->dev), &session->step);
-	return -EINPROGRESS;
-}
-
-void session_slices_drop(struct session *session)
-{
-	free(take_ptr(&session->access.payload));
-	free(take_ptr(&session->report.log.bits));
-	free(take_ptr(&session->irq_acts.bools));
-}
-
-/* A wait for maps is over, or it is time for the next slice of something long. */
-static void run_step(struct ob_task *task)
-{
-	struct session *session = container_of(task, struct session, step);
-
-	if (session->unmap_again) {
-		session->unmap_again = false;
-		if (session_unmapping(session,
-		                      dma_unmap_rest(session->dma, &session->unmap_waiter)))
-			return;
-	}
-	switch (session->state) {
-	case SESSION_SLICING:
-		next_slice(session);
-		break;
-	case SESSION_UNMAPPING:
-		session->unmap.size = session->unmap_waiter.bytes;
-		session_reply(session, &session->waiting, &session->unmap, sizeof(session->unmap));
-		session_move(session, SESSION_RUNNING);
-		break;
-	case SESSION_ENDING_UNMAP:
-		session_quiesce(session);
-		break;
-	default:
-		assert(session->state == SESSION_CLEARING);
-		finish(session);
-	}
-}
-
-/* Perhaps from within whatever gave the last pin back: what comes next waits for the loop. */
-static void unmapped(struct dma_waiter *waiter)
-{
-	struct session *session = container_of(waiter, struct session, unmap_waiter);
-
-	ob_task_schedule(ob_dev_loop(session->dev), &session->step);
-}
-
-static void quiet(struct device_hold *hold)
-{
-	struct session *session = container_of(hold, struct session, hold);
-
-	if (session->state == SESSION_QUIESCING) {
-		clear(session);
-		return;
-	}
-	if (session->waiting.command == WIRE_DMA_MAP) {
-		session_reset_left(session);
-	} else if (session_reset_now(session)) {
-		session_move(session, SESSION_MIGRATING);
-		return;
-	}
-	session_reply(session, &session->waiting, NULL, 0);
-	session_move(session, SESSION_RUNNING);
-}
-
-void session_end(struct session *session, void (*ended)(void *context), void *context)
-{
-	assert(!session->ended && !session->busy);
-	session->ended = ended;
-	session->ended_context = context;
-	session->link = session->twin = NULL;
-	dma_set_watcher(session->dma, NULL);
-	dma_set_remote(session->dma, NULL);
-	switch (session->state) {
-	case SESSION_UNMAPPING:
-		session_move(session, SESSION_ENDING_UNMAP);
-		break;
-	case SESSION_MIGRATING:
-		session_move(session, SESSION_ENDING_MIGRATION);
-		break;
-	case SESSION_RESETTING: /* the same wait goes on; the reset is dropped */
-		if (session->waiting.command == WIRE_DMA_MAP)
-			session_forget_maps(session);
-		session_move(session, SESSION_QUIESCING);
-		break;
-	case SESSION_SLICING:
-		ob_task_cancel(&session->step);
-		session_slices_drop(session);
-		session_quiesce(session);
-		break;
-	default:
-		session_quiesce(session);
-	}
-}
-
 struct session *session_new(struct ob_dev *dev, const struct session_limits *limits,
                             struct session_link *link, struct log *log)
 {
@@ -558,15 +386,14 @@ struct session *session_new(struct ob_dev *dev, const struct session_limits *lim
 	session->limits = *limits;
 	session->owner = limits->client;
 	session->minor = -1;
-	session->step.run = run_step;
-	session->unmap_waiter.done = unmapped;
-	session->hold.done = quiet;
 	session->watcher.lost = memory_lost;
 	session->watcher.unshared = memory_unshared;
 	dma_set_watcher(session->dma, &session->watcher);
 	dma_set_limits(session->dma, limits->max_dma_maps, limits->max_fds);
 	session_irqs_init(session);
+	session_memory_init(session);
 	session_wait_init(session);
+	session_slow_init(session);
 	session_remote_init(session);
 	device_client_came(dev);
 	return session;

@@ -1,101 +1,144 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a session waits for, in words: a client loses its patience, and with it the device, if a
- * drive takes longer than it waits for an answer. So a wait that takes long is logged, once, with
- * what it is for; and when it is over.
+ * What runs waits (wait.h): begins them, calls their steps, and has them answered. While a command
+ * waits, the link is paused.
  */
-#include <stdio.h>
+#include "wait.h"
 
-#include "block/block.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/fd.h"
 #include "internal.h"
 
-enum { NAMES = 4 };
-
-static bool is_wait(enum session_state state)
+const struct session_wait_ops *session_wait_ops(enum session_wait_kind kind)
 {
-	switch (state) {
-	case SESSION_UNMAPPING:
-	case SESSION_RESETTING:
-	case SESSION_MIGRATING:
-	case SESSION_ENDING_UNMAP:
-	case SESSION_ENDING_MIGRATION:
-	case SESSION_QUIESCING:
-	case SESSION_CLEARING:
-		return true;
-	default:
-		return false;
+	static const struct session_wait_ops *const all[SESSION_WAITS] = {
+		[SESSION_WAIT_UNMAP] = &session_wait_unmap,
+		[SESSION_WAIT_RESET] = &session_wait_reset,
+		[SESSION_WAIT_FIRST_MAP] = &session_wait_first_map,
+		[SESSION_WAIT_ACCESS] = &session_wait_access,
+		[SESSION_WAIT_IRQS] = &session_wait_irqs,
+		[SESSION_WAIT_LOG_STOP] = &session_wait_log_stop,
+		[SESSION_WAIT_LOG_REPORT] = &session_wait_log_report,
+		[SESSION_WAIT_DEVICE_STATE] = &session_wait_device_state,
+		[SESSION_WAIT_LEAVE] = &session_wait_leave,
+	};
+
+	return all[kind];
+}
+
+void session_wait_step_later(struct session *session)
+{
+	ob_task_schedule(ob_dev_loop(session->dev), &session->step);
+}
+
+/* A step. Whether that was the last one; *status is how it ended. */
+static bool step_is_last(struct session *session, int *status)
+{
+	*status = session_wait_ops(session->wait.kind)->step(session);
+	if (*status == -EAGAIN)
+		session_wait_step_later(session);
+	return *status != -EAGAIN && *status != -EINPROGRESS;
+}
+
+static void set_wait(struct session *session, enum session_wait_kind kind,
+                     const struct wire_header *request)
+{
+	session->wait.kind = kind;
+	session->wait.request = *request;
+}
+
+static void drop_wait(struct session *session)
+{
+	struct session_wait *wait = &session->wait;
+
+	free(take_ptr(&wait->access.payload));
+	free(take_ptr(&wait->report.log.bits));
+	free(take_ptr(&wait->irq_acts.bools));
+	wait->kind = SESSION_WAIT_NONE;
+	session->asked = false;
+}
+
+int session_wait_begin(struct session *session, enum session_wait_kind kind,
+                       const struct wire_header *request)
+{
+	int status;
+
+	set_wait(session, kind, request);
+	if (!step_is_last(session, &status)) {
+		session_move(session, SESSION_WAITING);
+		return -EINPROGRESS;
 	}
+	if (!status)
+		session_wait_ops(kind)->reply(session, 0);
+	drop_wait(session);
+	return status;
 }
 
-static const char *waiter_name(const struct session *session)
+int session_wait_begin_asked(struct session *session, enum session_wait_kind kind,
+                             const struct wire_header *request)
 {
-	switch (session->state) {
-	case SESSION_UNMAPPING:
-		return "DMA_UNMAP";
-	case SESSION_RESETTING:
-		return "DEVICE_RESET";
-	case SESSION_MIGRATING:
-		return "the migration";
-	default:
-		return "the end of the session, and with it the next client,";
+	set_wait(session, kind, request);
+	session_move(session, SESSION_WAITING);
+	return -EINPROGRESS;
+}
+
+int session_wait_begin_later(struct session *session, enum session_wait_kind kind,
+                             const struct wire_header *request)
+{
+	session_wait_step_later(session);
+	return session_wait_begin_asked(session, kind, request);
+}
+
+/* From here on nobody is answered. */
+static void leave(struct session *session)
+{
+	drop_wait(session);
+	session->wait.kind = SESSION_WAIT_LEAVE;
+	session_wait_step(session);
+}
+
+void session_wait_step(struct session *session)
+{
+	enum session_wait_kind kind = session->wait.kind;
+	int status;
+
+	if (!step_is_last(session, &status))
+		return;
+	if (session->state == SESSION_LEAVING && kind != SESSION_WAIT_LEAVE) {
+		leave(session);
+		return;
 	}
-}
-
-/* "drive b0 (3 requests)", of all drives that have some; or what else there is to be waited for. */
-static void describe_drives(struct ob_dev *dev, char *text, size_t room)
-{
-	const struct ob_block *block;
-	unsigned named = 0;
-	int used = 0;
-
-	snprintf(text, room, "the device to be quiet");
-	for (unsigned i = 0; named < NAMES && (block = device_drive(dev, i)); i++) {
-		if (!block->in_flight || (size_t)used >= room)
-			continue;
-		used += snprintf(text + used, room - (size_t)used, "%sdrive %.32s (%u request%s)",
-		                 named++ ? ", " : "", block->name, block->in_flight,
-		                 block->in_flight == 1 ? "" : "s");
+	if (kind == SESSION_WAIT_LEAVE) {
+		session_wait_ops(kind)->reply(session, status); /* frees the session */
+		return;
 	}
+	session_wait_ops(kind)->reply(session, status);
+	drop_wait(session);
+	session_move(session, SESSION_RUNNING);
 }
 
-static double seconds_since(uint64_t since)
+void session_wait_cancel(struct session *session)
 {
-	return (double)(ob_loop_now() - since) / 1e9;
+	enum session_wait_kind kind = session->wait.kind;
+	bool waits = session->state == SESSION_WAITING;
+	bool (*cancel)(struct session * session) = waits ? session_wait_ops(kind)->cancel : NULL;
+
+	session_move(session, SESSION_LEAVING);
+	if (cancel && !cancel(session))
+		return;
+	ob_task_cancel(&session->step);
+	leave(session);
 }
 
-static void took_long(struct ob_timer *timer)
+static void run_step(struct ob_task *task)
 {
-	struct session *session = container_of(timer, struct session, wait.timer);
-	char what[256];
-
-	describe_drives(session->dev, what, sizeof(what));
-	session->wait.waiter = waiter_name(session);
-	log_fact(session->log, LOG_WARN, "%s waits for %s, for %.1f s so far", session->wait.waiter,
-	         what, seconds_since(session->wait.since));
+	session_wait_step(container_of(task, struct session, step));
 }
 
 void session_wait_init(struct session *session)
 {
-	session->wait.timer.expired = took_long;
-}
-
-void session_wait_update(struct session *session)
-{
-	struct session_wait *wait = &session->wait;
-
-	if (is_wait(session->state) == wait->on)
-		return;
-	wait->on = !wait->on;
-	if (wait->on) {
-		wait->since = ob_loop_now();
-		/* Without memory for a timer nothing is said. */
-		(void)ob_timer_arm(ob_dev_loop(session->dev), &wait->timer,
-		                   session->limits.slow_ns);
-		return;
-	}
-	ob_timer_cancel(ob_dev_loop(session->dev), &wait->timer);
-	if (wait->waiter)
-		log_fact(session->log, LOG_INFO, "%s goes on, after %.1f s", wait->waiter,
-		         seconds_since(wait->since));
-	wait->waiter = NULL;
+	session->step.run = run_step;
 }
