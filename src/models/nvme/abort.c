@@ -51,60 +51,6 @@ static bool abort_fetched(struct nvme_sq *sq, const struct nvme_cmd *aborter, ui
 	return false;
 }
 
-/* The place of a skipped entry in state->skips, or skip_count. */
-static unsigned find_skip(const struct nvme_state *s, unsigned sqid, unsigned index)
-{
-	unsigned i = 0;
-
-	while (i < s->skip_count && (s->skips[i].sqid != sqid || s->skips[i].index != index))
-		i++;
-	return i;
-}
-
-bool nvme_skip_take(struct nvme_sq *sq, unsigned index)
-{
-	struct nvme_state *s = sq->nvme->state;
-	unsigned at = find_skip(s, sq->id, index);
-
-	if (at == s->skip_count)
-		return false;
-	s->skips[at] = s->skips[--s->skip_count];
-	return true;
-}
-
-void nvme_skips_clear(struct nvme_sq *sq)
-{
-	struct nvme_state *s = sq->nvme->state;
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < s->skip_count; i++) {
-		if (s->skips[i].sqid != sq->id)
-			s->skips[kept++] = s->skips[i];
-	}
-	s->skip_count = (uint8_t)kept;
-}
-
-static bool is_queued(const struct nvme_state *s, const struct nvme_skip *skip)
-{
-	const struct nvme_sq_state *sq = &s->sq[skip->sqid];
-
-	return skip->index < sq->entries && nvme_distance(sq->head, skip->index, sq->entries) <
-	                                            nvme_distance(sq->head, sq->tail, sq->entries);
-}
-
-void nvme_skips_rebuild(struct nvme_state *s)
-{
-	unsigned count = s->skip_count;
-
-	s->skip_count = 0;
-	for (unsigned i = 0; i < count; i++) {
-		struct nvme_skip skip = s->skips[i];
-
-		if (is_queued(s, &skip) && find_skip(s, skip.sqid, skip.index) == s->skip_count)
-			s->skips[s->skip_count++] = skip;
-	}
-}
-
 /*
  * Where in the guest's queue the command stands that was not fetched yet, or -1. One that was
  * aborted already has ended, and its identifier may be another command's by now. Abort is best
@@ -116,13 +62,13 @@ static int find_queued(struct nvme_sq *sq, uint16_t cid, uint32_t dw[])
 	const struct nvme_state *s = sq->nvme->state;
 	unsigned i = (st->head + sq->fetching) % st->entries, left = LOOK_AHEAD;
 
-	sq->nvme->work += LOOK_AHEAD / NVME_WORK_ENTRIES;
+	ob_queues_work(&sq->nvme->queues, LOOK_AHEAD / NVME_WORK_ENTRIES);
 	for (; i != st->tail && left--; i = i + 1u == st->entries ? 0 : i + 1) {
 		const uint8_t *entry =
 			ob_dma_direct(sq->nvme->dev, st->base + (uint64_t)i * NVME_SQE_SIZE,
 		                      NVME_SQE_SIZE, OB_DMA_FROM_CLIENT);
 
-		if (find_skip(s, sq->id, i) < s->skip_count)
+		if (nvme_skip_find(s, sq->id, i) < s->skip_count)
 			continue;
 		if (!entry)
 			return -1;

@@ -73,7 +73,7 @@ int nvme_submit(struct nvme_cmd *cmd, enum ob_block_op op, unsigned flags, uint6
 		n->requests++;
 		return error;
 	}
-	n->work += length / NVME_WORK_BYTES;
+	ob_queues_work(&n->queues, length / NVME_WORK_BYTES);
 	return error ? nvme_block_settle(cmd, error) : 0;
 }
 

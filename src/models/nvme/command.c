@@ -146,7 +146,7 @@ static void yield(struct nvme_cmd *cmd)
 {
 	cmd->wait = NVME_WAIT_TURN;
 	nvme_link_add(&cmd->nvme->yielded, &cmd->turn_link);
-	nvme_schedule(cmd->nvme);
+	ob_queues_yielded(&cmd->nvme->queues);
 }
 
 /* What remains of an Asynchronous Event Request is plain state: it may wait for ever. */
@@ -205,15 +205,17 @@ void nvme_cmds_run_yielded(struct nvme *n)
 		struct nvme_cmd *cmd = ob_container_of(link, struct nvme_cmd, turn_link);
 
 		nvme_link_del(link);
-		n->work++;
+		ob_queues_work(&n->queues, 1);
 		/* One that was suspended begins again. */
 		if (cmd->wait == NVME_WAIT_RESUME)
 			nvme_cmd_start(cmd);
 		else
 			nvme_cmd_advance(cmd, 0);
-		if (link == last || nvme_turn_spent(n))
+		if (link == last || ob_queues_spent(&n->queues))
 			break;
 	}
+	if (!nvme_link_empty(&n->yielded))
+		ob_queues_yielded(&n->queues);
 }
 
 /* Takes a command out of what it waits for; false: a drive still works on it. */
@@ -270,5 +272,5 @@ void nvme_cmds_resume(struct nvme *n)
 				nvme_link_add(&n->yielded, &cmd->turn_link);
 		}
 	}
-	nvme_schedule(n);
+	ob_queues_yielded(&n->queues);
 }

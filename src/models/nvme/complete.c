@@ -92,10 +92,11 @@ void nvme_complete(struct nvme_cmd *cmd, int status)
 	nvme_link_del(&cmd->link);
 	nvme_link_add(&cq->pending, &cmd->link);
 	sq->in_flight--;
-	n->unposted++;
-	nvme_cq_post(cq);
+	ob_queue_complete(&n->queues, cq->id);
+	if (sq->throttled) {
+		sq->throttled = false;
+		nvme_sq_kick(sq);
+	}
 	if (sq->deleter && !sq->in_flight)
 		sq_drained(sq);
-	else
-		nvme_sq_ready(sq);
 }

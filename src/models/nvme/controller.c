@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The controller's life (NVMe 1.4, 7.3 and 7.6): enabled, reset by CC.EN, shut down by CC.SHN, and
- * broken (CSTS.CFS).
+ * The controller's life (NVMe 1.4, 7.3 and 7.6): enabled, reset by CC.EN, and shut down by CC.SHN.
  *
  * A reset drops all commands. What a drive works on cannot be taken back: CSTS.RDY stays set until
  * that has ended, so that a driver which waits for it, as it must, never has its memory written to
@@ -10,18 +9,6 @@
 #include <errno.h>
 
 #include "internal.h"
-
-void nvme_fatal(struct nvme *n, const char *what, uint64_t where)
-{
-	if (n->state->csts & NVME_CSTS_CFS)
-		return;
-	n->state->csts |= NVME_CSTS_CFS;
-	/* No turn comes any more: completions that were posted are told of now. */
-	nvme_tell(n);
-	nvme_poll_stop(n, true);
-	ob_dev_failed(n->dev, "controller fatal status: %s (0x%llx)", what,
-	              (unsigned long long)where);
-}
 
 /* Enable */
 
@@ -64,7 +51,7 @@ static void enable(struct nvme *n)
 	nvme_sq_open(n, 0, s->asq, (s->aqa & 0xfff) + 1, 0);
 	s->csts = NVME_CSTS_RDY;
 	/* A turn at whose end the page is watched: who has mapped it never rings. */
-	nvme_schedule(n);
+	ob_queues_schedule(&n->queues);
 }
 
 /* Reset */
@@ -87,7 +74,7 @@ static void disable(struct nvme *n)
 
 	n->disabling = true;
 	nvme_queues_clear(n);
-	nvme_irq_stop(n);
+	ob_queue_interrupts_drop(&n->queues);
 	nvme_features_reset(n);
 	s->intms = 0;
 	s->shadow = false;

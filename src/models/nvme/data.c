@@ -87,7 +87,7 @@ static int fetch_list(struct nvme_cmd *cmd)
 			walk->state = NVME_WALK_FETCH;
 			return NVME_YIELD;
 		}
-		n->work += walk->fetch / NVME_SGL_DESCRIPTOR / NVME_WORK_ENTRIES;
+		ob_queues_work(&n->queues, walk->fetch / NVME_SGL_DESCRIPTOR / NVME_WORK_ENTRIES);
 		if (!nvme_cmd_page(cmd))
 			return NVME_INTERNAL_ERROR;
 		error = ob_dma_read(n->dev, walk->address, cmd->page, walk->fetch, &cmd->list_op);
@@ -193,7 +193,8 @@ void nvme_data_copy(struct nvme_cmd *cmd, uint8_t *buffer, uint32_t length)
 	uint64_t offset = 0;
 	unsigned hole = 0;
 
-	cmd->nvme->work += cmd->data_length / NVME_WORK_BYTES + cmd->nholes / NVME_WORK_ENTRIES;
+	ob_queues_work(&cmd->nvme->queues,
+	               cmd->data_length / NVME_WORK_BYTES + cmd->nholes / NVME_WORK_ENTRIES);
 	for (unsigned i = 0; cmd->has_xfer && i < cmd->xfer.iovcnt; i++) {
 		uint8_t *memory = cmd->xfer.iov[i].iov_base;
 		size_t left = cmd->xfer.iov[i].iov_len;

@@ -3,15 +3,18 @@
  * The controller at run time: commands in flight, queues' transfers, timers. All of it can be made
  * again from properties and state (state.h).
  *
- * A command is: fetched (queue.c), checked (admin.c, io.c), its data found (data.c with prp.c and
- * sgl.c), worked on, and completed (queue.c). Every step that reaches for guest memory or a drive
- * may be over at once or later. A command that waits for the client when the device is quiesced is
- * put back and begun again from its entry when the device resumes: whatever it did until then has
- * no effect that anybody has seen.
+ * A command is fetched (fetch.c), goes through its phases (command.c) and is completed (complete.c,
+ * cq.c). Every phase that reaches for guest memory or a drive may be over at once or later; what
+ * ends its wait (wait.c) has the command advance again. Queues are the queue engine's
+ * (outboard/queue.h).
+ *
+ * The declarations are in the order of who calls whom: what is declared later may be called only by
+ * pointer from what is declared earlier.
  */
 #ifndef NVME_INTERNAL_H
 #define NVME_INTERNAL_H
 
+#include "outboard/queue.h"
 #include "state.h"
 
 extern const struct ob_model nvme_model;
@@ -24,13 +27,9 @@ enum {
 	NVME_MAX_COMMANDS = 1024,  /* in flight on one controller */
 	NVME_ADMIN_RESERVE = 16,   /* of these, for the admin queue only */
 	NVME_COMMAND_CHUNK = 16,   /* allocated at a time */
-	NVME_FETCH_BATCH = 32,     /* entries fetched from a queue before others have their turn */
-	NVME_TURN_BUDGET = 256,    /* entries fetched before the event loop has its turn, */
-	NVME_WORK_UNITS = 16,      /* or work between two questions whether time is up: commands, */
-	NVME_WORK_BYTES = 8 << 10, /* so many bytes moved on the spot, */
-	NVME_WORK_ENTRIES = 64,    /* or entries and descriptors looked at */
-	NVME_POST_BATCH = 16,      /* completions written at a time, */
-	NVME_POST_EARLY = 4,       /* and written before a turn's other commands are begun */
+	NVME_WORK_BYTES = 8 << 10, /* moved in about a microsecond: a unit of work, */
+	NVME_WORK_ENTRIES = 64,    /* as are so many entries or descriptors that are read */
+	NVME_POST_BATCH = 16,      /* completions written at a time */
 	NVME_INLINE_RANGES = OB_XFER_INLINE_IOV,
 	NVME_MAX_RANGES = 1024, /* what an ob_xfer takes */
 	NVME_PAGE = 4096,       /* the buffers of the page pool */
@@ -208,23 +207,6 @@ struct nvme_waits {
 	void (*request_done)(struct ob_block_request *request, int error);
 };
 
-enum nvme_look {
-	NVME_LOOK_NONE,
-	NVME_LOOK_READ,  /* reading the shadow doorbell */
-	NVME_LOOK_EVENT, /* writing the event index */
-};
-
-/* The look at a shadow doorbell: see shadow.c. */
-struct nvme_shadow {
-	struct ob_dma_op op;
-	uint8_t bytes[4];
-	uint8_t state;  /* enum nvme_look */
-	bool again;     /* rung while it looked */
-	uint16_t event; /* the event index as it was written last */
-	bool armed;     /* the event index says that the guest is to ring for what comes next */
-	bool fresh;     /* not rung yet: what stands in the buffer may be an older queue's */
-};
-
 struct nvme_sq {
 	struct nvme *nvme;
 	uint16_t id;
@@ -233,8 +215,9 @@ struct nvme_sq {
 	struct ob_dma_op op;       /* fetches entries */
 	unsigned fetching;         /* entries that op fetches; 0: not under way */
 	uint8_t *page;             /* for op */
-	uint32_t seen;             /* in the doorbell's place in memory, when it was looked at */
-	struct nvme_shadow shadow;
+	bool throttled; /* it has its share of commands in flight: kicked by the next completion */
+	uint32_t seen;  /* in the doorbell's place in memory, when it was read last */
+	struct ob_queue_index shadow;
 	struct nvme_cmd *deleter;
 };
 
@@ -248,44 +231,11 @@ struct nvme_cq {
 	unsigned staged;   /* entries in stage, which are not known to be written, */
 	uint16_t stage_at; /* and where they belong. The tail is past them already */
 	uint8_t stage[NVME_POST_BATCH * NVME_CQE_SIZE];
-	unsigned untold; /* entries that were written in this turn, without an interrupt yet */
-	uint32_t seen;   /* as a submission queue's */
-	struct nvme_shadow shadow;
+	uint32_t seen; /* as a submission queue's */
+	struct ob_queue_index shadow;
 };
-
-/* Interrupt coalescing (5.21.1.8) of a vector. */
-struct nvme_vector {
-	struct nvme *nvme;
-	struct ob_timer timer;
-	unsigned count; /* completions since the last interrupt */
-};
-
-enum { NVME_VECTOR_WORDS = (NVME_MAX_VECTORS + 63) / 64, NVME_SET = NVME_MAX_PAIRS / 64 + 1 };
 
 enum { NVME_MAX_WINDOWS = 5 };
-
-enum nvme_awaited {
-	NVME_AWAIT_OWED, /* commands, after completions */
-	NVME_AWAIT_MORE, /* commands, after commands */
-};
-
-/* Polling for commands, and the interrupts held back meanwhile: see poll.c. */
-struct nvme_poll {
-	struct ob_poller poller; /* added while active */
-	struct ob_timer idle;    /* for looks at the page meanwhile */
-	bool active;
-	unsigned empty;           /* looks that found nothing */
-	uint64_t since;           /* when they began, or 0 */
-	unsigned owed;            /* completions that the guest has not answered with commands */
-	int balance[2];           /* by what is awaited */
-	enum nvme_awaited before; /* what was awaited when the turn began, */
-	enum nvme_awaited asleep_for; /* and when the device went to sleep: */
-	uint64_t asleep_since;        /* then */
-	unsigned declined;
-	unsigned hold; /* how many may: see hold_limit() */
-	unsigned held; /* completions that wait for an interrupt of these vectors */
-	uint64_t vectors[NVME_VECTOR_WORDS];
-};
 
 struct nvme {
 	struct ob_dev *dev;
@@ -300,22 +250,12 @@ struct nvme {
 	unsigned ns_count;
 	struct nvme_namespace *ns;
 
-	struct nvme_poll poll;
-	struct ob_task turn;
-	bool in_turn;
-	uint64_t work;   /* since it was last asked whether the turn's time is up: see below, */
-	bool spent;      /* and the answer */
+	struct ob_queues queues;
 	bool quiescing;  /* between quiesce and resume */
 	bool disabling;  /* CC.EN went to 0, requests are still in flight */
 	bool irq_raised; /* INTA# */
 	uint32_t *page;  /* the doorbells that clients may map; NULL: none */
 
-	/* Sets of submission queues: those that exist, have entries, were emptied in this turn, */
-	uint64_t live[NVME_SET], ready[NVME_SET], emptied[NVME_SET];
-	/* and of completion queues: with completions to post, with entries to interrupt for. */
-	uint64_t posting[NVME_SET], telling[NVME_SET];
-	unsigned unposted;   /* completions since the last posting */
-	unsigned next_sq;    /* whose turn is next */
 	unsigned sq_count;   /* submission queues that exist */
 	unsigned full_count; /* completion queues without room */
 
@@ -323,7 +263,6 @@ struct nvme {
 	unsigned requests; /* in flight on drives */
 	struct nvme_link free, yielded;
 	unsigned allocated, in_use;
-	bool starved; /* a queue found no command, or no page */
 	struct nvme_chunk *chunks;
 	struct nvme_page *pages;
 	unsigned spare_pages;
@@ -336,7 +275,6 @@ struct nvme {
 	struct nvme_sq sqs[NVME_MAX_PAIRS + 1];
 	struct nvme_cq cqs[NVME_MAX_PAIRS + 1];
 	struct ob_window windows[NVME_MAX_WINDOWS]; /* of BAR 0 */
-	struct nvme_vector vector[NVME_MAX_VECTORS];
 };
 
 static inline void nvme_link_init(struct nvme_link *ring)
@@ -370,8 +308,6 @@ static inline unsigned nvme_cmd_bound(unsigned sqid)
 uint8_t *nvme_page_get(struct nvme *n); /* not zeroed; NULL without memory */
 void nvme_page_put(struct nvme *n, uint8_t *bytes);
 void nvme_pages_free(struct nvme *n);
-/* The queues that found no memory go on. */
-void nvme_wake_starved(struct nvme *n);
 
 /* pool.c: commands, allocated in chunks and used again */
 bool nvme_cmd_make_available(struct nvme *n, unsigned sqid);
@@ -463,64 +399,44 @@ int nvme_prp_begin(struct nvme_cmd *cmd);
 int nvme_prp_more(struct nvme_cmd *cmd);
 int nvme_sgl_begin(struct nvme_cmd *cmd);
 int nvme_sgl_more(struct nvme_cmd *cmd);
-/* queue.c */
+/* queues.c: all of them */
 void nvme_queues_init(struct nvme *n);
 /* All queues are gone, and what they had under way. Commands are dropped. */
 void nvme_queues_clear(struct nvme *n);
 void nvme_queues_stop(struct nvme *n);
 void nvme_queues_resume(struct nvme *n);
-/* Interrupts for what was posted. */
-void nvme_tell(struct nvme *n);
+/* All that the runtime knows of queues, from the state. */
+void nvme_queues_rebuild(struct nvme *n);
 /* Whether commands are fetched and completions posted. */
 static inline bool nvme_running(const struct nvme *n)
 {
 	return (n->state->csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) == NVME_CSTS_RDY &&
 	       !n->quiescing && !n->disabling;
 }
-/*
- * Work is counted in units of about a microsecond, and the clock is read once for several of them.
- * Whatever a command can ask for adds to it, so that a turn is a share of time and not a number of
- * commands.
- */
-static inline void nvme_turn_begin(struct nvme *n)
-{
-	n->work = 0;
-	n->spent = false;
-}
-static inline bool nvme_turn_spent(struct nvme *n)
-{
-	if (n->work >= NVME_WORK_UNITS) {
-		n->work = 0;
-		n->spent = ob_loop_spent(ob_dev_loop(n->dev));
-	}
-	return n->spent;
-}
-void nvme_schedule(struct nvme *n);
-/* A turn for what the last one left. */
-void nvme_schedule_rest(struct nvme *n);
-void nvme_sq_ready(struct nvme_sq *sq);
-void nvme_cq_post(struct nvme_cq *cq);
-void nvme_turn(struct ob_task *task);
-/* A look, and a turn if there is anything to do. Whether the look found commands. */
-bool nvme_turn_of_poller(struct nvme *n);
-void nvme_doorbell(struct nvme *n, unsigned index, uint32_t value);
-/* One rang by an eventfd, which brings no value. */
-void nvme_doorbell_rang(struct nvme *n, unsigned index);
-/* New tail or head, from a doorbell register or from its shadow: checked. True if it changed. */
-bool nvme_sq_set_tail(struct nvme_sq *sq, uint32_t value);
-bool nvme_cq_set_head(struct nvme_cq *cq, uint32_t value);
-/* The same for what was seen in memory, which is news only once. */
-bool nvme_sq_saw(struct nvme_sq *sq, uint32_t value);
-bool nvme_cq_saw(struct nvme_cq *cq, uint32_t value);
+
+/* fetch.c */
+unsigned nvme_fetch(struct ob_queues *queues, unsigned id, unsigned max);
+
+/* sq.c */
 void nvme_sq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, uint16_t cqid);
+/* Its commands were completed or dropped. */
 void nvme_sq_close(struct nvme_sq *sq);
-void nvme_cq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, bool irq,
-                  uint16_t vector);
-void nvme_cq_close(struct nvme_cq *cq);
+/* Ends a fetch under way: the entries stay in the queue. */
+void nvme_sq_stop(struct nvme_sq *sq);
+/* Kicks the queue if it has entries. */
+void nvme_sq_kick(struct nvme_sq *sq);
 static inline struct nvme_sq_state *nvme_sq_state(const struct nvme_sq *sq)
 {
 	return &sq->nvme->state->sq[sq->id];
 }
+
+/* cq.c */
+void nvme_cq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, bool irq,
+                  uint16_t vector);
+void nvme_cq_close(struct nvme_cq *cq);
+void nvme_cq_stop(struct nvme_cq *cq);
+/* Writes what is pending of a completion queue. */
+void nvme_post(struct ob_queues *queues, unsigned id);
 static inline struct nvme_cq_state *nvme_cq_state(const struct nvme_cq *cq)
 {
 	return &cq->nvme->state->cq[cq->id];
@@ -531,81 +447,58 @@ static inline uint32_t nvme_distance(uint32_t from, uint32_t to, uint32_t entrie
 	return to >= from ? to - from : to + entries - from;
 }
 
-/* poll.c */
-void nvme_poll_init(struct nvme *n);
-/* At the beginning of a turn that will post completions, or not. */
-void nvme_poll_turning(struct nvme *n, bool posts);
-/* At the end of one, which found new commands or not: what wakes us for the next ones. */
-void nvme_poll_turned(struct nvme *n, bool found);
-/* The guest has got completions, which it will answer with commands. */
-static inline void nvme_poll_posted(struct nvme *n, unsigned count)
-{
-	n->poll.owed += count;
-}
-/* That was one of them. */
-static inline void nvme_poll_fetched(struct nvme *n)
-{
-	n->poll.owed -= n->poll.owed > 0;
-}
-/* Whether the interrupt for count completions is held back: it will be sent later. */
-bool nvme_poll_hold(struct nvme_cq *cq, unsigned count);
-/* Ends polling; what is held back is sent, or dropped for a reset. */
-void nvme_poll_stop(struct nvme *n, bool send);
+/* doorbell.c: a register is written */
+void nvme_doorbell(struct nvme *n, unsigned index, uint32_t value);
+/* A kick by an eventfd, which brings no value. */
+void nvme_doorbell_kicked(struct nvme *n, unsigned index);
 
-/* look.c */
-/* Whether there are doorbells in memory that can be looked at without a message. */
-bool nvme_can_look(struct nvme *n);
-/* Whether that is going on for shadow doorbells, so that nobody has to ring. */
-bool nvme_shadow_is_polled(struct nvme *n);
-/* Looks at all of them. Whether there are new commands; their queues are ready then. */
-bool nvme_look(struct nvme *n);
-void nvme_look_for_room(struct nvme_cq *cq);
-/* Nobody needs to ring any more, though they were asked to, since looks begin again. */
-void nvme_look_unasked(struct nvme *n);
+/* index.c: new tail or head, from a doorbell register or from its shadow. True if it changed. */
+bool nvme_sq_set_tail(struct nvme_sq *sq, uint32_t value);
+bool nvme_cq_set_head(struct nvme_cq *cq, uint32_t value);
+/* The same for what was read in memory, which is news only once. */
+bool nvme_sq_tail_read(struct nvme_sq *sq, uint32_t value);
+bool nvme_cq_head_read(struct nvme_cq *cq, uint32_t value);
+
+/* page_doorbells.c */
 /* A new queue: what stands in the page is of an older one. */
 void nvme_page_clear(struct nvme *n, unsigned id, bool completion);
 void nvme_page_clear_all(struct nvme *n);
+/* Whether it was written since this was asked last. */
+bool nvme_page_was_kicked(const struct nvme *n, unsigned id, bool completion);
+/* The value of a doorbell there; false: it was not written yet. */
+bool nvme_page_read(const struct nvme *n, unsigned id, bool completion, uint32_t *value);
 
-/* abort.c: entries that were aborted before they were fetched */
+/* shadow.c: doorbells in memory, as the queue engine asks for them */
+bool nvme_doorbells_can_poll(struct ob_queues *queues);
+bool nvme_doorbells_poll(struct ob_queues *queues);
+void nvme_doorbells_suppress(struct ob_queues *queues);
+void nvme_doorbells_arm(struct ob_queues *queues, unsigned id);
+void nvme_cq_poll_room(struct nvme_cq *cq);
+void nvme_shadow_init(struct nvme *n);
+/* A queue that is new, or new to the shadow buffer. */
+void nvme_shadow_open_sq(struct nvme_sq *sq);
+void nvme_shadow_open_cq(struct nvme_cq *cq);
+void nvme_shadow_resume_sq(struct nvme_sq *sq);
+void nvme_shadow_resume_cq(struct nvme_cq *cq);
+static inline bool nvme_shadowed(const struct nvme *n, unsigned qid)
+{
+	/* Drivers write the admin queue's registers only, whatever the buffer says. */
+	return n->state->shadow && qid;
+}
+
+/* skip.c: entries that were aborted before they were fetched */
+/* The place of an entry in state->skips, or skip_count. */
+unsigned nvme_skip_find(const struct nvme_state *s, unsigned sqid, unsigned index);
 /* Whether the entry at index is one; it is forgotten. */
 bool nvme_skip_take(struct nvme_sq *sq, unsigned index);
 void nvme_skips_clear(struct nvme_sq *sq);
 /* Drops what no queue has waiting, or what stands there twice: the state was loaded. */
 void nvme_skips_rebuild(struct nvme_state *s);
 
-/* post.c */
-/* Writes what is pending; nvme_cq_tell() says so to the guest. */
-void nvme_cq_flush(struct nvme_cq *cq);
-void nvme_cq_tell(struct nvme_cq *cq);
-void nvme_cq_stop(struct nvme_cq *cq);
-
-/* shadow.c */
-void nvme_shadow_init(struct nvme *n);
-/* Sets the event index of a queue that is new, or new to the shadow buffer. */
-void nvme_shadow_open_sq(struct nvme_sq *sq);
-void nvme_shadow_open_cq(struct nvme_cq *cq);
-/* Looks for a new tail or head, until there is none and the guest will ring for the next. */
-void nvme_shadow_look_sq(struct nvme_sq *sq);
-void nvme_shadow_look_cq(struct nvme_cq *cq);
-/* The same for a set of submission queues, which is emptied. */
-void nvme_shadow_arm(struct nvme *n, const uint64_t set[NVME_SET]);
-void nvme_shadow_resume_sq(struct nvme_sq *sq);
-void nvme_shadow_resume_cq(struct nvme_cq *cq);
-void nvme_shadow_stop(struct nvme *n, struct nvme_shadow *shadow);
-static inline bool nvme_shadowed(const struct nvme *n, unsigned qid)
-{
-	/* Drivers ring the admin queue's registers only, whatever the buffer says. */
-	return n->state->shadow && qid;
-}
-
 /* irq.c */
-void nvme_irq_init(struct nvme *n);
-void nvme_irq_stop(struct nvme *n);
-/* Sends a vector's message. */
-void nvme_irq_send(struct nvme *n, unsigned vector);
-void nvme_irq_posted(struct nvme_cq *cq, unsigned count);
-/* Sends what is gathered. */
-void nvme_irq_flush(struct nvme *n);
+void nvme_notify(struct ob_queues *queues, unsigned id, unsigned count);
+void nvme_interrupt(struct ob_queues *queues, unsigned vector);
+/* The pin follows the queues. */
 void nvme_irq_update(struct nvme *n);
 void nvme_irq_changed(struct ob_dev *dev, unsigned vector);
 /* Whether Doorbell Buffer Config is offered: see irq.c. */
@@ -613,8 +506,8 @@ bool nvme_may_shadow(const struct nvme *n);
 /* The guest consumed entries. */
 void nvme_irq_consumed(struct nvme *n);
 
-/* queue.c: all that the runtime knows of queues, from the state. */
-void nvme_queues_rebuild(struct nvme *n);
+/* fatal.c */
+void nvme_fatal(struct nvme *n, const char *what, uint64_t where);
 
 /* namespace.c */
 int nvme_namespaces_check(const struct nvme_props *props, struct ob_error *err);
@@ -643,7 +536,6 @@ static inline uint64_t nvme_blocks(const struct nvme *n, const struct nvme_names
 
 /* controller.c: enable, reset, shutdown, fatal errors */
 void nvme_set_cc(struct nvme *n, uint32_t value);
-void nvme_fatal(struct nvme *n, const char *what, uint64_t where);
 /* To be called when a request of a drive has ended. */
 void nvme_request_ended(struct nvme *n);
 void nvme_shutdown_continue(struct nvme *n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Interrupts (NVMe 1.4, 7.5). With MSI-X, completions of a queue send its vector's message, or are
- * gathered first as the Interrupt Coalescing feature says (5.21.1.8). Otherwise INTA# is asserted
+ * coalesced first as the Interrupt Coalescing feature says (5.21.1.8). Otherwise INTA# is asserted
  * for as long as a queue with interrupts has entries that the guest did not consume, and INTMS does
  * not mask it. INTMS and INTMC mean nothing while MSI-X is in use.
  */
@@ -9,9 +9,9 @@
 
 /*
  * The source does not stay raised: a message is over when it is sent, and what is raised would
- * assert the pin when the guest goes back to it. Who has gone back by now is told by the pin.
+ * assert the pin when the guest goes back to it. Who has gone back by now is notified by the pin.
  */
-void nvme_irq_send(struct nvme *n, unsigned vector)
+static void send_message(struct nvme *n, unsigned vector)
 {
 	if (!ob_irq_is_message(n->dev)) {
 		nvme_irq_update(n);
@@ -21,74 +21,29 @@ void nvme_irq_send(struct nvme *n, unsigned vector)
 	ob_irq_lower(n->dev, vector);
 }
 
-static void gathered(struct ob_timer *timer)
+void nvme_interrupt(struct ob_queues *queues, unsigned vector)
 {
-	struct nvme_vector *vector = ob_container_of(timer, struct nvme_vector, timer);
-	struct nvme *n = vector->nvme;
-
-	vector->count = 0;
-	nvme_irq_send(n, (unsigned)(vector - n->vector));
+	send_message(ob_container_of(queues, struct nvme, queues), vector);
 }
 
-void nvme_irq_init(struct nvme *n)
+void nvme_notify(struct ob_queues *queues, unsigned id, unsigned count)
 {
-	for (unsigned i = 0; i < NVME_MAX_VECTORS; i++) {
-		n->vector[i].nvme = n;
-		n->vector[i].timer.expired = gathered;
-	}
-}
-
-void nvme_irq_stop(struct nvme *n)
-{
-	for (unsigned i = 0; i < NVME_MAX_VECTORS; i++)
-		ob_timer_cancel(ob_dev_loop(n->dev), &n->vector[i].timer);
-}
-
-void nvme_irq_flush(struct nvme *n)
-{
-	for (unsigned i = 0; i < NVME_MAX_VECTORS; i++) {
-		if (!n->vector[i].timer.slot)
-			continue;
-		ob_timer_cancel(ob_dev_loop(n->dev), &n->vector[i].timer);
-		gathered(&n->vector[i].timer);
-	}
-}
-
-/* True if the interrupt waits for more completions or for the aggregation time. */
-static bool gather(struct nvme_cq *cq, unsigned count)
-{
-	struct nvme *n = cq->nvme;
-	const struct nvme_cq_state *st = nvme_cq_state(cq);
+	struct nvme *n = ob_container_of(queues, struct nvme, queues);
+	const struct nvme_cq_state *st = &n->state->cq[id];
 	const struct nvme_features *f = &n->state->features;
-	struct nvme_vector *vector = &n->vector[st->vector];
 	unsigned threshold = (f->coalescing & 0xff) + 1, time = f->coalescing >> 8 & 0xff;
-
-	if (!cq->id || !time || threshold == 1 || f->no_coalescing[st->vector])
-		return false;
-	vector->count += count;
-	if (vector->count < threshold &&
-	    (vector->timer.slot ||
-	     !ob_timer_arm(ob_dev_loop(n->dev), &vector->timer, time * UINT64_C(100000))))
-		return true;
-	vector->count = 0;
-	ob_timer_cancel(ob_dev_loop(n->dev), &vector->timer);
-	return false;
-}
-
-void nvme_irq_posted(struct nvme_cq *cq, unsigned count)
-{
-	const struct nvme_cq_state *st = nvme_cq_state(cq);
 
 	if (!st->irq)
 		return;
-	if (!ob_irq_is_message(cq->nvme->dev)) {
-		nvme_irq_update(cq->nvme);
-		if (nvme_shadowed(cq->nvme, cq->id))
-			nvme_shadow_look_cq(cq);
+	if (!ob_irq_is_message(n->dev)) {
+		nvme_irq_update(n);
+		if (nvme_shadowed(n, id))
+			ob_queue_index_poll(&n->cqs[id].shadow);
 		return;
 	}
-	if (!gather(cq, count) && !nvme_poll_hold(cq, count))
-		nvme_irq_send(cq->nvme, st->vector);
+	if (!id || f->no_coalescing[st->vector])
+		threshold = 0;
+	ob_queue_interrupt(queues, st->vector, count, threshold, time * UINT64_C(100000), id);
 }
 
 /* Whether there are entries that were written and not consumed. */
@@ -128,7 +83,7 @@ void nvme_irq_changed(struct ob_dev *dev, unsigned vector)
 
 		if (st->irq && (vector == OB_IRQ_ALL || vector == st->vector) &&
 		    has_entries(&n->cqs[i]))
-			nvme_irq_send(n, st->vector);
+			send_message(n, st->vector);
 	}
 }
 

@@ -123,7 +123,7 @@ static void nvme_saving(struct ob_dev *dev)
 
 	/* What a client has written to the page since. */
 	if (n->page)
-		nvme_look(n);
+		nvme_doorbells_poll(&n->queues);
 	for (unsigned i = 0; i <= n->props->num_queues; i++) {
 		s->sq[i].fresh = n->sqs[i].shadow.fresh;
 		s->cq[i].fresh = n->cqs[i].shadow.fresh;

@@ -92,7 +92,6 @@ static int nvme_start(struct ob_dev *dev, struct ob_error *err)
 	n->max_data = (uint32_t)NVME_PAGE << n->props->mdts;
 	n->vectors = vector_count(n->props);
 	n->trace = ob_dev_traces(dev, "command");
-	n->turn.run = nvme_turn;
 	nvme_link_init(&n->yielded);
 	error = make_serial(dev, err);
 	if (!error)
@@ -105,11 +104,8 @@ static int nvme_start(struct ob_dev *dev, struct ob_error *err)
 		n->ns = NULL;
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	}
-	nvme_queues_init(n);
-	nvme_irq_init(n);
-	nvme_poll_init(n);
 	n->page = n->props->mmap_doorbells ? ob_dev_memory(dev, 0, NVME_DOORBELLS) : NULL;
-	nvme_page_clear_all(n);
+	nvme_queues_init(n);
 	nvme_features_reset(n);
 	n->state->health.started = ob_loop_now();
 	return 0;
@@ -120,8 +116,7 @@ static void nvme_stop(struct ob_dev *dev)
 	struct nvme *n = ob_dev_runtime(dev);
 
 	nvme_queues_clear(n);
-	nvme_irq_stop(n);
-	ob_task_cancel(&n->turn);
+	ob_queue_interrupts_drop(&n->queues);
 	nvme_pool_free(n);
 	free(n->ns);
 }
@@ -134,7 +129,7 @@ static void nvme_reset(struct ob_dev *dev)
 	if (s->cc & NVME_CC_EN && (s->csts & NVME_CSTS_SHST) != NVME_CSTS_SHST_DONE)
 		s->health.unsafe_shutdowns++;
 	nvme_queues_clear(n);
-	nvme_irq_stop(n);
+	ob_queue_interrupts_drop(&n->queues);
 	n->irq_raised = false; /* the core lowered it */
 	n->disabling = false;
 	memset(s, 0, offsetof(struct nvme_state, lba_shift));
@@ -146,11 +141,10 @@ static void nvme_quiesce(struct ob_dev *dev)
 {
 	struct nvme *n = ob_dev_runtime(dev);
 
-	/* What stands in the page does not move with the state: tails that were written do. */
+	/* What stands in the page does not move with the state: tails that were read do. */
 	if (n->page && nvme_running(n))
-		nvme_look(n);
+		nvme_doorbells_poll(&n->queues);
 	n->quiescing = true;
-	ob_task_cancel(&n->turn);
 	nvme_queues_stop(n);
 	nvme_request_ended(n);
 }
@@ -163,7 +157,7 @@ static void nvme_resume(struct ob_dev *dev)
 	nvme_queues_resume(n);
 	nvme_irq_update(n);
 	nvme_shutdown_continue(n);
-	nvme_schedule(n);
+	ob_queues_schedule(&n->queues);
 }
 
 static const char *const interrupt_kinds[] = {"msix", "msi", "intx", NULL};

@@ -14,15 +14,6 @@ struct nvme_page {
 	};
 };
 
-void nvme_wake_starved(struct nvme *n)
-{
-	if (!n->starved)
-		return;
-	n->starved = false;
-	for (unsigned i = 0; i <= n->props->num_queues; i++)
-		nvme_sq_ready(&n->sqs[i]);
-}
-
 uint8_t *nvme_page_get(struct nvme *n)
 {
 	struct nvme_page *page = n->pages;
@@ -40,7 +31,7 @@ void nvme_page_put(struct nvme *n, uint8_t *bytes)
 {
 	struct nvme_page *page = (struct nvme_page *)bytes;
 
-	nvme_wake_starved(n);
+	ob_queues_unpark(&n->queues);
 	if (n->spare_pages >= NVME_SPARE_PAGES) {
 		free(page);
 		return;

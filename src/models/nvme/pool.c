@@ -73,13 +73,13 @@ void nvme_pool_free(struct nvme *n)
 bool nvme_cmd_make_available(struct nvme *n, unsigned sqid)
 {
 	if (n->in_use >= nvme_cmd_bound(sqid)) {
-		n->starved = true;
+		ob_queues_park(&n->queues);
 		return false;
 	}
 	if (nvme_link_empty(&n->free))
 		add_chunk(n);
 	if (nvme_link_empty(&n->free))
-		n->starved = true;
+		ob_queues_park(&n->queues);
 	return !nvme_link_empty(&n->free);
 }
 
@@ -119,7 +119,7 @@ void nvme_cmd_free(struct nvme_cmd *cmd)
 	nvme_link_del(&cmd->link);
 	nvme_link_add(&n->free, &cmd->link);
 	n->in_use--;
-	nvme_wake_starved(n);
+	ob_queues_unpark(&n->queues);
 }
 
 void nvme_cmd_suspend(struct nvme_cmd *cmd)

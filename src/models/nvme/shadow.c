@@ -1,307 +1,275 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Shadow doorbells (NVMe 1.4, 5.7 and B.5): the guest writes its doorbells to memory as well, and
- * rings a register only if the value passes the event index that we left in memory for it.
+ * Doorbells in memory: in the page of BAR 0 that clients may map (mmap-doorbells=on), and in the
+ * guest's shadow buffer (NVMe 1.4, 5.7 and B.5). A poll of all of them is a load for each
+ * submission queue, and touches nothing that the guest writes next: no event index, and no head of
+ * a completion queue unless there is no room in it or the pin waits for it. A shadow buffer that is
+ * reached by messages is not polled: its indices are read after a kick.
  *
- * So a look is: read the shadow; if there is nothing new, say by the event index that the next one
- * is to be rung for, and read once more, since the guest may have written in between. Reads and
- * writes may each take a message to the client; a queue has one look under way at a time.
+ * The value that was read last is remembered as it stood there, so that a value that makes no sense
+ * is an error once and not at each poll.
  *
- * Completion queues are looked at only when it matters: while there is no room, and while a level
- * interrupt waits for its end.
+ * With both, the shadow is where values stand, and a write to the page is just a kick. A kick that
+ * repeats the last one's value could not be told from none, so where the page is read for kicks
+ * only (the shadow is reached by messages, or the queue is new), its word is set to a value that
+ * no doorbell has. So it is when a queue is made.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "internal.h"
 
-static uint64_t place(const struct nvme *n, uint64_t buffer, unsigned qid, bool completion)
+static uint32_t load_word(const uint32_t *place)
 {
-	return buffer + qid * UINT64_C(8) + (completion ? 4 : 0);
+	return le32toh(__atomic_load_n(place, __ATOMIC_ACQUIRE));
 }
 
-/*
- * A value that the guest changes at any time is read, and written, in one piece, wherever it has a
- * natural place: where that lies in our memory is up to the client.
- */
-static uint32_t *word_at(struct nvme *n, uint64_t address, enum ob_dma_dir dir)
+/* The shadow buffer where it is mapped here; else NULL. */
+static const uint32_t *shadow_words(struct nvme *n)
 {
-	void *direct = ob_dma_direct(n->dev, address, 4, dir);
+	const void *words;
 
-	return (uintptr_t)direct & 3 ? NULL : direct;
+	if (!n->state->shadow)
+		return NULL;
+	words = ob_dma_direct(n->dev, n->state->shadow_doorbells,
+	                      (n->props->num_queues + 1) * UINT64_C(8), OB_DMA_FROM_CLIENT);
+	return (uintptr_t)words & 3 ? NULL : words;
 }
 
-static int load(struct nvme *n, struct nvme_shadow *shadow, uint64_t address)
+bool nvme_doorbells_can_poll(struct ob_queues *queues)
 {
-	const uint32_t *direct = word_at(n, address, OB_DMA_FROM_CLIENT);
+	struct nvme *n = ob_container_of(queues, struct nvme, queues);
 
-	if (!direct)
-		return ob_dma_read(n->dev, address, shadow->bytes, 4, &shadow->op);
-	ob_put_le32(shadow->bytes, le32toh(__atomic_load_n(direct, __ATOMIC_ACQUIRE)));
-	return 0;
+	return n->page || shadow_words(n);
 }
 
-static int store(struct nvme *n, struct nvme_shadow *shadow, uint64_t address, uint32_t value)
+/* The completion queue of the same number is polled on this occasion: it is on the same line. */
+static void suppress_pair(struct nvme *n, unsigned id, uint16_t tail_before, const uint32_t *shadow)
 {
-	uint32_t *direct = word_at(n, address, OB_DMA_TO_CLIENT);
-	int error = 0;
+	const struct nvme_sq_state *sq = &n->state->sq[id];
+	const struct nvme_cq_state *st = &n->state->cq[id];
+	struct nvme_cq *cq = &n->cqs[id];
 
-	ob_put_le32(shadow->bytes, value);
-	if (direct)
-		__atomic_store_n(direct, htole32(value), __ATOMIC_RELAXED);
-	else
-		error = ob_dma_write(n->dev, address, shadow->bytes, 4, &shadow->op);
-	/* The event index before the next read of the shadow; the guest does it the other way. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return error;
+	if (nvme_distance(n->sqs[id].shadow.event, sq->tail, sq->entries) <= sq->entries / 4)
+		return;
+	ob_queue_index_suppress(&n->sqs[id].shadow, tail_before);
+	if (!st->entries || cq->shadow.fresh || cq->shadow.state != OB_QUEUE_INDEX_IDLE ||
+	    cq->full || n->irq_raised)
+		return;
+	nvme_cq_head_read(cq, load_word(shadow + (size_t)2 * id + 1));
+	ob_queue_index_suppress(&cq->shadow, st->head ? st->head - 1 : (uint16_t)(st->entries - 1));
 }
 
-static void failed(struct nvme *n, int error, uint64_t address)
+void nvme_doorbells_suppress(struct ob_queues *queues)
+{
+	struct nvme *n = ob_container_of(queues, struct nvme, queues);
+
+	if (!shadow_words(n))
+		return;
+	for (unsigned i = 0; i <= n->props->num_queues / 64; i++) {
+		for (uint64_t bits = n->queues.live[i]; bits; bits &= bits - 1) {
+			unsigned id = i * 64 + (unsigned)__builtin_ctzll(bits);
+			const struct nvme_sq_state *st = &n->state->sq[id];
+			struct ob_queue_index *shadow = &n->sqs[id].shadow;
+
+			if (!shadow->armed || shadow->fresh || shadow->state != OB_QUEUE_INDEX_IDLE)
+				continue;
+			ob_queue_index_suppress(shadow, st->tail ? st->tail - 1
+			                                         : (uint16_t)(st->entries - 1));
+		}
+	}
+}
+
+static bool poll_sq(struct nvme *n, unsigned id, const uint32_t *shadow)
+{
+	struct nvme_sq *sq = &n->sqs[id];
+	uint16_t before = n->state->sq[id].tail;
+	uint32_t value;
+
+	if (nvme_shadowed(n, id)) {
+		if ((!shadow || sq->shadow.fresh) && !nvme_page_was_kicked(n, id, false)) {
+			return false;
+		} else if (!shadow) {
+			sq->shadow.fresh = false;
+			ob_queue_index_poll(&sq->shadow);
+			return false;
+		}
+		sq->shadow.fresh = false;
+		value = load_word(shadow + (size_t)2 * id);
+	} else if (n->page) {
+		if (!nvme_page_read(n, id, false, &value))
+			return false;
+	} else {
+		return false;
+	}
+	if (!nvme_sq_tail_read(sq, value))
+		return false;
+	if (nvme_shadowed(n, id))
+		suppress_pair(n, id, before, shadow);
+	nvme_sq_kick(sq);
+	return true;
+}
+
+static void poll_cq(struct nvme *n, unsigned id, bool unasked)
+{
+	struct nvme_cq *cq = &n->cqs[id];
+	uint32_t value;
+
+	if (nvme_shadowed(n, id)) {
+		bool kicked = nvme_page_was_kicked(n, id, true);
+
+		if (kicked)
+			cq->shadow.fresh = false;
+		if (kicked || unasked)
+			ob_queue_index_poll(&cq->shadow);
+	} else if (n->page) {
+		if (nvme_page_read(n, id, true, &value))
+			nvme_cq_head_read(cq, value);
+	}
+}
+
+void nvme_cq_poll_room(struct nvme_cq *cq)
+{
+	poll_cq(cq->nvme, cq->id, true);
+}
+
+/* Only where somebody waits for the guest: no room, or the pin. */
+static void poll_cqs(struct nvme *n, bool unasked)
+{
+	for (unsigned i = 0; i <= n->props->num_queues; i++) {
+		const struct nvme_cq_state *st = &n->state->cq[i];
+
+		if (st->entries && (n->cqs[i].full || (n->irq_raised && st->irq)))
+			poll_cq(n, i, unasked);
+	}
+}
+
+void nvme_doorbells_arm(struct ob_queues *queues, unsigned id)
+{
+	struct nvme *n = ob_container_of(queues, struct nvme, queues);
+
+	if (nvme_shadowed(n, id))
+		ob_queue_index_poll(&n->sqs[id].shadow);
+}
+
+bool nvme_doorbells_poll(struct ob_queues *queues)
+{
+	struct nvme *n = ob_container_of(queues, struct nvme, queues);
+	const uint32_t *shadow = shadow_words(n);
+	bool found = false;
+
+	for (unsigned i = 0; i <= n->props->num_queues / 64; i++) {
+		for (uint64_t bits = n->queues.live[i]; bits; bits &= bits - 1)
+			found |= poll_sq(n, i * 64 + (unsigned)__builtin_ctzll(bits), shadow);
+	}
+	if (n->full_count || n->irq_raised)
+		poll_cqs(n, shadow);
+	/* What is reached by messages is read after kicks only: polling or not, they are asked for.
+	 */
+	if (n->state->shadow && !shadow)
+		ob_queues_arm(queues);
+	return found;
+}
+
+/* The shadow as indices of the queue engine */
+
+static bool index_running(const struct ob_queue_index *index)
+{
+	return nvme_running(ob_dev_runtime(index->dev));
+}
+
+static void index_failed(struct ob_queue_index *index, int error, uint64_t address)
 {
 	if (error != -ECANCELED)
-		nvme_fatal(n, "cannot reach a shadow doorbell", address);
+		nvme_fatal(ob_dev_runtime(index->dev), "cannot reach a shadow doorbell", address);
 }
 
-void nvme_shadow_stop(struct nvme *n, struct nvme_shadow *shadow)
+static void sq_read(struct ob_queue_index *index, uint32_t value)
 {
-	if (shadow->state != NVME_LOOK_NONE)
-		ob_dma_cancel(n->dev, &shadow->op);
-	shadow->state = NVME_LOOK_NONE;
-	shadow->again = false;
-	shadow->armed = false;
+	struct nvme_sq *sq = ob_container_of(index, struct nvme_sq, shadow);
+
+	if (nvme_sq_tail_read(sq, value))
+		nvme_sq_kick(sq);
 }
 
-/* What the two kinds of queues do differently. */
-struct looker {
-	struct nvme *nvme;
-	struct nvme_shadow *shadow;
-	bool completion; /* cq is meant, and sq is NULL; otherwise the other way round */
-	struct nvme_sq *sq;
-	struct nvme_cq *cq;
-};
-
-static unsigned looker_id(const struct looker *l)
+static bool sq_wants_kick(const struct ob_queue_index *index)
 {
-	return l->completion ? l->cq->id : l->sq->id;
+	const struct nvme_sq *sq = ob_container_of(index, const struct nvme_sq, shadow);
+	const struct nvme_sq_state *st = nvme_sq_state(sq);
+
+	return st->head == st->tail && !(sq->nvme->queues.poll.active && shadow_words(sq->nvme));
 }
 
-static void take_value(const struct looker *l, uint32_t value)
+static uint32_t sq_event(const struct ob_queue_index *index)
 {
-	if (l->completion)
-		nvme_cq_saw(l->cq, value);
-	else if (nvme_sq_saw(l->sq, value))
-		nvme_sq_ready(l->sq);
+	return nvme_sq_state(ob_container_of(index, const struct nvme_sq, shadow))->tail;
 }
 
-/* Whether to ask to be rung for what comes next. */
-static bool wants_ring(const struct looker *l)
+static void cq_read(struct ob_queue_index *index, uint32_t value)
 {
-	const struct nvme_cq_state *cq;
-
-	if (!l->completion)
-		return nvme_sq_state(l->sq)->head == nvme_sq_state(l->sq)->tail &&
-		       !nvme_shadow_is_polled(l->nvme);
-	cq = nvme_cq_state(l->cq);
-	return l->cq->full || (cq->irq && cq->head != cq->tail && !ob_irq_is_message(l->nvme->dev));
+	nvme_cq_head_read(ob_container_of(index, struct nvme_cq, shadow), value);
 }
 
-static uint32_t current(const struct looker *l)
+/* The head matters only while there is no room, or a level interrupt waits for its end. */
+static bool cq_wants_kick(const struct ob_queue_index *index)
 {
-	return l->completion ? nvme_cq_state(l->cq)->head : nvme_sq_state(l->sq)->tail;
+	const struct nvme_cq *cq = ob_container_of(index, const struct nvme_cq, shadow);
+	const struct nvme_cq_state *st = nvme_cq_state(cq);
+
+	return cq->full || (st->irq && st->head != st->tail && !ob_irq_is_message(index->dev));
 }
 
-/* The steps of a look. Each returns whether there is another one to do at once. */
-static bool step_read(const struct looker *l)
+static uint32_t cq_event(const struct ob_queue_index *index)
 {
-	uint64_t address =
-		place(l->nvme, l->nvme->state->shadow_doorbells, looker_id(l), l->completion);
-	int error = load(l->nvme, l->shadow, address);
-
-	l->shadow->state = NVME_LOOK_READ;
-	if (error == -EINPROGRESS)
-		return false;
-	if (!error)
-		return true;
-	l->shadow->state = NVME_LOOK_NONE;
-	failed(l->nvme, error, address);
-	return false;
+	return nvme_cq_state(ob_container_of(index, const struct nvme_cq, shadow))->head;
 }
 
-static bool step_arm(const struct looker *l)
+static const struct ob_queue_index_ops sq_index = {index_running, sq_read, sq_wants_kick, sq_event,
+                                                   index_failed};
+static const struct ob_queue_index_ops cq_index = {index_running, cq_read, cq_wants_kick, cq_event,
+                                                   index_failed};
+
+static void locate(struct nvme *n, struct ob_queue_index *index, unsigned qid, bool completion)
 {
-	uint64_t address =
-		place(l->nvme, l->nvme->state->event_indices, looker_id(l), l->completion);
-	int error = store(l->nvme, l->shadow, address, current(l));
+	uint64_t offset = qid * UINT64_C(8) + (completion ? 4 : 0);
 
-	l->shadow->armed = true;
-	l->shadow->event = (uint16_t)current(l);
-	l->shadow->state = NVME_LOOK_EVENT;
-	if (error == -EINPROGRESS)
-		return false;
-	if (!error)
-		return true;
-	l->shadow->state = NVME_LOOK_NONE;
-	failed(l->nvme, error, address);
-	return false;
-}
-
-/* After a read: the value is in shadow->bytes. */
-static bool step_seen(const struct looker *l)
-{
-	struct nvme_shadow *shadow = l->shadow;
-
-	shadow->state = NVME_LOOK_NONE;
-	take_value(l, ob_get_le32(shadow->bytes));
-	if (wants_ring(l) && !shadow->armed)
-		return step_arm(l);
-	if (!shadow->again)
-		return false;
-	shadow->again = false;
-	return step_read(l);
-}
-
-static bool step_armed(const struct looker *l)
-{
-	l->shadow->state = NVME_LOOK_NONE;
-	return !l->shadow->fresh && step_read(l);
-}
-
-static void go_on(const struct looker *l)
-{
-	bool more = true;
-
-	while (more && nvme_running(l->nvme))
-		more = l->shadow->state == NVME_LOOK_READ ? step_seen(l) : step_armed(l);
-	if (more)
-		l->shadow->state = NVME_LOOK_NONE;
-}
-
-static void look(const struct looker *l)
-{
-	if (l->shadow->fresh || !nvme_running(l->nvme))
-		return;
-	if (l->shadow->state != NVME_LOOK_NONE)
-		l->shadow->again = true;
-	else if (step_read(l))
-		go_on(l);
-}
-
-static struct looker of_sq(struct nvme_sq *sq)
-{
-	return (struct looker){.nvme = sq->nvme, .shadow = &sq->shadow, .sq = sq};
-}
-
-static struct looker of_cq(struct nvme_cq *cq)
-{
-	return (struct looker){
-		.nvme = cq->nvme, .shadow = &cq->shadow, .completion = true, .cq = cq};
-}
-
-static void step_done(const struct looker *l, int error)
-{
-	if (error) {
-		l->shadow->state = NVME_LOOK_NONE;
-		failed(l->nvme, error, l->nvme->state->shadow_doorbells);
-		return;
-	}
-	go_on(l);
-}
-
-static void sq_step_done(struct ob_dma_op *op, int error)
-{
-	struct looker l = of_sq(ob_container_of(op, struct nvme_sq, shadow.op));
-
-	step_done(&l, error);
-}
-
-static void cq_step_done(struct ob_dma_op *op, int error)
-{
-	struct looker l = of_cq(ob_container_of(op, struct nvme_cq, shadow.op));
-
-	step_done(&l, error);
-}
-
-void nvme_shadow_look_sq(struct nvme_sq *sq)
-{
-	struct looker l = of_sq(sq);
-
-	look(&l);
-}
-
-void nvme_shadow_look_cq(struct nvme_cq *cq)
-{
-	struct looker l = of_cq(cq);
-
-	look(&l);
-}
-
-void nvme_shadow_arm(struct nvme *n, const uint64_t set[NVME_SET])
-{
-	for (unsigned i = 0; n->state->shadow && i < NVME_SET; i++) {
-		/* The admin queue has no shadow. */
-		for (uint64_t bits = set[i] & (i ? UINT64_MAX : ~UINT64_C(1)); bits;
-		     bits &= bits - 1)
-			nvme_shadow_look_sq(&n->sqs[i * 64 + (unsigned)__builtin_ctzll(bits)]);
-	}
-	memset(n->emptied, 0, sizeof(n->emptied));
-}
-
-/*
- * The shadow of such a queue means nothing before it is rung, but the event index has to say that
- * it is to be rung.
- */
-static void open_queue(const struct looker *l)
-{
-	nvme_shadow_stop(l->nvme, l->shadow);
-	l->shadow->fresh = true;
-	if (step_arm(l))
-		go_on(l);
+	index->address = n->state->shadow_doorbells + offset;
+	index->event_address = n->state->event_indices + offset;
 }
 
 void nvme_shadow_open_sq(struct nvme_sq *sq)
 {
-	struct looker l = of_sq(sq);
-
 	nvme_page_clear(sq->nvme, sq->id, false);
-	open_queue(&l);
+	locate(sq->nvme, &sq->shadow, sq->id, false);
+	ob_queue_index_open(&sq->shadow);
 }
 
 void nvme_shadow_open_cq(struct nvme_cq *cq)
 {
-	struct looker l = of_cq(cq);
-
 	nvme_page_clear(cq->nvme, cq->id, true);
-	open_queue(&l);
-}
-
-static void resume(const struct looker *l)
-{
-	if (!nvme_shadowed(l->nvme, looker_id(l)))
-		return;
-	if (l->shadow->fresh)
-		open_queue(l);
-	else
-		look(l);
+	locate(cq->nvme, &cq->shadow, cq->id, true);
+	ob_queue_index_open(&cq->shadow);
 }
 
 void nvme_shadow_resume_sq(struct nvme_sq *sq)
 {
-	struct looker l = of_sq(sq);
-
-	resume(&l);
+	if (!nvme_shadowed(sq->nvme, sq->id))
+		return;
+	locate(sq->nvme, &sq->shadow, sq->id, false);
+	ob_queue_index_resume(&sq->shadow);
 }
 
 void nvme_shadow_resume_cq(struct nvme_cq *cq)
 {
-	struct looker l = of_cq(cq);
-
-	resume(&l);
+	if (!nvme_shadowed(cq->nvme, cq->id))
+		return;
+	locate(cq->nvme, &cq->shadow, cq->id, true);
+	ob_queue_index_resume(&cq->shadow);
 }
 
 void nvme_shadow_init(struct nvme *n)
 {
 	for (unsigned i = 0; i <= n->props->num_queues; i++) {
-		n->sqs[i].shadow.op.done = sq_step_done;
-		n->cqs[i].shadow.op.done = cq_step_done;
+		ob_queue_index_init(&n->sqs[i].shadow, n->dev, &sq_index, 4);
+		ob_queue_index_init(&n->cqs[i].shadow, n->dev, &cq_index, 4);
 	}
 }

@@ -56,14 +56,14 @@ static void beyond_write(struct ob_dev *dev, uint64_t offset, uint64_t value, un
 	write_at(dev, BEYOND + offset, value, size);
 }
 
-static void submission_rang(struct ob_dev *dev, unsigned number)
+static void submission_kicked(struct ob_dev *dev, unsigned number)
 {
-	nvme_doorbell_rang(ob_dev_runtime(dev), 2 * (number + 1));
+	nvme_doorbell_kicked(ob_dev_runtime(dev), 2 * (number + 1));
 }
 
-static void completion_rang(struct ob_dev *dev, unsigned number)
+static void completion_kicked(struct ob_dev *dev, unsigned number)
 {
-	nvme_doorbell_rang(ob_dev_runtime(dev), 2 * (number + 1) + 1);
+	nvme_doorbell_kicked(ob_dev_runtime(dev), 2 * (number + 1) + 1);
 }
 
 /*
@@ -77,11 +77,11 @@ static unsigned add_eventfds(struct nvme *n, unsigned count, unsigned pairs)
 	                              .size = 4,
 	                              .count = pairs,
 	                              .stride = 8,
-	                              .rang = submission_rang};
+	                              .rang = submission_kicked};
 
 	n->windows[count++] = doorbells;
 	doorbells.offset += 4;
-	doorbells.rang = completion_rang;
+	doorbells.rang = completion_kicked;
 	n->windows[count++] = doorbells;
 	return count;
 }

@@ -12,14 +12,14 @@
 
 #include "internal.h"
 
-static uint32_t room(const struct nvme_cq_state *st)
+static uint32_t free_entries(const struct nvme_cq_state *st)
 {
 	uint32_t used = nvme_distance(st->head, st->tail, st->entries);
 
 	return st->entries - 1 - used;
 }
 
-static void encode(const struct nvme_cmd *cmd, bool phase, uint8_t *bytes)
+static void encode_entry(const struct nvme_cmd *cmd, bool phase, uint8_t *bytes)
 {
 	const struct nvme_sq_state *sq = &cmd->nvme->state->sq[cmd->sqid];
 
@@ -31,10 +31,10 @@ static void encode(const struct nvme_cmd *cmd, bool phase, uint8_t *bytes)
 }
 
 /* Takes pending completions as entries that follow each other in memory. Returns how many. */
-static unsigned stage(struct nvme_cq *cq)
+static unsigned stage_entries(struct nvme_cq *cq)
 {
 	struct nvme_cq_state *st = nvme_cq_state(cq);
-	uint32_t max = room(st);
+	uint32_t max = free_entries(st);
 
 	if (max > NVME_POST_BATCH)
 		max = NVME_POST_BATCH;
@@ -44,7 +44,7 @@ static unsigned stage(struct nvme_cq *cq)
 	while (cq->staged < max && !nvme_link_empty(&cq->pending)) {
 		struct nvme_cmd *cmd = nvme_cmd_of(cq->pending.next);
 
-		encode(cmd, st->phase, cq->stage + (size_t)cq->staged * NVME_CQE_SIZE);
+		encode_entry(cmd, st->phase, cq->stage + (size_t)cq->staged * NVME_CQE_SIZE);
 		cq->staged++;
 		nvme_cmd_free(cmd);
 	}
@@ -57,7 +57,7 @@ static unsigned stage(struct nvme_cq *cq)
 }
 
 /* The half with the phase bit last, and after the other one: it makes the entry valid. */
-static void store(uint8_t *entry, const uint8_t *bytes)
+static void store_entry(uint8_t *entry, const uint8_t *bytes)
 {
 	uint64_t last;
 
@@ -73,11 +73,12 @@ static int write_staged(struct nvme_cq *cq)
 	size_t length = (size_t)cq->staged * NVME_CQE_SIZE;
 	uint8_t *entries = ob_dma_direct(n->dev, address, length, OB_DMA_TO_CLIENT);
 
-	/* Where the client put it in our memory, a word may have no natural place. */
+	/* Where the client's memory is mapped here, entries may be misaligned. */
 	if (!entries || (uintptr_t)entries & 7)
 		return ob_dma_write(n->dev, address, cq->stage, length, &cq->op);
 	for (unsigned i = 0; i < cq->staged; i++)
-		store(entries + (size_t)i * NVME_CQE_SIZE, cq->stage + (size_t)i * NVME_CQE_SIZE);
+		store_entry(entries + (size_t)i * NVME_CQE_SIZE,
+		            cq->stage + (size_t)i * NVME_CQE_SIZE);
 	return 0;
 }
 
@@ -87,22 +88,7 @@ static void write_failed(struct nvme_cq *cq, int error)
 		nvme_fatal(cq->nvme, "cannot write a completion queue", nvme_cq_state(cq)->base);
 }
 
-/* At the end of the turn: interrupts of a batch are one. */
-static void tell_later(struct nvme_cq *cq, unsigned count)
-{
-	cq->untold += count;
-	cq->nvme->telling[cq->id / 64] |= UINT64_C(1) << (cq->id % 64);
-}
-
-void nvme_cq_tell(struct nvme_cq *cq)
-{
-	unsigned count = cq->untold;
-
-	cq->untold = 0;
-	nvme_irq_posted(cq, count);
-}
-
-static void written(struct ob_dma_op *op, int error)
+static void write_ended(struct ob_dma_op *op, int error)
 {
 	struct nvme_cq *cq = ob_container_of(op, struct nvme_cq, op);
 	unsigned count = cq->staged;
@@ -113,8 +99,8 @@ static void written(struct ob_dma_op *op, int error)
 		return;
 	}
 	cq->staged = 0;
-	nvme_irq_posted(cq, count);
-	nvme_cq_post(cq);
+	nvme_notify(&cq->nvme->queues, cq->id, count);
+	ob_queue_complete(&cq->nvme->queues, cq->id);
 }
 
 /* No room: what comes next has to wait for the guest, which may have made some without ringing. */
@@ -122,18 +108,19 @@ static void wait_for_room(struct nvme_cq *cq)
 {
 	cq->nvme->full_count += !cq->full;
 	cq->full = true;
-	nvme_look_for_room(cq);
+	nvme_cq_poll_room(cq);
 }
 
-void nvme_cq_flush(struct nvme_cq *cq)
+void nvme_post(struct ob_queues *queues, unsigned id)
 {
+	struct nvme_cq *cq = &ob_container_of(queues, struct nvme, queues)->cqs[id];
 	unsigned posted = 0;
 	int error = 0;
 
 	if (!nvme_running(cq->nvme) || !nvme_cq_state(cq)->entries)
 		return;
-	while (!cq->writing && (cq->staged || stage(cq))) {
-		cq->op.done = written;
+	while (!cq->writing && (cq->staged || stage_entries(cq))) {
+		cq->op.done = write_ended;
 		error = write_staged(cq);
 		if (error)
 			break;
@@ -141,11 +128,8 @@ void nvme_cq_flush(struct nvme_cq *cq)
 		cq->staged = 0;
 	}
 	cq->writing = error == -EINPROGRESS || cq->writing;
-	if (posted) {
-		tell_later(cq, posted);
-		if (cq->id)
-			nvme_poll_posted(cq->nvme, posted);
-	}
+	if (posted)
+		ob_queue_posted(queues, cq->id, posted, cq->id);
 	if (error && error != -EINPROGRESS)
 		write_failed(cq, error);
 	else if (!cq->writing && !nvme_link_empty(&cq->pending))
@@ -158,4 +142,27 @@ void nvme_cq_stop(struct nvme_cq *cq)
 	if (cq->writing)
 		ob_dma_cancel(cq->nvme->dev, &cq->op);
 	cq->writing = false;
+}
+
+void nvme_cq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t entries, bool irq,
+                  uint16_t vector)
+{
+	n->state->cq[id] = (struct nvme_cq_state){
+		.base = base, .entries = entries, .irq = irq, .vector = vector, .phase = true};
+	n->cqs[id].seen = 0;
+	nvme_page_clear(n, id, true);
+}
+
+void nvme_cq_close(struct nvme_cq *cq)
+{
+	nvme_cq_stop(cq);
+	ob_queue_index_stop(&cq->shadow);
+	cq->staged = 0;
+	cq->nvme->full_count -= cq->full;
+	cq->full = false;
+	while (!nvme_link_empty(&cq->pending))
+		nvme_cmd_free(nvme_cmd_of(cq->pending.next));
+	cq->nvme->state->cq[cq->id] = (struct nvme_cq_state){0};
+	ob_queue_completions_drop(&cq->nvme->queues, cq->id);
+	nvme_irq_update(cq->nvme);
 }
