@@ -240,6 +240,9 @@ void file_io_data_done(struct file_io *io);  /* all bytes are where they belong 
 void file_range_begin(struct file_io *io);
 void file_range_next(struct file_io *io);
 void file_range_done(struct file_io *io, ssize_t result);
+/* file_zeroes.c */
+/* What a request that may end early works on at most, where the file system frees or zeroes it. */
+#define FILE_FREED_MAX (UINT64_C(1024) << 20)
 /* The fallocate mode that makes zeroes as the request wants them; 0 if they have to be written. */
 int file_zero_mode(const struct file_node *node, const struct ob_block_request *request);
 /* Whether only what is no hole is worked on, which has to be looked for. */

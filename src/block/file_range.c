@@ -19,20 +19,9 @@
 
 enum {
 	RUNS_MAX = 64,    /* that a request with PARTLY works on */
-	FREED_MAX = 1024, /* MiB of it where the file system does it, */
-	WRITTEN_MAX = 64, /* and where each byte is written */
+	WRITTEN_MAX = 64, /* MiB of it where each byte is written */
 	PIECES = 256,     /* where holes can't be told from data it ends, whatever it is about */
 };
-
-int file_zero_mode(const struct file_node *node, const struct ob_block_request *request)
-{
-	const struct file_props *props = node->block.props;
-
-	if (request->flags & OB_BLOCK_UNMAP && props->discard == FILE_DISCARD_UNMAP &&
-	    node->can_punch)
-		return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-	return node->can_zero ? FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE : 0;
-}
 
 /* fallocate's; 0: bytes have to be written. */
 static int mode_of(const struct file_io *io)
@@ -50,17 +39,6 @@ static bool may_end_early(const struct ob_block_request *request)
 	       (request->op == OB_BLOCK_WRITE_ZEROES || !file_node_of(request)->is_device);
 }
 
-bool file_range_looks(const struct file_node *node, const struct ob_block_request *request)
-{
-	bool zeroes = request->op == OB_BLOCK_WRITE_ZEROES;
-
-	if (!node->knows_holes || (!zeroes && request->op != OB_BLOCK_DISCARD))
-		return false;
-	if (zeroes && !(file_zero_mode(node, request) & FALLOC_FL_PUNCH_HOLE))
-		return request->flags & (OB_BLOCK_UNMAP | OB_BLOCK_HOLES);
-	return request->flags & OB_BLOCK_PARTLY && request->length > FREED_MAX * MIB;
-}
-
 /* How many bytes a request that may end early works on. */
 static uint64_t most(const struct file_io *io)
 {
@@ -68,7 +46,7 @@ static uint64_t most(const struct file_io *io)
 	/* A device without a command for zeroes is written to by the kernel. */
 	bool written =
 		!(mode & FALLOC_FL_PUNCH_HOLE) && (!mode || file_node_of(io->request)->is_device);
-	uint64_t bytes = (written ? WRITTEN_MAX : FREED_MAX) * MIB;
+	uint64_t bytes = written ? WRITTEN_MAX * MIB : FILE_FREED_MAX;
 	uint64_t piece = io->looks ? 0 : io->request->length / PIECES & ~(MIB - 1);
 
 	return piece > bytes ? piece : bytes;
