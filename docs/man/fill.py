@@ -18,6 +18,7 @@ ARGUMENTS = {
     "size": "SIZE",
     "string": "TEXT",
     "block-nodes": "NODE",
+    "chardev": "CHARDEV",
 }
 NO_BOUND = 1 << 62
 
