@@ -10,8 +10,17 @@ struct heard {
 
 static void hear(struct machine_listener *listener, const struct machine_event *event)
 {
-	static const char *const kinds[] = {"connected", "hangup", "deleted", "error",
-	                                    "stop",      "resume", "reset",   "shutdown"};
+	static const char *const kinds[] = {
+		[MACHINE_CLIENT_CONNECTED] = "connected",
+		[MACHINE_CLIENT_HANGUP] = "hangup",
+		[MACHINE_DEVICE_DELETED] = "deleted",
+		[MACHINE_DEVICE_ERROR] = "error",
+		[MACHINE_BLOCK_IO_ERROR] = "I/O error",
+		[MACHINE_STOP] = "stop",
+		[MACHINE_RESUME] = "resume",
+		[MACHINE_RESET] = "reset",
+		[MACHINE_SHUTDOWN] = "shutdown",
+	};
 	struct heard *heard = container_of(listener, struct heard, listener);
 	size_t used = strlen(heard->text);
 	const char *what = event->device_path;
