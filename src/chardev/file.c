@@ -73,6 +73,14 @@ static void opened(struct loop_job *job)
 	opening_free(opening);
 }
 
+static void orphaned(struct loop_job *job)
+{
+	struct opening *opening = container_of(job, struct opening, job);
+
+	fd_close(&opening->fd);
+	opening_free(opening);
+}
+
 static int file_open(struct ob_chardev *chardev, struct ob_error *err)
 {
 	const struct file_props *props = chardev->props;
@@ -88,10 +96,11 @@ static int file_open(struct ob_chardev *chardev, struct ob_error *err)
 		free(opening);
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	}
-	opening->job =
-		(struct loop_job){.work = work_open, .done = opened, .lane = LOOP_LANE_STORAGE};
+	opening->job = (struct loop_job){
+		.work = work_open, .done = opened, .orphaned = orphaned, .lane = LOOP_LANE_STORAGE};
 	opening->loop = chardev->loop;
 	opening->chardev = chardev;
+	opening->fd = -1;
 	opening->flags = props->append ? O_APPEND : O_TRUNC;
 	runtime->opening = opening;
 	loop_offload(chardev->loop, &opening->job);

@@ -147,6 +147,15 @@ static void finish_job(struct loop_job *base)
 	free(job);
 }
 
+/* Its chardev has gone before the loop. */
+static void orphan_job(struct loop_job *base)
+{
+	struct chardev_job *job = container_of(base, struct chardev_job, job);
+
+	close(job->fd);
+	free(job);
+}
+
 static void start_job(struct chardev_side *side, const uint8_t *bytes, size_t length)
 {
 	struct chardev_job *job = side->job ? NULL : calloc(1, sizeof(*job));
@@ -154,8 +163,10 @@ static void start_job(struct chardev_side *side, const uint8_t *bytes, size_t le
 	/* One is under way; or there is no memory, and the next turn tries again. */
 	if (!job)
 		return;
-	job->job =
-		(struct loop_job){.work = work_job, .done = finish_job, .lane = LOOP_LANE_CHARDEV};
+	job->job = (struct loop_job){.work = work_job,
+	                             .done = finish_job,
+	                             .orphaned = orphan_job,
+	                             .lane = LOOP_LANE_CHARDEV};
 	job->loop = side->chardev->loop;
 	job->side = side;
 	job->fd = side->watch.fd;
