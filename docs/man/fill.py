@@ -58,6 +58,7 @@ def main() -> None:
         if f"{prop['name']}=" not in page:
             sys.exit(f"{source}: the server's property {prop['name']} is not described")
     sections = [section("Model", model) for model in known["models"]]
+    sections += [section("Part of a device", part) for part in known["parts"]]
     sections += [section("Block driver", driver) for driver in known["block-drivers"]]
     sections += [section("Any", node) for node in known["block-nodes"]]
     before, after = page.split("\n.. properties\n")

@@ -211,6 +211,27 @@ struct ob_layout {
 	unsigned ncapabilities;                   /* at most 32 */
 };
 
+/*
+ * A part of a device that whoever configures it takes for a device of its own, on the bus that has
+ * the device's id: a namespace of a controller (-device nvme-ns,bus=nvme0). Parts come and go while
+ * the device lives, whether or not a client is there.
+ */
+struct ob_part {
+	const char *name, *summary;
+	size_t props_size;
+	const struct ob_prop *props;
+
+	/*
+	 * Adds one; props stay where they are for as long as it is there. Returns 0, and in *number
+	 * (not 0) how the device tells it from others, or -errno with a message. Work may be in
+	 * flight.
+	 */
+	int (*add)(struct ob_dev *dev, const void *props, unsigned *number, struct ob_error *err);
+
+	/* Removes one. The device is quiet. */
+	void (*remove)(struct ob_dev *dev, unsigned number);
+};
+
 struct ob_model {
 	const char *name;    /* as in `-device NAME` */
 	const char *summary; /* one line for --list */
@@ -280,6 +301,9 @@ struct ob_model {
 	 * or OB_IRQ_ALL. Not while the device is quiet: after resume instead.
 	 */
 	void (*irq_changed)(struct ob_dev *dev, unsigned vector);
+
+	/* Optional: what it has parts of. */
+	const struct ob_part *part;
 };
 
 /* The models that are built in, ended by NULL: the list in src/models/models.c. */

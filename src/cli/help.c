@@ -186,6 +186,14 @@ void help_print_list_json(FILE *out)
 	for (unsigned i = 0; models[i]; i++)
 		json_object_array_add(list, json_entry(models[i]->name, models[i]->summary,
 		                                       models[i]->props, false));
+	list = add_list(all, "parts");
+	for (unsigned i = 0; models[i]; i++) {
+		const struct ob_part *part = models[i]->part;
+
+		if (part)
+			json_object_array_add(
+				list, json_entry(part->name, part->summary, part->props, false));
+	}
 	list = add_list(all, "devices");
 	json_object_array_add(list, json_entry("device", "what devices of every model have",
 	                                       device_common_props, false));

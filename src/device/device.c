@@ -37,10 +37,10 @@ static void release_blocks(struct ob_dev *dev, struct ob_block_list *list)
 		dev->env.release_block(dev->env.context, list->nodes[--list->count], dev->id);
 }
 
-static void release_objects(struct ob_dev *dev)
+void device_release_objects(struct ob_dev *dev, const struct ob_prop *table, void *values)
 {
-	for (const struct ob_prop *prop = dev->model->props; prop && prop->name; prop++) {
-		void *field = (char *)dev->props + prop->offset;
+	for (const struct ob_prop *prop = table; prop && prop->name; prop++) {
+		void *field = (char *)values + prop->offset;
 		struct ob_chardev **chardev = field;
 
 		if (prop->type == OB_PROP_BLOCKS)
@@ -50,13 +50,18 @@ static void release_objects(struct ob_dev *dev)
 	}
 }
 
-static int apply_props(struct ob_dev *dev, struct opts *opts, struct ob_error *err)
+struct props_objects device_objects(struct ob_dev *dev)
 {
-	struct props_objects objects = {
+	return (struct props_objects){
 		.claim_block = dev->env.claim_block ? claim_block : NULL,
 		.claim_chardev = dev->env.claim_chardev ? claim_chardev : NULL,
 		.context = dev,
 	};
+}
+
+static int apply_props(struct ob_dev *dev, struct opts *opts, struct ob_error *err)
+{
+	struct props_objects objects = device_objects(dev);
 	int rc = props_apply(device_common_props, &dev->ident, opts, NULL, err);
 
 	return rc ? rc : props_apply(dev->model->props, dev->props, opts, &objects, err);
@@ -103,7 +108,8 @@ static void dispose(struct ob_dev *dev)
 	device_doorbells_free(dev);
 	device_memory_free(dev);
 	if (dev->props) {
-		release_objects(dev);
+		device_parts_free(dev);
+		device_release_objects(dev, dev->model->props, dev->props);
 		props_free(dev->model->props, dev->props);
 	}
 	log_end(&dev->log);
@@ -265,7 +271,7 @@ struct ob_block *device_drive(const struct ob_dev *dev, unsigned number)
 			return list->nodes[number];
 		number -= list->count;
 	}
-	return NULL;
+	return device_parts_drive(dev, number);
 }
 
 void device_attach(struct ob_dev *dev, void *object, void (*free_object)(void *object))

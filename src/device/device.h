@@ -73,7 +73,19 @@ struct pci *device_pci(struct ob_dev *dev);
 struct dma_space *device_dma(struct ob_dev *dev);
 struct log *device_log(struct ob_dev *dev);
 
-/* The block nodes behind the device, in the order of its properties; NULL past the last. */
+/*
+ * Parts: see struct ob_part. Adding takes the part's properties out of opts; NULL with a message.
+ * To be removed the device has to be quiet. What is left goes with the device.
+ */
+struct device_part;
+struct device_part *device_part_add(struct ob_dev *dev, struct opts *opts, struct ob_error *err);
+void device_part_remove(struct ob_dev *dev, struct device_part *part);
+const void *device_part_props(const struct device_part *part);
+
+/*
+ * The block nodes behind the device, in the order of its properties, then those of its parts by
+ * their numbers; NULL past the last.
+ */
 struct ob_block *device_drive(const struct ob_dev *dev, unsigned number);
 
 /*

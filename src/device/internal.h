@@ -3,6 +3,7 @@
 #ifndef DEVICE_INTERNAL_H
 #define DEVICE_INTERNAL_H
 
+#include "base/props.h"
 #include "bus.h"
 #include "device.h"
 
@@ -52,6 +53,8 @@ struct ob_dev {
 	struct device_memory memory[PCI_BARS]; /* of BARs with windows of memory */
 	struct device_bell *bells;             /* one for each doorbell of the layout's */
 
+	struct device_part *parts; /* by number */
+
 	struct device_port port;
 	void *attached; /* see device_attach() */
 	void (*attached_free)(void *attached);
@@ -92,6 +95,13 @@ int device_choose_ident(struct ob_dev *dev, struct ob_pci_ident *ident, struct o
 
 /* layout.c: what src/pci does not check. 0, or -EINVAL with a message. */
 int device_check_layout(const struct pci *pci, struct ob_error *err);
+
+/* part.c: releases what is left; the model was stopped. And node number n of theirs, or NULL. */
+void device_parts_free(struct ob_dev *dev);
+struct ob_block *device_parts_drive(const struct ob_dev *dev, unsigned number);
+/* device.c: block nodes and so on for props_apply(), and back. */
+struct props_objects device_objects(struct ob_dev *dev);
+void device_release_objects(struct ob_dev *dev, const struct ob_prop *table, void *values);
 
 /* xfer.c */
 void device_bounce_init(struct ob_dev *dev);

@@ -30,4 +30,9 @@ void device_print_help(const struct ob_model *model, FILE *out)
 		fprintf(out, "; %04x:%04x with -machine x-remote", model->qemu_ident->vendor,
 		        model->qemu_ident->device);
 	fputs(")\n", out);
+	if (model->part) {
+		fprintf(out, "%s, with bus=ID of such a device: %s\n", model->part->name,
+		        model->part->summary);
+		props_print(model->part->props, out);
+	}
 }

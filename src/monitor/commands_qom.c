@@ -213,6 +213,12 @@ static int visit_device(void *context, const struct machine_device_info *info)
 	return 0;
 }
 
+static int visit_part(void *context, const struct machine_part_info *info)
+{
+	visit(context, info->id, info->path, info->type);
+	return 0;
+}
+
 static int visit_server(void *context, const struct machine_server_info *info)
 {
 	visit(context, info->id, info->path, info->type);
@@ -223,6 +229,7 @@ static void walk_tree(const struct machine *machine, struct tree_walk *walk)
 {
 	machine_each_root(machine, visit_root, walk);
 	machine_each_device(machine, visit_device, walk);
+	machine_each_part(machine, visit_part, walk);
 	machine_each_server(machine, visit_server, walk);
 }
 

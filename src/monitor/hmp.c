@@ -166,17 +166,10 @@ static void qtree_property(const struct machine *machine, const char *id, const 
 		text_format(out, "    %s = %s\n", pairs.list[i].key, pairs.list[i].value);
 }
 
-static void qtree_device(struct monitors *monitors, struct json_object *device, struct text *out)
+static void qtree_properties(const struct machine *machine, const char *id, struct text *out)
 {
-	const struct machine *machine = monitors->env.machine;
 	struct json_object *names = json_object_new_object();
-	const char *id = get_str(device, "qdev_id");
-	cleanup_opts struct opts type = {0};
 
-	if (!machine_get_property(machine, id, "type", &type, NULL, NULL) && type.count)
-		text_format(out, "  dev: %s, id \"%s\"\n", type.list[0].value, id);
-	text_format(out, "    addr = %02" PRIx64 ".%" PRIx64 "\n", number(device, "slot"),
-	            number(device, "function"));
 	machine_each_property(machine, id, name_property, names, NULL);
 	json_object_object_foreach(names, name, ignored)
 	{
@@ -186,9 +179,47 @@ static void qtree_device(struct monitors *monitors, struct json_object *device, 
 	json_object_put(names);
 }
 
+/* Parts of a device follow it, as what is on the bus that it has. */
+struct qtree_walk {
+	const struct machine *machine;
+	const char *device; /* NULL: those of none */
+	struct text *out;
+};
+
+static int qtree_part(void *context, const struct machine_part_info *info)
+{
+	struct qtree_walk *walk = context;
+
+	if (!info->device != !walk->device ||
+	    (info->device && strcmp(info->device, walk->device) != 0))
+		return 0;
+	text_format(walk->out, "  dev: %s, id \"%s\"\n", info->type, info->id);
+	if (info->device)
+		text_format(walk->out, "    bus = %s\n", info->device);
+	qtree_properties(walk->machine, info->id, walk->out);
+	return 0;
+}
+
+static void qtree_device(struct monitors *monitors, struct json_object *device, struct text *out)
+{
+	const struct machine *machine = monitors->env.machine;
+	const char *id = get_str(device, "qdev_id");
+	cleanup_opts struct opts type = {0};
+
+	if (!machine_get_property(machine, id, "type", &type, NULL, NULL) && type.count)
+		text_format(out, "  dev: %s, id \"%s\"\n", type.list[0].value, id);
+	text_format(out, "    addr = %02" PRIx64 ".%" PRIx64 "\n", number(device, "slot"),
+	            number(device, "function"));
+	qtree_properties(machine, id, out);
+	machine_each_part(machine, qtree_part, &(struct qtree_walk){machine, id, out});
+}
+
 static void info_qtree(struct monitors *monitors, struct text *out)
 {
+	const struct machine *machine = monitors->env.machine;
+
 	each_function(monitors, out, qtree_bus, qtree_device);
+	machine_each_part(machine, qtree_part, &(struct qtree_walk){machine, NULL, out});
 }
 
 static void pci_region(struct json_object *region, struct text *out)

@@ -70,8 +70,6 @@ static const struct qemu_property of_nvme[] = {
 	{"ocp", NULL, "off", "there is no OCP log page"},
 	{"use-intel-id", NULL, "off", "say vendor-id=0x8086,device-id=0x5845"},
 	{"smart_critical_warning", NULL, "0", "the health log has no made-up warnings"},
-	{"subsys", NULL, NULL,
-         "nvme-subsys devices are for the command line: say subnqn=NAME instead"},
 	{"cmb_size_mb", NULL, "0", buffer},
 	{"legacy-cmb", NULL, "off", buffer},
 	{"pmrdev", NULL, NULL, "there is no persistent memory region"},
@@ -94,18 +92,61 @@ static const struct qemu_property of_serial[] = {
 	{.name = NULL},
 };
 
+static const char separate[] = "there is no metadata";
+static const char placement[] = "there is no flexible data placement";
+static const char copies[] = "there is no Copy command";
+
+static const struct qemu_property of_namespace[] = {
+	{"logical_block_size", "block-size", NULL, NULL},
+	{"write-cache", NULL, "*", "it is a property of the controller's"},
+	{"eui64-default", NULL, "off", "say eui64="},
+	{"ms", NULL, "0", separate},
+	{"mset", NULL, "0", separate},
+	{"pi", NULL, "0", separate},
+	{"pif", NULL, "0", separate},
+	{"pil", NULL, "0", separate},
+	{"mcl", NULL, "*", copies},
+	{"mssrl", NULL, "*", copies},
+	{"msrc", NULL, "*", copies},
+	{"atomic.nabo", NULL, "0", "atomic writes are of one block"},
+	{"atomic.nabsn", NULL, "0", "atomic writes are of one block"},
+	{"atomic.nabspf", NULL, "0", "atomic writes are of one block"},
+	{"atomic.nawun", NULL, "0", "atomic writes are of one block"},
+	{"atomic.nawupf", NULL, "0", "atomic writes are of one block"},
+	{"fdp.ruhs", NULL, NULL, placement},
+	{"zoned", NULL, "off", zones},
+	{"zoned.cross_read", NULL, "off", zones},
+	{"zoned.descr_ext_size", NULL, "0", zones},
+	{"zoned.max_active", NULL, "0", zones},
+	{"zoned.max_open", NULL, "0", zones},
+	{"zoned.numzrwa", NULL, "0", zones},
+	{"zoned.zone_capacity", NULL, "*", zones},
+	{"zoned.zone_size", NULL, "*", zones},
+	{"zoned.zrwafg", NULL, "*", zones},
+	{"zoned.zrwas", NULL, "0", zones},
+	{.name = NULL},
+};
+
+static const struct qemu_property of_subsystem[] = {
+	{"fdp", NULL, "off", placement},
+	{"fdp.nrg", NULL, "1", placement},
+	{"fdp.nruh", NULL, "0", placement},
+	{"fdp.runs", NULL, "*", placement},
+	{.name = NULL},
+};
+
+/* What QEMU's device of that name has beside what all have. */
 static const struct {
-	const char *model;
+	const char *driver;
 	const struct qemu_property *table;
-} tables[] = {{"nvme", of_nvme}, {"pci-serial", of_serial}};
+} tables[] = {{"nvme", of_nvme},
+              {"nvme-ns", of_namespace},
+              {"nvme-subsys", of_subsystem},
+              {"pci-serial", of_serial}};
 
 static const struct {
 	const char *driver, *why;
 } others[] = {
-	{"nvme-ns", "a namespace is made with its controller: on the command line beside it, "
-                    "or here as drive=NODE of device nvme"},
-	{"nvme-subsys", "a subsystem is made with its controller: on the command line beside it, "
-                        "or here as subnqn=NAME of device nvme"},
 	{"vfio-user-pci", "that is the client's device: outboard serves what it connects to"},
 };
 
@@ -145,8 +186,8 @@ static int rename_option(struct opts *opts, const struct qemu_property *property
 	                                             : 0;
 }
 
-static int apply(const struct ob_model *model, const struct qemu_property *property,
-                 struct opts *opts, struct log *log, struct ob_error *err)
+static int apply(const char *driver, const struct qemu_property *property, struct opts *opts,
+                 struct log *log, struct ob_error *err)
 {
 	cleanup_free char *value = NULL;
 
@@ -154,29 +195,29 @@ static int apply(const struct ob_model *model, const struct qemu_property *prope
 		return rename_option(opts, property, err);
 	value = opts_take(opts, property->name);
 	if (!property->value || !is_value(value, property->value)) {
-		ob_error_set(err, -EINVAL, "%s: %s=%s cannot be had: %s", model->name,
-		             property->name, value, property->why);
+		ob_error_set(err, -EINVAL, "%s: %s=%s cannot be had: %s", driver, property->name,
+		             value, property->why);
 		return ob_error_key(err, -EINVAL, property->name);
 	}
 	if (!strcmp(property->value, "*"))
-		log_info(log, "%s: %s=%s has no effect: %s", model->name, property->name, value,
+		log_info(log, "%s: %s=%s has no effect: %s", driver, property->name, value,
 		         property->why);
 	return 0;
 }
 
-static const struct qemu_property *table_of(const struct ob_model *model)
+static const struct qemu_property *table_of(const char *driver)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
-		if (!strcmp(tables[i].model, model->name))
+		if (!strcmp(tables[i].driver, driver))
 			return tables[i].table;
 	}
 	return NULL;
 }
 
-int device_options_translate(const struct ob_model *model, struct opts *opts, struct log *log,
-                             struct ob_error *err)
+int device_options_translate(const char *driver, const struct ob_prop *props, struct opts *opts,
+                             struct log *log, struct ob_error *err)
 {
-	const struct qemu_property *own = table_of(model);
+	const struct qemu_property *own = table_of(driver);
 	size_t i = 0;
 	int rc;
 
@@ -184,15 +225,15 @@ int device_options_translate(const struct ob_model *model, struct opts *opts, st
 		const char *name = opts->list[i].key;
 		const struct qemu_property *property = NULL;
 
-		if (!prop_find(model->props, name))
+		if (!prop_find(props, name))
 			property = find(own, name);
-		if (!property && !prop_find(model->props, name))
+		if (!property && !prop_find(props, name))
 			property = find(of_all, name);
 		if (!property) {
 			i++;
 			continue;
 		}
-		rc = apply(model, property, opts, log, err);
+		rc = apply(driver, property, opts, log, err);
 		if (rc)
 			return rc;
 	}

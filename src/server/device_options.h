@@ -12,8 +12,8 @@
 #include "outboard/device.h"
 
 /* Translates opts in place. 0, or -EINVAL or -ENOMEM with a message. What nobody knows stays. */
-int device_options_translate(const struct ob_model *model, struct opts *opts, struct log *log,
-                             struct ob_error *err);
+int device_options_translate(const char *driver, const struct ob_prop *props, struct opts *opts,
+                             struct log *log, struct ob_error *err);
 
 /* Why there is no device of that name though QEMU has one; NULL: it has none that we know of. */
 const char *device_options_why_not(const char *driver);

@@ -52,6 +52,8 @@ struct machine *machine_new(struct ob_loop *loop, struct log *log)
 	list_init(&machine->chardevs);
 	list_init(&machine->roots);
 	list_init(&machine->devices);
+	list_init(&machine->parts);
+	list_init(&machine->subsystems);
 	list_init(&machine->servers);
 	list_init(&machine->listeners);
 	machine_run_init(machine);
@@ -89,6 +91,7 @@ void machine_free(struct machine *machine)
 	}
 	ob_task_cancel(&machine->stopped_task);
 	machine_run_end(machine);
+	subsystems_free(machine);
 	names_free(&machine->block_names);
 	names_free(&machine->chardev_names);
 	names_free(&machine->root_names);

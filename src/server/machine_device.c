@@ -43,11 +43,11 @@ int device_refuse_id(const struct machine *machine, const char *id, struct ob_er
 
 static bool id_is_taken(const struct machine *machine, const char *id)
 {
-	return device_find(machine, id) || root_find(machine, id);
+	return device_find(machine, id) || root_find(machine, id) || part_find(machine, id) ||
+	       subsys_find(machine, id);
 }
 
-/* Takes id= out of opts, or makes one: "nvme0", "edu1". */
-static int take_id(struct machine *machine, const char *driver, struct opts *opts, char *id,
+int device_take_id(struct machine *machine, const char *driver, struct opts *opts, char *id,
                    struct ob_error *err)
 {
 	cleanup_free char *given = opts_take(opts, "id");
@@ -90,7 +90,7 @@ static int add_root_device(struct machine *machine, struct opts *opts, struct ob
 	int rc = refuse_unknown_keys(opts, root_driver, tables, words, NULL, err);
 
 	if (!rc)
-		rc = take_id(machine, root_driver, opts, id, err);
+		rc = device_take_id(machine, root_driver, opts, id, err);
 	return rc ? rc : root_add(machine, id, false, &root, err);
 }
 
@@ -194,7 +194,7 @@ static int start(struct machine_device *device, const struct ob_model *model, st
 	return 0;
 }
 
-static void tell_deleted(const struct machine *machine, const char *id)
+void device_tell_deleted(const struct machine *machine, const char *id)
 {
 	char path[MACHINE_PATH_SIZE];
 	struct machine_event event = {
@@ -215,8 +215,11 @@ static void run_free(struct ob_task *task)
 	displace(device);
 	names_remove(&machine->device_names, &device->name);
 	list_remove(&device->link);
+	parts_gone(device);
+	if (device->subsys)
+		device->subsys->user[0] = '\0';
 	device_free(device->dev);
-	tell_deleted(machine, device->id);
+	device_tell_deleted(machine, device->id);
 	free(device);
 	machine_something_gone(machine);
 }
@@ -233,7 +236,7 @@ static int make(struct machine_device *device, const struct ob_model *model, str
                 struct ob_error *err)
 {
 	struct machine *machine = device->machine;
-	int rc = take_id(machine, model->name, opts, device->id, err);
+	int rc = device_take_id(machine, model->name, opts, device->id, err);
 
 	if (!rc)
 		rc = place(device, opts, err);
@@ -265,7 +268,7 @@ static void warn_of_serial(const struct machine_device *device)
 }
 
 static int add_model_device(struct machine *machine, const struct ob_model *model,
-                            struct opts *opts, struct ob_error *err)
+                            struct subsys *subsys, struct opts *opts, struct ob_error *err)
 {
 	struct machine_device *device = calloc(1, sizeof(*device));
 	int rc;
@@ -286,6 +289,9 @@ static int add_model_device(struct machine *machine, const struct ob_model *mode
 	root_attach(&device->place, device->dev);
 	warn_of_serial(device);
 	list_append(&machine->devices, &device->link);
+	device->subsys = subsys;
+	if (subsys)
+		snprintf(subsys->user, sizeof(subsys->user), "%s", device->id);
 	device_join_pause(device);
 	return 0;
 }
@@ -308,6 +314,7 @@ int machine_add_device(struct machine *machine, struct opts *opts, struct ob_err
 	static const char *const words[] = {"id", "bus", "addr", NULL};
 	cleanup_free char *driver = opts_take(opts, "driver");
 	const struct ob_model *model;
+	struct subsys *subsys = NULL;
 	char hint[128];
 	int rc = machine_refuse_ending(machine, err);
 
@@ -318,13 +325,20 @@ int machine_add_device(struct machine *machine, struct opts *opts, struct ob_err
 		                    "a device needs driver=, for example driver=nvme");
 	if (!strcmp(driver, root_driver))
 		return add_root_device(machine, opts, err);
+	if (subsys_is_driver(driver))
+		return subsys_add(machine, opts, err);
+	if (part_model(driver))
+		return part_add(machine, part_model(driver), opts, err);
 	if (device_options_why_not(driver))
 		return ob_error_set(err, -EINVAL, "device %s: %s", driver,
 		                    device_options_why_not(driver));
 	model = machine_find_model(driver, err);
 	if (!model)
 		return -EINVAL;
-	rc = device_options_translate(model, opts, machine->log, err);
+	if (model->part)
+		rc = subsys_take(machine, opts, &subsys, err);
+	if (!rc)
+		rc = device_options_translate(model->name, model->props, opts, machine->log, err);
 	if (rc)
 		return rc;
 	snprintf(hint, sizeof(hint), "outboard %s --help shows all", model->name);
@@ -333,7 +347,7 @@ int machine_add_device(struct machine *machine, struct opts *opts, struct ob_err
 		(const struct ob_prop *const[]){device_common_props, model->props, NULL}, words,
 		hint, err);
 	if (!rc)
-		rc = add_model_device(machine, model, opts, err);
+		rc = add_model_device(machine, model, subsys, opts, err);
 	return rc;
 }
 
@@ -359,17 +373,23 @@ static int remove_root(struct machine *machine, struct root *root, struct ob_err
 		                    ob_dev_id(first->dev), root->count == 1 ? "it" : "them");
 	snprintf(id, sizeof(id), "%s", root->id);
 	root_remove(machine, root);
-	tell_deleted(machine, id);
+	device_tell_deleted(machine, id);
 	return 0;
 }
 
 int machine_remove_device(struct machine *machine, const char *id, struct ob_error *err)
 {
 	struct machine_device *device = device_find(machine, id);
+	struct machine_part *part = part_find(machine, id);
+	struct subsys *subsys = subsys_find(machine, id);
 	struct root *root = root_find(machine, id);
 
 	if (root)
 		return remove_root(machine, root, err);
+	if (part)
+		return part_remove(part, err);
+	if (subsys)
+		return subsys_remove(machine, subsys, err);
 	if (!device)
 		return device_refuse_id(machine, id, err);
 	if (device->removing)

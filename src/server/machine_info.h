@@ -48,6 +48,12 @@ struct machine_device_info {
 	const char *error;  /* what its model said when it failed; NULL: it has not */
 };
 
+/* What is no PCI function: a part of a device (nvme-ns), or a subsystem. */
+struct machine_part_info {
+	const char *id, *path, *type;
+	const char *device; /* whose part it is; NULL: nobody's */
+};
+
 /* One BAR (number 6: the expansion ROM) as the guest has programmed it. */
 struct machine_bar_info {
 	unsigned number;
@@ -129,6 +135,9 @@ int machine_each_root(const struct machine *machine,
 int machine_each_device(const struct machine *machine,
                         int (*each)(void *context, const struct machine_device_info *info),
                         void *context);
+int machine_each_part(const struct machine *machine,
+                      int (*each)(void *context, const struct machine_part_info *info),
+                      void *context);
 int machine_each_server(const struct machine *machine,
                         int (*each)(void *context, const struct machine_server_info *info),
                         void *context);

@@ -38,6 +38,22 @@ static const struct ob_prop machine_table[] = {
 
 /* Types */
 
+/* On the bus that is a device's id. */
+static const struct ob_prop part_props[] = {
+	{"bus", OB_PROP_STRING, .help = "id of the device"},
+	{.name = NULL},
+};
+
+static int each_part_type(const struct ob_part *part,
+                          int (*each)(void *context, const struct machine_type_info *info),
+                          void *context)
+{
+	const struct ob_prop *const tables[] = {part_props, part->props, NULL};
+	struct machine_type_info info = {part->name, part->summary, true, "device", tables};
+
+	return each(context, &info);
+}
+
 int machine_each_type(int (*each)(void *context, const struct machine_type_info *info),
                       void *context)
 {
@@ -49,7 +65,11 @@ int machine_each_type(int (*each)(void *context, const struct machine_type_info 
 		{"x-vfio-user-server", "serves a device on a socket", false, "object", of_server},
 		{"vfio-user-server", "the same as x-vfio-user-server", false, "object", of_server},
 	};
-	int rc = 0;
+	const struct ob_prop *const of_subsys[] = {subsys_props, NULL};
+	const struct machine_type_info subsys = {"nvme-subsys",
+	                                         "a name for the subsystem of an NVMe controller",
+	                                         true, "device", of_subsys};
+	int rc = each(context, &subsys);
 
 	for (const struct ob_model *const *model = device_models(); !rc && *model; model++) {
 		const struct ob_prop *const tables[] = {device_props, device_common_props,
@@ -58,6 +78,8 @@ int machine_each_type(int (*each)(void *context, const struct machine_type_info 
 		                                 "pci-device", tables};
 
 		rc = each(context, &info);
+		if (!rc && (*model)->part)
+			rc = each_part_type((*model)->part, each, context);
 	}
 	for (size_t i = 0; !rc && i < ARRAY_SIZE(others); i++)
 		rc = each(context, &others[i]);
@@ -69,6 +91,8 @@ struct object {
 	const struct machine *machine; /* "/machine" itself, if all others are NULL */
 	struct machine_device *device;
 	struct root *root;
+	struct machine_part *part;
+	struct subsys *subsys;
 	struct machine_server *server;
 };
 
@@ -85,13 +109,15 @@ static bool find_object(const struct machine *machine, const char *path, struct 
 		id = any ? path : path + sizeof(peripheral) - 1;
 		object->device = device_find(machine, id);
 		object->root = root_find(machine, id);
+		object->part = part_find(machine, id);
+		object->subsys = subsys_find(machine, id);
 	}
-	if (!object->device && !object->root &&
+	if (!object->device && !object->root && !object->part && !object->subsys &&
 	    (any || !strncmp(path, objects, sizeof(objects) - 1))) {
 		id = any ? path : path + sizeof(objects) - 1;
 		object->server = server_find(machine, id);
 	}
-	return object->device || object->root || object->server;
+	return object->device || object->root || object->part || object->subsys || object->server;
 }
 
 static int find_or_refuse(const struct machine *machine, const char *path, struct object *object,
@@ -110,6 +136,11 @@ static void tables_of(const struct object *object, const struct ob_prop *tables[
 		tables[0] = device_props;
 		tables[1] = device_common_props;
 		tables[2] = device_model(object->device->dev)->props;
+	} else if (object->part) {
+		tables[0] = part_props;
+		tables[1] = device_model(object->part->device->dev)->part->props;
+	} else if (object->subsys) {
+		tables[0] = subsys_props;
 	} else if (object->server) {
 		tables[0] = device_of_server;
 		tables[1] = server_props;
@@ -297,6 +328,10 @@ static int add_type(const struct object *object, struct opts *out)
 		type = device_model(object->device->dev)->name;
 	else if (object->root)
 		type = "pci-root-bus";
+	else if (object->part)
+		type = device_model(object->part->device->dev)->part->name;
+	else if (object->subsys)
+		type = "nvme-subsys";
 	else if (object->server)
 		type = object->server->type;
 	return opts_add(out, "type", type);
@@ -306,6 +341,12 @@ static int add_prop(const struct object *object, const struct ob_prop *prop, str
 {
 	if (object->device)
 		return add_of_device(object->device, prop, out);
+	if (object->part && !strcmp(prop->name, "bus"))
+		return opts_add(out, "bus", object->part->device->id);
+	if (object->part)
+		return add_field(prop, device_part_props(object->part->part), out);
+	if (object->subsys)
+		return add_field(prop, object->subsys, out);
 	if (object->server)
 		return add_of_server(object->server, prop, out);
 	return opts_add(out, prop->name, machine_auto_shutdown(object->machine) ? "on" : "off");
@@ -393,6 +434,8 @@ int machine_set_property(struct machine *machine, const char *path, const char *
 		return ob_error_set(err, -EBUSY, "type: an object keeps its type");
 	if (object.server)
 		return server_set_property(object.server, name, value, err);
+	if (object.part || object.subsys)
+		return ob_error_set(err, -EBUSY, "%s: remove '%s', and add it anew", name, path);
 	if (object.device)
 		return ob_error_set(
 			err, -EBUSY,

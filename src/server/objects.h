@@ -5,6 +5,7 @@
 
 #include "base/budget.h"
 #include "base/list.h"
+#include "base/props.h"
 #include "base/suggest.h"
 #include "block/block.h"
 #include "chardev/chardev.h"
@@ -22,6 +23,8 @@ struct machine {
 	struct list chardevs;
 	/* Those of the same that can be found by name; devices and roots share one space. */
 	struct names block_names, chardev_names, root_names, device_names, server_names;
+	struct list parts, subsystems; /* see machine_part.c */
+	struct names part_names, subsys_names;
 	unsigned next_id; /* for devices without id= */
 	struct list listeners;
 	struct ob_task stopped_task;
@@ -92,6 +95,7 @@ struct machine_device {
 	char id[ID_MAX + 1];
 	struct ob_dev *dev;
 	struct root_member place;
+	struct subsys *subsys;         /* its controller; or NULL */
 	struct machine_server *server; /* holds it, or is about to let it go */
 	bool removing;                 /* as soon as the server has let it go */
 	struct device_hold unplug;     /* free follows */
@@ -113,6 +117,50 @@ struct machine_server {
 	bool closing;                  /* not to be found by name any more */
 	struct list gone_waiters;
 };
+
+/* A part of a device, as a namespace is. */
+struct machine_part {
+	struct list link;
+	struct name name;
+	struct machine_device *device;
+	struct device_part *part;
+	char id[ID_MAX + 1];
+	bool removing;
+	struct device_hold hold;
+	struct ob_task free;
+};
+
+/* A name for a controller's subsystem. */
+struct subsys {
+	struct list link;
+	struct name name;
+	char id[ID_MAX + 1];
+	char user[ID_MAX + 1]; /* id of the controller; "": none */
+	char *nqn;
+};
+
+/* machine_part.c */
+const struct ob_model *part_model(const char *driver); /* whose part that is; NULL: nobody's */
+struct machine_part *part_find(const struct machine *machine, const char *id);
+int part_add(struct machine *machine, const struct ob_model *model, struct opts *opts,
+             struct ob_error *err);
+int part_remove(struct machine_part *part, struct ob_error *err);
+/* The device is about to be freed. */
+void parts_gone(struct machine_device *device);
+extern const struct ob_prop subsys_props[];
+bool subsys_is_driver(const char *driver);
+struct subsys *subsys_find(const struct machine *machine, const char *id);
+int subsys_add(struct machine *machine, struct opts *opts, struct ob_error *err);
+/* Takes subsys= out of a controller's options, and puts the name there. *out: NULL without one. */
+int subsys_take(struct machine *machine, struct opts *opts, struct subsys **out,
+                struct ob_error *err);
+int subsys_remove(struct machine *machine, struct subsys *subsys, struct ob_error *err);
+void subsystems_free(struct machine *machine);
+
+/* machine_device.c: takes id= out of opts, or makes one: "nvme0", "edu1". */
+int device_take_id(struct machine *machine, const char *driver, struct opts *opts, char *id,
+                   struct ob_error *err);
+void device_tell_deleted(const struct machine *machine, const char *id);
 
 /* For device_env. */
 struct ob_block *blocks_claim(void *context, const char *node_name, const char *user,

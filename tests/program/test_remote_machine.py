@@ -54,6 +54,9 @@ ACCEPTED = [
     "-blockdev {'driver':'raw','node-name':'b0','file':{'driver':'file','filename':'disk.img',"
     "'aio':'native','auto-read-only':true,'discard':'unmap'}}"
     f" -device nvme,id=d0,drive=b0 -object {SERVER},id=s0,path=s,device=d0",
+    "-drive if=none,id=b0,file=disk.img,format=raw -device nvme-subsys,id=subsys0,nqn=vm1"
+    " -device nvme,id=d0,subsys=subsys0,serial=abc"
+    f" -device nvme-ns,drive=b0,bus=d0,nsid=2,uuid=auto,shared=on -object {SERVER},id=s0,path=s,device=d0",
     "-blockdev {'driver':'file','node-name':'b0','filename':'disk.img','cache':{'direct':true}}"
     f" -device nvme,id=d0,drive=b0 -object {SERVER},id=s0,path=s,device=d0",
 ]
@@ -89,7 +92,15 @@ NOT_OURS = [
     ("-device {'driver':'edu'", ("JSON",)),
     ("-device {'driver':['edu','nvme']}", ("driver",)),
     ("edu -object x-remote-object,id=o,devid=d0,fd=3", ("x-remote-object", "before vfio-user")),
-    ("-device nvme-subsys,id=s -device edu", ("nvme-subsys", "subnqn=")),
+    ("-device nvme-subsys,id=s,fdp=on", ("nvme-subsys", "flexible data placement")),
+    ("-device nvme,id=c,serial=x,subsys=t", ("subsys=t", "nvme-subsys")),
+    ("-device nvme-subsys,id=s -device nvme,id=c,serial=x,subsys=s -device nvme,id=d,serial=y,subsys=s",
+     ("subsys=s", "'c'", "one device")),
+    ("-device nvme-ns,bus=c", ("bus=c", "add it first")),
+    ("-device nvme,id=ctrl,serial=x -device nvme-ns,bus=ctr", ("bus=ctr", "did you mean 'ctrl'")),
+    ("-device nvme,id=c,serial=x -device nvme,id=d,serial=y -device nvme-ns", ("2 devices", "bus=ID")),
+    ("-device nvme,id=c,serial=x -device nvme-ns,id=c", ("'c'", "already")),
+    ("-device nvme,id=c,serial=x -device nvme-ns,nsidd=1", ("'nsidd'", "did you mean 'nsid'")),
     ("-c nothing.conf", ("nothing.conf", "No such file")),
     (f"-device edu,id=d0 -object {SERVER},id=s,device=d0", ("'s'", "socket", "path=")),
     (f"-device edu,id=d0 -object {SERVER},id=s,path=s", ("'s'", "device=")),

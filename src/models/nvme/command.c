@@ -35,7 +35,7 @@ static int check(struct nvme_cmd *cmd)
 	if (cmd->sqid) {
 		cmd->ns = nvme_namespace(cmd->nvme, cmd->dw[1]);
 		if (!cmd->ns && !(op->any_nsid && cmd->dw[1] == NVME_NSID_ALL))
-			return NVME_INVALID_NAMESPACE;
+			return nvme_namespace_status(cmd->nvme, cmd->dw[1]);
 	} else if (cmd->dw[0] & NVME_CDW0_PSDT) {
 		/* Over PCI Express, admin commands use PRPs (4.2). */
 		return NVME_INVALID_FIELD;

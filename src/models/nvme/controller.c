@@ -100,17 +100,14 @@ void nvme_request_ended(struct nvme *n)
 
 static void flushed(struct ob_block_request *request, int error);
 
-static void flush_failed(struct nvme *n, int error)
+static void flush_failed(struct nvme *n, const struct ob_block *drive, int error)
 {
-	const struct ob_block *drive = n->props->drives.nodes[n->flush_next];
-
-	if (error) {
-		/* There is no command that could fail, or be done again. */
-		(void)ob_dev_block_error(n->dev, drive, OB_BLOCK_FLUSH, error);
-		ob_dev_warn(n->dev, "flush of drive %s at shutdown failed: error %d",
-		            ob_block_name(drive), -error);
-	}
-	n->flush_next++;
+	if (!error)
+		return;
+	/* There is no command that could fail, or be done again. */
+	(void)ob_dev_block_error(n->dev, drive, OB_BLOCK_FLUSH, error);
+	ob_dev_warn(n->dev, "flush of drive %s at shutdown failed: error %d", ob_block_name(drive),
+	            -error);
 }
 
 void nvme_shutdown_continue(struct nvme *n)
@@ -119,17 +116,23 @@ void nvme_shutdown_continue(struct nvme *n)
 
 	if ((s->csts & NVME_CSTS_SHST) != NVME_CSTS_SHST_BUSY || n->flushing)
 		return;
-	while (n->flush_next < n->props->drives.count) {
+	for (;;) {
+		unsigned next = n->flush_next;
+		const struct nvme_namespace *ns = nvme_next_drive(n, &next);
 		int error;
 
+		if (!ns)
+			break;
 		if (n->quiescing)
 			return;
+		n->flush_next = next;
 		n->flush = (struct ob_block_request){.op = OB_BLOCK_FLUSH, .done = flushed};
-		error = ob_block_submit(n->props->drives.nodes[n->flush_next], &n->flush);
+		n->flush_drive = ns->block;
+		error = ob_block_submit(ns->block, &n->flush);
 		n->flushing = error == -EINPROGRESS;
 		if (n->flushing)
 			return;
-		flush_failed(n, error);
+		flush_failed(n, ns->block, error);
 	}
 	s->csts = (s->csts & ~(uint32_t)NVME_CSTS_SHST) | NVME_CSTS_SHST_DONE;
 }
@@ -139,7 +142,7 @@ static void flushed(struct ob_block_request *request, int error)
 	struct nvme *n = ob_container_of(request, struct nvme, flush);
 
 	n->flushing = false;
-	flush_failed(n, error);
+	flush_failed(n, n->flush_drive, error);
 	nvme_shutdown_continue(n);
 	nvme_request_ended(n);
 }

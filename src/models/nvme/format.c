@@ -20,7 +20,7 @@ static unsigned new_shift(const struct nvme_cmd *cmd)
 
 static bool is_meant(const struct nvme_cmd *cmd, const struct nvme_namespace *ns)
 {
-	return cmd->dw[1] == NVME_NSID_ALL || cmd->dw[1] == ns->nsid;
+	return ns->block && (cmd->dw[1] == NVME_NSID_ALL || cmd->dw[1] == ns->nsid);
 }
 
 /* What lasts for seconds is reported; and when that ends, that it has. */
@@ -87,7 +87,7 @@ static int check_namespaces(const struct nvme_cmd *cmd)
 	struct nvme *n = cmd->nvme;
 
 	if (cmd->dw[1] != NVME_NSID_ALL && !nvme_namespace(n, cmd->dw[1]))
-		return NVME_INVALID_NAMESPACE;
+		return nvme_namespace_status(n, cmd->dw[1]);
 	for (unsigned i = 0; i < n->ns_count; i++) {
 		if (!is_meant(cmd, &n->ns[i]))
 			continue;

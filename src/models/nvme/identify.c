@@ -129,15 +129,37 @@ static void fill_namespace(struct nvme_cmd *cmd)
 	ob_put_le16(id + NVME_IDNS_NPDG, preferred);
 	ob_put_le16(id + NVME_IDNS_NPDA, preferred);
 	id[NVME_IDNS_NSATTR] = info->read_only ? NVME_NSATTR_WRITE_PROTECTED : 0;
+	memcpy(id + NVME_IDNS_NGUID, cmd->ns->names.nguid, sizeof(cmd->ns->names.nguid));
+	memcpy(id + NVME_IDNS_EUI64, cmd->ns->names.eui64, sizeof(cmd->ns->names.eui64));
 	id[NVME_IDNS_LBAF0 + 2] = 9;
 	id[NVME_IDNS_LBAF0 + 6] = 12;
 }
 
+static bool is_set(const uint8_t *name, size_t size)
+{
+	return name[0] || memcmp(name, name + 1, size - 1) != 0;
+}
+
+static uint8_t *put_descriptor(uint8_t *at, uint8_t type, const uint8_t *name, uint8_t size)
+{
+	if (!is_set(name, size))
+		return at;
+	at[0] = type;
+	at[1] = size;
+	memcpy(at + 4, name, size);
+	return at + 4 + size;
+}
+
 static void fill_descriptors(struct nvme_cmd *cmd)
 {
-	cmd->page[0] = NVME_NIDT_UUID;
-	cmd->page[1] = 16;
-	make_uuid(cmd->nvme, cmd->ns->nsid, cmd->page + 4);
+	struct nvme_names names = cmd->ns->names;
+	uint8_t *at = cmd->page;
+
+	if (!is_set(names.uuid, sizeof(names.uuid)))
+		make_uuid(cmd->nvme, cmd->ns->nsid, names.uuid);
+	at = put_descriptor(at, NVME_NIDT_EUI64, names.eui64, sizeof(names.eui64));
+	at = put_descriptor(at, NVME_NIDT_NGUID, names.nguid, sizeof(names.nguid));
+	put_descriptor(at, NVME_NIDT_UUID, names.uuid, sizeof(names.uuid));
 	/* A type of 0 ends the list. */
 }
 
@@ -168,8 +190,10 @@ static void fill_namespace_list(struct nvme_cmd *cmd)
 {
 	uint32_t nsid = cmd->dw[1];
 
-	for (unsigned i = 0; i < NVME_PAGE / 4 && nsid < cmd->nvme->ns_count; i++)
-		ob_put_le32(cmd->page + (size_t)i * 4, ++nsid);
+	for (unsigned i = 0; i < NVME_PAGE / 4 && nsid < cmd->nvme->ns_count;) {
+		if (cmd->nvme->ns[nsid++].block)
+			ob_put_le32(cmd->page + (size_t)i++ * 4, nsid);
+	}
 }
 
 /* There is one controller, number 0; the list has those from CNTID on. */
@@ -212,6 +236,7 @@ static const struct structure *find_structure(const struct nvme_cmd *cmd)
 int nvme_identify_check(struct nvme_cmd *cmd)
 {
 	const struct structure *structure = find_structure(cmd);
+	int status;
 
 	if (!structure)
 		return NVME_INVALID_FIELD;
@@ -220,17 +245,22 @@ int nvme_identify_check(struct nvme_cmd *cmd)
 		return NVME_INVALID_FIELD;
 	if (structure->of & OF_LIST && cmd->dw[1] >= NVME_NSID_ALL - 1)
 		return NVME_INVALID_NAMESPACE;
-	if (structure->of & OF_NAMESPACE) {
-		cmd->ns = nvme_namespace(cmd->nvme, cmd->dw[1]);
-		if (!cmd->ns)
-			return NVME_INVALID_NAMESPACE;
-	}
 	cmd->data_length = NVME_PAGE;
-	return 0;
+	if (!(structure->of & OF_NAMESPACE))
+		return 0;
+	cmd->ns = nvme_namespace(cmd->nvme, cmd->dw[1]);
+	if (cmd->ns)
+		return 0;
+	status = nvme_namespace_status(cmd->nvme, cmd->dw[1]);
+	/* Of a number that is not in use, Identify Namespace returns zeroes (5.15.2.1). */
+	return status == NVME_INVALID_FIELD && structure->fill == fill_namespace ? 0 : status;
 }
 
 int nvme_identify_finish(struct nvme_cmd *cmd)
 {
-	find_structure(cmd)->fill(cmd);
+	const struct structure *structure = find_structure(cmd);
+
+	if (cmd->ns || !(structure->of & OF_NAMESPACE))
+		structure->fill(cmd);
 	return 0;
 }

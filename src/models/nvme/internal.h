@@ -126,11 +126,18 @@ struct nvme_op {
 	void (*completed)(struct nvme_cmd *cmd);
 };
 
+/* Globally unique names (5.15.2), as they stand in Identify; all zeroes: there is none. */
+struct nvme_names {
+	uint8_t uuid[16], nguid[16], eui64[8];
+};
+
 struct nvme_namespace {
-	struct ob_block *block;
-	uint64_t offset, size; /* in bytes, of the drive */
+	struct ob_block *block; /* NULL: there is no namespace of this number */
+	uint64_t offset, size;  /* in bytes, of the drive */
 	uint32_t nsid;
+	uint32_t share;              /* of so many, which its drive is divided into */
 	struct nvme_cmd *formatting; /* the command that does */
+	struct nvme_names names;
 };
 
 enum nvme_walk_state {
@@ -246,9 +253,9 @@ struct nvme {
 	unsigned vectors;   /* MSI-X vectors */
 	bool write_cache;   /* some drive has one */
 	bool trace_registers;
-	unsigned trace; /* commands: 1 */
-	unsigned ns_count;
-	struct nvme_namespace *ns;
+	unsigned trace;            /* commands: 1 */
+	unsigned ns_count;         /* the highest number that there is */
+	struct nvme_namespace *ns; /* NVME_MAX_NAMESPACES of them, by number less 1 */
 
 	struct ob_queues queues;
 	bool quiescing;  /* between quiesce and resume */
@@ -270,7 +277,8 @@ struct nvme {
 
 	struct ob_block_request flush; /* of a shutdown */
 	bool flushing;
-	unsigned flush_next; /* drive */
+	struct ob_block *flush_drive;
+	unsigned flush_next; /* namespace, from 0 on */
 
 	struct nvme_sq sqs[NVME_MAX_PAIRS + 1];
 	struct nvme_cq cqs[NVME_MAX_PAIRS + 1];
@@ -510,11 +518,20 @@ void nvme_irq_consumed(struct nvme *n);
 void nvme_fatal(struct nvme *n, const char *what, uint64_t where);
 
 /* namespace.c */
+extern const struct ob_part nvme_namespace_part;
 int nvme_namespaces_check(const struct nvme_props *props, struct ob_error *err);
 int nvme_namespaces_make(struct nvme *n, struct ob_error *err);
-/* Of each namespace of a drive of so many bytes: equal parts, in whole pages if there are several.
- */
-uint64_t nvme_namespace_size(const struct nvme_props *props, uint64_t size);
+/* Of each of share namespaces of a drive of so many bytes: equal parts, whole pages if several. */
+uint64_t nvme_namespace_size(uint32_t share, uint64_t size);
+/* Whether a drive can be divided so, with blocks of 1 << shift bytes; leave: whatever is left. */
+int nvme_namespace_check(const struct ob_block *drive, uint32_t share, unsigned shift, bool leave,
+                         struct ob_error *err);
+/* Puts one in its place, which is free. */
+void nvme_namespace_add(struct nvme *n, const struct nvme_namespace *ns, unsigned shift);
+static inline unsigned nvme_shift_of(uint32_t block_size)
+{
+	return block_size ? 12 : 9;
+}
 /* Says so if no namespace has the end of the drive, which has so many bytes. */
 void nvme_warn_of_tail(const struct nvme *n, const struct nvme_namespace *ns, uint64_t size);
 /* Takes a command's claims on namespaces back. */
@@ -523,7 +540,23 @@ void nvme_namespaces_release(struct nvme_cmd *cmd);
 unsigned nvme_format_left(const struct nvme_namespace *ns);
 static inline struct nvme_namespace *nvme_namespace(struct nvme *n, uint32_t nsid)
 {
-	return nsid && nsid <= n->ns_count ? &n->ns[nsid - 1] : NULL;
+	return nsid && nsid <= n->ns_count && n->ns[nsid - 1].block ? &n->ns[nsid - 1] : NULL;
+}
+/* Where nvme_namespace() has none: a number that is not in use is not an invalid one (6.1.5). */
+static inline int nvme_namespace_status(const struct nvme *n, uint32_t nsid)
+{
+	return nsid && nsid <= n->ns_count ? NVME_INVALID_FIELD : NVME_INVALID_NAMESPACE;
+}
+/* The next namespace from number i + 1 on that has a drive which none before it has, or NULL. */
+static inline struct nvme_namespace *nvme_next_drive(const struct nvme *n, unsigned *i)
+{
+	while (*i < n->ns_count) {
+		struct nvme_namespace *ns = &n->ns[(*i)++];
+
+		if (ns->block && !ns->offset)
+			return ns;
+	}
+	return NULL;
 }
 static inline unsigned nvme_lba_shift(const struct nvme *n, const struct nvme_namespace *ns)
 {

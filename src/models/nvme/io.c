@@ -121,14 +121,15 @@ int nvme_write_zeroes_check(struct nvme_cmd *cmd)
 /* Flush: a namespace's drive, or all of them. */
 int nvme_flush_work(struct nvme_cmd *cmd, int error)
 {
-	const struct nvme *n = cmd->nvme;
 	bool all = cmd->dw[1] == NVME_NSID_ALL;
 
-	while (!error && cmd->step < (all ? n->props->drives.count : 1)) {
-		/* Namespaces of a drive follow each other, the same number on each. */
+	while (!error) {
 		if (all)
-			cmd->ns = &n->ns[(size_t)cmd->step * n->props->namespaces];
-		cmd->step++;
+			cmd->ns = nvme_next_drive(cmd->nvme, &cmd->step);
+		else if (cmd->step++)
+			break;
+		if (!cmd->ns)
+			break;
 		error = nvme_submit(cmd, OB_BLOCK_FLUSH, 0, 0, 0);
 	}
 	return error == -EINPROGRESS ? NVME_PENDING : nvme_block_status(cmd, error, true);

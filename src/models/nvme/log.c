@@ -64,7 +64,7 @@ static void fill_changed(struct nvme_cmd *cmd)
 	const struct nvme *n = cmd->nvme;
 	uint8_t *at = cmd->page;
 
-	for (unsigned i = 0; i < n->ns_count; i++) {
+	for (unsigned i = 0; i < NVME_MAX_NAMESPACES; i++) {
 		if (!(n->state->changed[i / 8] & 1u << i % 8))
 			continue;
 		ob_put_le32(at, i + 1);

@@ -147,7 +147,7 @@ static int check_registers(const struct nvme *n, struct ob_error *err)
 	if (s->serial[NVME_SERIAL_LENGTH])
 		return ob_error_set(err, -EINVAL, "the serial number has no end");
 	for (unsigned i = 0; i < n->ns_count; i++) {
-		if (s->lba_shift[i] != 9 && s->lba_shift[i] != 12)
+		if (n->ns[i].block && s->lba_shift[i] != 9 && s->lba_shift[i] != 12)
 			return ob_error_set(err, -EINVAL, "namespace %u: blocks of 2^%u bytes",
 			                    i + 1, s->lba_shift[i]);
 	}
@@ -361,6 +361,7 @@ struct configuration {
 	uint32_t num_queues, namespaces, mdts;
 	bool mmap_doorbells;
 	char model[NVME_MODEL_LENGTH], firmware[NVME_FIRMWARE_LENGTH];
+	uint8_t active[NVME_MAX_NAMESPACES / 8]; /* a bit for each namespace */
 };
 
 static const struct ob_field configuration_fields[] = {
@@ -370,12 +371,14 @@ static const struct ob_field configuration_fields[] = {
 	OB_FIELD(BOOL, struct configuration, mmap_doorbells),
 	OB_FIELD_BLOB(struct configuration, model),
 	OB_FIELD_BLOB(struct configuration, firmware),
+	OB_FIELD_BLOB(struct configuration, active, .optional = true),
 	OB_FIELDS_END,
 };
 
 static void nvme_configuration(struct ob_dev *dev, void *out)
 {
 	const struct nvme_props *props = ob_dev_props(dev);
+	const struct nvme *n = ob_dev_runtime(dev);
 	struct configuration *configuration = out;
 
 	*configuration = (struct configuration){
@@ -384,6 +387,10 @@ static void nvme_configuration(struct ob_dev *dev, void *out)
 		.mdts = props->mdts,
 		.mmap_doorbells = props->mmap_doorbells,
 	};
+	for (unsigned i = 0; i < n->ns_count; i++) {
+		if (n->ns[i].block)
+			configuration->active[i / 8] |= (uint8_t)(1u << i % 8);
+	}
 	memcpy(configuration->model, props->model, strnlen(props->model, NVME_MODEL_LENGTH));
 	memcpy(configuration->firmware, props->firmware,
 	       strnlen(props->firmware, NVME_FIRMWARE_LENGTH));

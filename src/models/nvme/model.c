@@ -64,14 +64,15 @@ static int make_serial(struct ob_dev *dev, struct ob_error *err)
 {
 	const struct nvme_props *props = ob_dev_props(dev);
 	struct nvme_state *s = ob_dev_state(dev);
-	uint64_t identity = ob_block_info(props->drives.nodes[0])->identity;
-	uint64_t number = identity >> 16;
+	uint64_t identity, number;
 
 	if (props->serial) {
 		snprintf(s->serial, sizeof(s->serial), "%s", props->serial);
 		ob_dev_set_serial(dev, s->serial);
 		return 0;
 	}
+	identity = ob_block_info(props->drives.nodes[0])->identity;
+	number = identity >> 16;
 	if (!identity && getrandom(&number, sizeof(number), 0) != sizeof(number))
 		return ob_error_set(err, -EIO, "no random number for a serial; give serial=");
 	number &= (UINT64_C(1) << 48) - 1;
@@ -171,27 +172,27 @@ static int nvme_resize(struct ob_dev *dev, struct ob_block *block, uint64_t size
 {
 	struct nvme *n = ob_dev_runtime(dev);
 
-	if (n->props->namespaces > 1)
-		return ob_error_set(err, -ENOTSUP,
-		                    "device '%s' divides its drive into %u namespaces: it can't "
-		                    "change its size",
-		                    ob_dev_id(dev), n->props->namespaces);
-	if (nvme_namespace_size(n->props, size) < NVME_PAGE)
+	if (nvme_namespace_size(1, size) < NVME_PAGE)
 		return ob_error_set(err, -EINVAL, "a namespace needs %u bytes", NVME_PAGE);
 	for (unsigned i = 0; i < n->ns_count; i++) {
-		if (n->ns[i].block != block || n->ns[i].size == nvme_namespace_size(n->props, size))
+		struct nvme_namespace *ns = &n->ns[i];
+
+		if (ns->block != block || ns->size == nvme_namespace_size(1, size))
 			continue;
-		n->ns[i].size = nvme_namespace_size(n->props, size);
-		nvme_warn_of_tail(n, &n->ns[i], size);
-		nvme_namespace_changed(n, n->ns[i].nsid);
+		if (ns->share > 1)
+			return ob_error_set(err, -ENOTSUP,
+			                    "device '%s' divides its drive into %u namespaces: it "
+			                    "can't change its size",
+			                    ob_dev_id(dev), ns->share);
+		ns->size = nvme_namespace_size(1, size);
+		nvme_warn_of_tail(n, ns, size);
+		nvme_namespace_changed(n, ns->nsid);
 	}
 	return 0;
 }
 
 static const char *const polling[] = {"off", "on", "adaptive", NULL};
 static const char *const write_caches[] = {"auto", "on", "off", NULL};
-static const char *const tails[] = {"refuse", "leave", NULL};
-static const char *const block_sizes[] = {"512", "4096", NULL};
 static const char *const bar_sizes[] = {"16k", "8k", NULL};
 
 static const struct ob_prop nvme_prop_table[] = {
@@ -222,9 +223,9 @@ static const struct ob_prop nvme_prop_table[] = {
          .choices = interrupt_kinds,
          .help = "the best kind that the guest may use; the pin is always there"},
 	{"block-size", OB_PROP_ENUM, offsetof(struct nvme_props, block_size), .preset = "512",
-         .choices = block_sizes, .help = "logical block size in bytes"},
+         .choices = nvme_block_sizes, .help = "logical block size in bytes"},
 	{"tail", OB_PROP_ENUM, offsetof(struct nvme_props, tail), .preset = "refuse",
-         .choices = tails,
+         .choices = nvme_tails,
          .help = "what becomes of the end of an image that makes no whole block or namespace; "
                  "leave: it is out of the guest's reach"},
 	{"bar-size", OB_PROP_ENUM, offsetof(struct nvme_props, bar_size), .preset = "16k",
@@ -290,5 +291,6 @@ const struct ob_model nvme_model = {
 	.resume = nvme_resume,
 	.resize = nvme_resize,
 	.irq_changed = nvme_irq_changed,
+	.part = &nvme_namespace_part,
 	.migration = &nvme_migration,
 };

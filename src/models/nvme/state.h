@@ -36,6 +36,7 @@ enum {
 enum nvme_interrupts { NVME_MSIX, NVME_MSI, NVME_INTX };
 enum nvme_write_cache { NVME_CACHE_AUTO, NVME_CACHE_ON, NVME_CACHE_OFF };
 enum nvme_tail { NVME_TAIL_REFUSE, NVME_TAIL_LEAVE };
+extern const char *const nvme_tails[], *const nvme_block_sizes[];
 enum nvme_polling { NVME_POLL_OFF, NVME_POLL_ON, NVME_POLL_ADAPTIVE };
 
 struct nvme_props {

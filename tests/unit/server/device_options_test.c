@@ -13,6 +13,13 @@
 #include "server/device_options.h"
 #include "server/machine.h"
 
+static const struct ob_prop *props_of(const char *driver)
+{
+	const struct ob_model *model = device_model_find(driver);
+
+	return model ? model->props : device_model_find("nvme")->part->props;
+}
+
 /* What text becomes, as "key=value|key=value|", or "error: message". */
 static const char *translated(const char *driver, const char *text)
 {
@@ -24,7 +31,7 @@ static const char *translated(const char *driver, const char *text)
 
 	assert_int_equal(opts_parse(&opts, text, NULL, &err), 0);
 	out[0] = '\0';
-	if (device_options_translate(machine_find_model(driver, &err), &opts, &log, &err)) {
+	if (device_options_translate(driver, props_of(driver), &opts, &log, &err)) {
 		snprintf(out, sizeof(out), "error: %s", err.message);
 		return out;
 	}
@@ -49,6 +56,9 @@ static void what_has_no_effect(void **state)
 	                                       "romfile=,ioeventfd=on,share-rw=false"),
 	                    "drive=b|");
 	assert_string_equal(translated("edu", "bootindex=1,multifunction=on"), "");
+	assert_string_equal(translated("nvme-ns", "logical_block_size=4096,zoned=off,bootindex=2,"
+	                                          "mcl=128,write-cache=on,nsid=2"),
+	                    "nsid=2|block-size=4096|");
 	assert_string_equal(translated("nvme", "cmb_size_mb=0,num_queues=0x0,dbcs=true"), "");
 }
 
@@ -60,7 +70,6 @@ static void what_cannot_be_had(void **state)
 		{"cmb_size_mb=64", "nvme: cmb_size_mb=64 cannot be had: there is no controller"},
 		{"sriov_max_vfs=2", "virtual functions"},
 		{"share-rw=on", "a disk has one device"},
-		{"subsys=s0", "subnqn=NAME"},
 		{"num_queues=3", "max_ioqpairs="},
 		{"romfile=x.rom", "vfio-user-pci"},
 	};
@@ -71,7 +80,9 @@ static void what_cannot_be_had(void **state)
 		if (!strstr(said, cases[i].said))
 			fail_msg("%s: '%s' does not say '%s'", cases[i].text, said, cases[i].said);
 	}
-	assert_non_null(device_options_why_not("nvme-ns"));
+	assert_non_null(strstr(translated("nvme-ns", "zoned=on"), "zoned namespaces"));
+	assert_non_null(strstr(translated("nvme-ns", "pi=1"), "no metadata"));
+	assert_non_null(device_options_why_not("vfio-user-pci"));
 	assert_null(device_options_why_not("nvme"));
 }
 
