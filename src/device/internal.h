@@ -99,7 +99,7 @@ int device_check_layout(const struct pci *pci, struct ob_error *err);
 /* part.c: releases what is left; the model was stopped. And node number n of theirs, or NULL. */
 void device_parts_free(struct ob_dev *dev);
 struct ob_block *device_parts_drive(const struct ob_dev *dev, unsigned number);
-/* device.c: block nodes and so on for props_apply(), and back. */
+/* objects.c: block nodes and so on for props_apply(), and back. */
 struct props_objects device_objects(struct ob_dev *dev);
 void device_release_objects(struct ob_dev *dev, const struct ob_prop *table, void *values);
 

@@ -47,7 +47,8 @@ static bool id_is_taken(const struct machine *machine, const char *id)
 	       subsys_find(machine, id);
 }
 
-int device_take_id(struct machine *machine, const char *driver, struct opts *opts, char *id,
+/* Takes id= out of opts, or makes one: "nvme0", "edu1". */
+static int take_id(struct machine *machine, const char *driver, struct opts *opts, char *id,
                    struct ob_error *err)
 {
 	cleanup_free char *given = opts_take(opts, "id");
@@ -90,7 +91,7 @@ static int add_root_device(struct machine *machine, struct opts *opts, struct ob
 	int rc = refuse_unknown_keys(opts, root_driver, tables, words, NULL, err);
 
 	if (!rc)
-		rc = device_take_id(machine, root_driver, opts, id, err);
+		rc = take_id(machine, root_driver, opts, id, err);
 	return rc ? rc : root_add(machine, id, false, &root, err);
 }
 
@@ -194,18 +195,6 @@ static int start(struct machine_device *device, const struct ob_model *model, st
 	return 0;
 }
 
-void device_tell_deleted(const struct machine *machine, const char *id)
-{
-	char path[MACHINE_PATH_SIZE];
-	struct machine_event event = {
-		.kind = MACHINE_DEVICE_DELETED,
-		.id = id,
-		.path = device_path(path, id),
-	};
-
-	machine_tell(machine, &event);
-}
-
 static void run_free(struct ob_task *task)
 {
 	struct machine_device *device = container_of(task, struct machine_device, free);
@@ -236,7 +225,7 @@ static int make(struct machine_device *device, const struct ob_model *model, str
                 struct ob_error *err)
 {
 	struct machine *machine = device->machine;
-	int rc = device_take_id(machine, model->name, opts, device->id, err);
+	int rc = take_id(machine, model->name, opts, device->id, err);
 
 	if (!rc)
 		rc = place(device, opts, err);
@@ -309,6 +298,19 @@ const struct ob_model *machine_find_model(const char *name, struct ob_error *err
 	return NULL;
 }
 
+/* What is a device by name, and no PCI function: see machine_part.c. */
+static int add_no_function(struct machine *machine, const char *driver, struct opts *opts,
+                           struct ob_error *err)
+{
+	char id[ID_MAX + 1];
+	int rc = take_id(machine, driver, opts, id, err);
+
+	if (rc)
+		return rc;
+	return subsys_is_driver(driver) ? subsys_add(machine, id, opts, err)
+	                                : part_add(machine, part_model(driver), id, opts, err);
+}
+
 int machine_add_device(struct machine *machine, struct opts *opts, struct ob_error *err)
 {
 	static const char *const words[] = {"id", "bus", "addr", NULL};
@@ -325,10 +327,8 @@ int machine_add_device(struct machine *machine, struct opts *opts, struct ob_err
 		                    "a device needs driver=, for example driver=nvme");
 	if (!strcmp(driver, root_driver))
 		return add_root_device(machine, opts, err);
-	if (subsys_is_driver(driver))
-		return subsys_add(machine, opts, err);
-	if (part_model(driver))
-		return part_add(machine, part_model(driver), opts, err);
+	if (subsys_is_driver(driver) || part_model(driver))
+		return add_no_function(machine, driver, opts, err);
 	if (device_options_why_not(driver))
 		return ob_error_set(err, -EINVAL, "device %s: %s", driver,
 		                    device_options_why_not(driver));

@@ -49,3 +49,15 @@ char *server_object_path(char buffer[MACHINE_PATH_SIZE], const char *id)
 	snprintf(buffer, MACHINE_PATH_SIZE, "/objects/%s", id);
 	return buffer;
 }
+
+void device_tell_deleted(const struct machine *machine, const char *id)
+{
+	char path[MACHINE_PATH_SIZE];
+	struct machine_event event = {
+		.kind = MACHINE_DEVICE_DELETED,
+		.id = id,
+		.path = device_path(path, id),
+	};
+
+	machine_tell(machine, &event);
+}

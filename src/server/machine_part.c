@@ -73,7 +73,7 @@ static struct machine_device *find_bus(struct machine *machine, const struct ob_
 static int check_opts(struct machine *machine, const struct ob_part *type, struct opts *opts,
                       struct ob_error *err)
 {
-	static const char *const words[] = {"id", "bus", NULL};
+	static const char *const words[] = {"bus", NULL};
 	const struct ob_prop *const tables[] = {type->props, NULL};
 	int rc = device_options_translate(type->name, type->props, opts, machine->log, err);
 
@@ -82,8 +82,8 @@ static int check_opts(struct machine *machine, const struct ob_part *type, struc
 	                                "outboard nvme --help shows all", err);
 }
 
-int part_add(struct machine *machine, const struct ob_model *model, struct opts *opts,
-             struct ob_error *err)
+int part_add(struct machine *machine, const struct ob_model *model, const char *id,
+             struct opts *opts, struct ob_error *err)
 {
 	cleanup_free char *bus = opts_take(opts, "bus");
 	int rc = check_opts(machine, model->part, opts, err);
@@ -96,8 +96,8 @@ int part_add(struct machine *machine, const struct ob_model *model, struct opts 
 	if (!part)
 		return ob_error_set(err, -ENOMEM, "out of memory");
 	part->device = device;
-	rc = device_take_id(machine, model->part->name, opts, part->id, err);
-	if (!rc && names_add(&machine->part_names, &part->name, part->id))
+	snprintf(part->id, sizeof(part->id), "%s", id);
+	if (names_add(&machine->part_names, &part->name, part->id))
 		rc = ob_error_set(err, -ENOMEM, "out of memory");
 	if (!rc) {
 		part->part = device_part_add(device->dev, opts, err);
@@ -227,22 +227,22 @@ static void subsys_free(struct machine *machine, struct subsys *subsys)
 	free(subsys);
 }
 
-int subsys_add(struct machine *machine, struct opts *opts, struct ob_error *err)
+int subsys_add(struct machine *machine, const char *id, struct opts *opts, struct ob_error *err)
 {
 	static const struct ob_prop *const tables[] = {subsys_props, NULL};
-	static const char *const words[] = {"id", NULL};
+	static const char *const none[] = {NULL};
 	struct subsys *subsys;
 	int rc = device_options_translate(subsys_driver, subsys_props, opts, machine->log, err);
 
 	if (!rc)
-		rc = refuse_unknown_keys(opts, subsys_driver, tables, words, NULL, err);
+		rc = refuse_unknown_keys(opts, subsys_driver, tables, none, NULL, err);
 	if (rc)
 		return rc;
 	subsys = calloc(1, sizeof(*subsys));
 	if (!subsys)
 		return ob_error_set(err, -ENOMEM, "out of memory");
-	rc = device_take_id(machine, subsys_driver, opts, subsys->id, err);
-	if (!rc && names_add(&machine->subsys_names, &subsys->name, subsys->id))
+	snprintf(subsys->id, sizeof(subsys->id), "%s", id);
+	if (names_add(&machine->subsys_names, &subsys->name, subsys->id))
 		rc = ob_error_set(err, -ENOMEM, "out of memory");
 	if (!rc)
 		rc = props_apply(subsys_props, subsys, opts, NULL, err);

@@ -142,24 +142,22 @@ struct subsys {
 /* machine_part.c */
 const struct ob_model *part_model(const char *driver); /* whose part that is; NULL: nobody's */
 struct machine_part *part_find(const struct machine *machine, const char *id);
-int part_add(struct machine *machine, const struct ob_model *model, struct opts *opts,
-             struct ob_error *err);
+int part_add(struct machine *machine, const struct ob_model *model, const char *id,
+             struct opts *opts, struct ob_error *err);
 int part_remove(struct machine_part *part, struct ob_error *err);
 /* The device is about to be freed. */
 void parts_gone(struct machine_device *device);
 extern const struct ob_prop subsys_props[];
 bool subsys_is_driver(const char *driver);
 struct subsys *subsys_find(const struct machine *machine, const char *id);
-int subsys_add(struct machine *machine, struct opts *opts, struct ob_error *err);
+int subsys_add(struct machine *machine, const char *id, struct opts *opts, struct ob_error *err);
 /* Takes subsys= out of a controller's options, and puts the name there. *out: NULL without one. */
 int subsys_take(struct machine *machine, struct opts *opts, struct subsys **out,
                 struct ob_error *err);
 int subsys_remove(struct machine *machine, struct subsys *subsys, struct ob_error *err);
 void subsystems_free(struct machine *machine);
 
-/* machine_device.c: takes id= out of opts, or makes one: "nvme0", "edu1". */
-int device_take_id(struct machine *machine, const char *driver, struct opts *opts, char *id,
-                   struct ob_error *err);
+/* machine_event.c */
 void device_tell_deleted(const struct machine *machine, const char *id);
 
 /* For device_env. */
