@@ -13,7 +13,7 @@
 #include "wire/version.h"
 #include "wire/wire.h"
 
-/* See the table of moves in session.c. */
+/* See the table of moves in reply.c. */
 enum session_state {
 	SESSION_NEGOTIATING, /* nothing but VERSION is taken */
 	SESSION_RUNNING,

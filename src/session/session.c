@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One client's session: negotiation, the table of commands, and the session's states.
+ * One client's session: negotiation, and the table of commands.
  *
  * Commands are handled in the order in which they come, one at a time. Some of them may have to
  * wait (wait.h): DMA_UNMAP for pins, RESET for the device to be quiet, a change of the migration's
  * state for that and for its drives, a long access to a region for its next turn of the loop.
- * Meanwhile the
- * link is paused, so that nothing is taken from the client, its replies to our requests included.
- * That cannot deadlock, because no such wait needs the client: a pin is held only between
- * ob_xfer_begin() and ob_xfer_end(), with nothing in between that waits for the client, and a model
- * that is told to be quiet drops what waits for the client instead of waiting for it.
+ * Meanwhile the link is paused, so that nothing is taken from the client, its replies to our
+ * requests included. That cannot deadlock, because no such wait needs the client: a pin is held
+ * only between ob_xfer_begin() and ob_xfer_end(), with nothing in between that waits for the
+ * client, and a model that is told to be quiet drops what waits for the client instead of waiting
+ * for it.
  */
 #include "session.h"
 
@@ -43,91 +43,6 @@ size_t session_max_message(const struct session_limits *limits)
 	              limits->max_data_xfer_size;
 
 	return size < MIN_MAX_MESSAGE ? MIN_MAX_MESSAGE : size;
-}
-
-/* From each state (row), the states that may follow; without assertions nobody asks. */
-#define TO(state) (1u << SESSION_##state)
-__attribute__((unused)) static const uint16_t moves[SESSION_STATES] = {
-	[SESSION_NEGOTIATING] = TO(RUNNING) | TO(CLOSED) | TO(LEAVING),
-	[SESSION_RUNNING] = TO(WAITING) | TO(CLOSED) | TO(LEAVING),
-	[SESSION_WAITING] = TO(RUNNING) | TO(LEAVING),
-	[SESSION_CLOSED] = TO(LEAVING),
-	[SESSION_LEAVING] = TO(ENDED),
-};
-
-void session_move(struct session *session, enum session_state to)
-{
-	bool waited = session->state == SESSION_WAITING;
-
-	assert(moves[session->state] & (1u << to));
-	session->state = to;
-	session_slow_update(session);
-	if (waited)
-		session_stats_end(session);
-	if (session->link && waited != (to == SESSION_WAITING))
-		session->link->pause(session->link, to == SESSION_WAITING);
-}
-
-/* Sending */
-
-void session_reply_error(struct session *session, const struct wire_header *request, int error)
-{
-	struct session_command_stats *stats = session_stats_of(session, request->command);
-	uint8_t *message;
-
-	stats->errors++;
-	if (request->flags & WIRE_NO_REPLY)
-		return;
-	message = session->link->reserve(session->link, sizeof(*request));
-	if (!message)
-		return;
-	stats->bytes += sizeof(*request);
-	wire_encode_error(message, request, error);
-	session->link->commit(session->link, sizeof(*request), NULL, 0);
-}
-
-int session_reply_fds(struct session *session, const struct wire_header *request,
-                      const void *payload, size_t size, const int *fds, unsigned fd_count)
-{
-	size_t whole = sizeof(*request) + size;
-	uint8_t *message;
-
-	if (request->flags & WIRE_NO_REPLY)
-		return 0;
-	message = session->link->reserve(session->link, whole);
-	if (!message)
-		return 0;
-	session_stats_of(session, request->command)->bytes += whole;
-	wire_encode_reply(message, request, (uint32_t)whole);
-	if (size)
-		memcpy(message + sizeof(*request), payload, size);
-	session->link->commit(session->link, whole, fds, fd_count);
-	return 0;
-}
-
-int session_reply(struct session *session, const struct wire_header *request, const void *payload,
-                  size_t size)
-{
-	return session_reply_fds(session, request, payload, size, NULL, 0);
-}
-
-void session_give_up(struct session *session, int reason)
-{
-	/* A wait goes on; the owner's session_end() knows what to do with it. */
-	if (session->state == SESSION_NEGOTIATING || session->state == SESSION_RUNNING)
-		session_move(session, SESSION_CLOSED);
-	if (session->link)
-		session->link->close(session->link, reason);
-}
-
-void session_violation(struct session *session, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	log_vfact(session->log, LOG_ERROR, format, args);
-	va_end(args);
-	session_give_up(session, -EPROTO);
 }
 
 /* The client has cut a file that it shared; see dma/guard.h. */
@@ -338,31 +253,6 @@ void session_twin_message(struct session *session, uint8_t *message, size_t leng
 		session_violation(session, "a command on the twin socket: only replies expected");
 	session->busy = false;
 	session_remote_send(session);
-}
-
-/* Descriptors that are held */
-
-static unsigned held_fds(const struct session *session)
-{
-	return session->irqs.held + dma_fd_count(session->dma);
-}
-
-void session_count_fds(struct session *session)
-{
-	unsigned held = held_fds(session);
-
-	if (session->limits.fds && held != session->counted) {
-		budget_add(session->limits.fds, held);
-		budget_give(session->limits.fds, session->counted);
-	}
-	session->counted = held;
-}
-
-bool session_may_hold(const struct session *session, unsigned more)
-{
-	if (session->limits.fds && !budget_has_room(session->limits.fds, more))
-		return false;
-	return held_fds(session) + more <= session->limits.max_fds;
 }
 
 struct session *session_new(struct ob_dev *dev, const struct session_limits *limits,
