@@ -314,10 +314,19 @@ def test_a_terminal_that_is_gone_ends_it(folder: Path, environment: dict[str, st
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(folder)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and stays so
         os.execve(BIN, [str(BIN), "edu", "socket=a", "-D", "log"], environment)
     wait_until((folder / "a").exists)
     os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    ended: list[int] = []
+
+    def has_ended() -> bool:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        ended.extend([os.waitstatus_to_exitcode(status)] if found else [])
+        return bool(found)
+
+    wait_until(has_ended)
+    assert ended == [0]
     assert not (folder / "a").exists()
 
 
