@@ -65,6 +65,8 @@ int chardev_attach(struct ob_chardev *chardev, int in, int out);
 int chardev_attach_foreign(struct ob_chardev *chardev, int in, int out);
 /* Closes them. What was received stays to be read; what was not sent is dropped. */
 void chardev_detach(struct ob_chardev *chardev);
+/* Nobody takes what is written any more: it is dropped, until others are attached. */
+void chardev_end_output(struct ob_chardev *chardev);
 /* Has everything happen that is due: bytes that wait are sent, room is filled. */
 void chardev_stream_update(struct ob_chardev *chardev);
 /* Sends what can be sent. */

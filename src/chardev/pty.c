@@ -33,11 +33,12 @@ struct pty_runtime {
 	bool watched;
 };
 
+/* Or had it, and left bytes behind. */
 static bool somebody_has_it(const struct pty_runtime *pty)
 {
 	struct pollfd look = {.fd = pty->master, .events = POLLIN};
 
-	return poll(&look, 1, 0) >= 0 && !(look.revents & POLLHUP);
+	return poll(&look, 1, 0) >= 0 && (!(look.revents & POLLHUP) || look.revents & POLLIN);
 }
 
 static void look(struct pty_runtime *pty)
@@ -48,11 +49,9 @@ static void look(struct pty_runtime *pty)
 
 	while (read(pty->opened.fd, events, sizeof(events)) > 0)
 		;
-	if (!somebody_has_it(pty))
+	if (!somebody_has_it(pty) || (chardev->attached && !chardev->gone))
 		return;
-	chardev->gone = false;
-	if (chardev->attached)
-		return;
+	chardev_detach(chardev); /* from who is gone; what he wrote stays */
 	fd = fcntl(pty->master, F_DUPFD_CLOEXEC, 3);
 	rc = fd < 0 ? -errno : chardev_attach(chardev, fd, fd);
 	if (rc)
@@ -72,6 +71,9 @@ static void pty_hung_up(struct ob_chardev *chardev)
 	/* Who has it open may have come and written before it was looked at. */
 	if (!chardev->attached)
 		look(pty);
+	/* A terminal takes bytes while nobody has it, until it is full. */
+	else if (chardev->gone)
+		chardev_end_output(chardev);
 }
 
 /* Bytes pass through it as they are. */

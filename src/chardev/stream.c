@@ -57,6 +57,13 @@ static void drop_unsent(struct ob_chardev *chardev)
 	out->taken = out->filled = 0;
 }
 
+void chardev_end_output(struct ob_chardev *chardev)
+{
+	chardev->out.ended = true;
+	drop_unsent(chardev);
+	chardev_schedule(chardev);
+}
+
 /* No more will come. Where another may take the place of who left, it is told to the driver. */
 static void end_input(struct ob_chardev *chardev)
 {
@@ -78,8 +85,7 @@ static void output_failed(struct ob_chardev *chardev, int rc, size_t lost)
 		log_line(&chardev->log, LOG_WARN, "%zu bytes are lost: %s", lost, strerror(-rc));
 		return;
 	}
-	out->ended = true;
-	drop_unsent(chardev);
+	chardev_end_output(chardev);
 	log_line(&chardev->log, LOG_DEBUG, "output has ended: %s", strerror(-rc));
 }
 

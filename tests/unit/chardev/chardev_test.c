@@ -468,6 +468,51 @@ static void a_pty_comes_and_goes(void **state)
 	assert_int_equal(lstat(link, &st), -1);
 }
 
+/* Whoever leaves before it was looked at. */
+static void what_was_left_at_a_pty_is_read(void **state)
+{
+	struct port *port = *state;
+	int fd;
+
+	begin(port, "pty");
+	fd = open_pty(port);
+	assert_int_equal(write(fd, "left", 4), 4);
+	close(fd);
+	read_exactly(port, "left");
+	until(port, &port->closed, 1);
+}
+
+/* Although what who left it has typed is not read. */
+static void a_pty_that_was_left_takes_everything(void **state)
+{
+	struct port *port = *state;
+	char bytes[512], got = 0;
+	int fd;
+
+	memset(bytes, 'a', sizeof(bytes));
+	begin(port, "pty");
+	fd = open_pty(port);
+	assert_int_equal(write(fd, "typed", 5), 5);
+	until(port, &port->readable, 1);
+	close(fd);
+	while (!chardev_stats(port->chardev)->dropped) {
+		ob_chardev_write(port->chardev, bytes, sizeof(bytes));
+		assert_int_equal(loop_turn(port->loop, 0), 0);
+	}
+	write_text(port, "all of it");
+	/* The next one has what is written from then on. */
+	fd = open_pty(port);
+	while (got != 'b') {
+		ob_chardev_write(port->chardev, "b", 1);
+		assert_int_equal(loop_turn(port->loop, 0), 0);
+		while (got != 'b' && poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) == 1)
+			assert_int_equal(read(fd, &got, 1), 1);
+	}
+	read_exactly(port, "typed");
+	close(fd);
+	until(port, &port->closed, 1);
+}
+
 static void plenty_through_a_pty(void **state)
 {
 	struct port *port = *state;
@@ -613,6 +658,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_socket_connects_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(tcp_both_ways, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_pty_comes_and_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_was_left_at_a_pty_is_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_pty_that_was_left_takes_everything, setup,
+	                                        teardown),
 		cmocka_unit_test_setup_teardown(plenty_through_a_pty, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_file_gets_everything, setup, teardown),
 		cmocka_unit_test_setup_teardown(inherited_descriptors, setup, teardown),
