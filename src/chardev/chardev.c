@@ -115,6 +115,8 @@ static void run_turn(struct ob_task *task)
 
 			free_chardev(chardev);
 			wait->done(wait, 0, NULL);
+		} else {
+			chardev_stream_update(chardev);
 		}
 		return;
 	}
@@ -289,6 +291,8 @@ int chardev_close(struct ob_chardev *chardev, struct chardev_wait *wait)
 	if (wait && chardev_stream_is_busy(chardev)) {
 		chardev->closing = true;
 		chardev->closed = wait;
+		/* Nobody wants input any more. */
+		chardev_schedule(chardev);
 		return -EINPROGRESS;
 	}
 	free_chardev(chardev);
