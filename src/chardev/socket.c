@@ -83,6 +83,7 @@ static void on_acceptable(struct loop_fd *watch, uint32_t events)
 	if (events & EPOLLHUP) {
 		log_fact(&chardev->log, LOG_ERROR, "the listening socket was shut down");
 		loop_fd_remove(chardev->loop, watch);
+		ob_timer_cancel(chardev->loop, &socket->again);
 		socket->listening = false;
 		return;
 	}
@@ -102,6 +103,8 @@ static int watch_listener(struct socket_runtime *socket, int fd, struct ob_error
 	socket->acceptable = (struct loop_fd){.fd = fd, .events = EPOLLIN, .ready = on_acceptable};
 	rc = loop_fd_add(socket->chardev->loop, &socket->acceptable);
 	socket->listening = socket->accepts = !rc;
+	if (rc)
+		socket->acceptable.fd = -1; /* the caller's still */
 	return rc ? ob_error_set(err, rc, "%s", strerror(-rc)) : 0;
 }
 
