@@ -132,6 +132,7 @@ static int resolve(const struct socket_props *props, union address *address, soc
 	                               .ai_socktype = SOCK_STREAM};
 	const char *host = props->host;
 	struct addrinfo *found;
+	uint64_t port;
 	int rc;
 
 	if (props->path) {
@@ -147,11 +148,14 @@ static int resolve(const struct socket_props *props, union address *address, soc
 		host = "127.0.0.1";
 	if (host && !*host)
 		host = props->server ? NULL : "127.0.0.1";
-	rc = getaddrinfo(host, props->port, &hints, &found);
+	/* The C library takes any number, and uses 16 bits of it. */
+	rc = parse_uint("port", props->port, 0, UINT16_MAX, &port, NULL);
+	if (!rc)
+		rc = getaddrinfo(host, props->port, &hints, &found);
 	if (rc)
 		return ob_error_set(err, -EINVAL,
-		                    "host=%s,port=%s: an address and a port in numbers expected: "
-		                    "names are not looked up",
+		                    "host=%s,port=%s: an address and a port (0..65535) in numbers "
+		                    "expected: names are not looked up",
 		                    host ? host : "", props->port);
 	memcpy(address, found->ai_addr, found->ai_addrlen);
 	*length = found->ai_addrlen;
