@@ -262,7 +262,7 @@ void chardev_stream_update(struct ob_chardev *chardev)
 		if (wants)
 			start_job(in, NULL, CHARDEV_BUFFER);
 	} else if (in->way != CHARDEV_NONE) {
-		watch(in, !in->ended && (wants || !chardev->gone), wants ? EPOLLIN : 0);
+		watch(in, !in->ended && (wants || !chardev->gone), wants ? EPOLLIN : EPOLLRDHUP);
 	}
 	if (out->way == CHARDEV_SOCKET || out->way == CHARDEV_OWN)
 		watch(out, chardev_waiting(out) > 0, EPOLLOUT);
@@ -275,7 +275,7 @@ static void on_in(struct loop_fd *watch, uint32_t events)
 
 	if (wants_input(chardev)) {
 		fill(chardev);
-	} else if (events & (EPOLLHUP | EPOLLERR)) {
+	} else if (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) {
 		/* Bytes may be left there. They are read when there is room, if nobody else comes.
 		 */
 		chardev->gone = true;

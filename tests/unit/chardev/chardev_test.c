@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -25,6 +26,7 @@
 #include "base/fd.h"
 #include "base/list.h"
 #include "chardev/chardev.h"
+#include "chardev/internal.h"
 #include "loop/loop.h"
 
 enum { PLENTY = 64 * 1024 };
@@ -404,24 +406,27 @@ static void a_socket_connects_again(void **state)
 	close(listening);
 }
 
+/* A port that nobody has. */
+static int free_port(void)
+{
+	int probe = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	socklen_t length = sizeof(address);
+
+	assert_int_equal(bind(probe, (struct sockaddr *)&address, length), 0);
+	assert_int_equal(getsockname(probe, (struct sockaddr *)&address, &length), 0);
+	close(probe);
+	return ntohs(address.sin_port);
+}
+
 static void tcp_both_ways(void **state)
 {
 	struct port *server = *state, client = *server;
-	char port[16];
-	int probe = socket(AF_INET, SOCK_STREAM, 0), free_port;
-	struct sockaddr_storage address = {.ss_family = AF_INET};
-	socklen_t length = sizeof(address);
-	const uint8_t *at = (const uint8_t *)&address;
+	int port = free_port();
 
-	/* A port that nobody has. */
-	assert_int_equal(bind(probe, (struct sockaddr *)&address, 16), 0);
-	assert_int_equal(getsockname(probe, (struct sockaddr *)&address, &length), 0);
-	free_port = at[2] << 8 | at[3];
-	close(probe);
-	snprintf(port, sizeof(port), "%d", free_port);
-	begin(server, "socket,host=127.0.0.1,port=%s,server=on,wait=off", port);
+	begin(server, "socket,host=127.0.0.1,port=%d,server=on,wait=off", port);
 	client.user = server->user;
-	begin(&client, "socket,host=127.0.0.1,port=%s", port);
+	begin(&client, "socket,host=127.0.0.1,port=%d", port);
 	until(server, &server->opened, 1);
 	until(&client, &client.opened, 1);
 	write_text(server, "over there");
@@ -430,6 +435,50 @@ static void tcp_both_ways(void **state)
 	read_exactly(server, "and back");
 	end(&client);
 	until(server, &server->closed, 1);
+}
+
+static int connect_tcp(int port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+	                              .sin_port = htons((uint16_t)port),
+	                              .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* It ends its own direction only: the other one is still there. */
+static void who_leaves_tcp_makes_place_too(void **state)
+{
+	struct port *port = *state;
+	int number = free_port(), first, second;
+
+	begin(port, "socket,host=127.0.0.1,port=%d,server=on", number);
+	first = connect_tcp(number);
+	assert_int_equal(write(first, "a", 1), 1);
+	until(port, &port->readable, 1);
+	close(first);
+	while (!port->chardev->gone)
+		assert_int_equal(loop_turn(port->loop, -1), 0);
+	second = connect_tcp(number);
+	while (port->chardev->gone)
+		assert_int_equal(loop_turn(port->loop, -1), 0);
+	assert_int_equal(write(second, "b", 1), 1);
+	read_exactly(port, "ab");
+	close(second);
+	until(port, &port->closed, 1);
+}
+
+static void ports_have_16_bits(void **state)
+{
+	static const char *const wrong[] = {"65536", "99999", "-1", "", "http"};
+	struct port *port = *state;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++)
+		assert_non_null(strstr(
+			try_begin(port, "socket,host=127.0.0.1,server=on,port=%s", wrong[i]),
+			"(0..65535)"));
 }
 
 static int open_pty(struct port *port)
@@ -657,6 +706,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_leaves_is_read_to_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_socket_connects_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(tcp_both_ways, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_leaves_tcp_makes_place_too, setup, teardown),
+		cmocka_unit_test_setup_teardown(ports_have_16_bits, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_pty_comes_and_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_left_at_a_pty_is_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_pty_that_was_left_takes_everything, setup,
