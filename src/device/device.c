@@ -232,10 +232,17 @@ struct ob_block *device_drive(const struct ob_dev *dev, unsigned number)
 	return device_parts_drive(dev, number);
 }
 
-void device_attach(struct ob_dev *dev, void *object, void (*free_object)(void *object))
+void device_attach(struct ob_dev *dev, void *object, void (*free_object)(void *object),
+                   bool (*needs_parts)(const void *object))
 {
 	dev->attached = object;
 	dev->attached_free = free_object;
+	dev->attached_needs_parts = needs_parts;
+}
+
+bool device_needs_parts(const struct ob_dev *dev)
+{
+	return dev->attached && dev->attached_needs_parts(dev->attached);
 }
 
 void *device_attached(const struct ob_dev *dev)

@@ -94,9 +94,15 @@ struct ob_block *device_drive(const struct ob_dev *dev, unsigned number);
  */
 uint8_t *device_own_memory(struct ob_dev *dev, unsigned bar, uint64_t *size);
 
-/* One object of a folder above, for as long as the device lives; free is called before it goes. */
-void device_attach(struct ob_dev *dev, void *object, void (*free)(void *object));
+/*
+ * One object of a folder above, for as long as the device lives; free is called before it goes.
+ * needs_parts says whether it goes by the device's drives one after the other right now.
+ */
+void device_attach(struct ob_dev *dev, void *object, void (*free)(void *object),
+                   bool (*needs_parts)(const void *object));
 void *device_attached(const struct ob_dev *dev);
+/* Whether no part may come or go now. */
+bool device_needs_parts(const struct ob_dev *dev);
 
 /*
  * Holds: the one way to stop a device, for reset, a client's departure, pause, unplug, migration

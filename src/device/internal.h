@@ -58,6 +58,7 @@ struct ob_dev {
 	struct device_port port;
 	void *attached; /* see device_attach() */
 	void (*attached_free)(void *attached);
+	bool (*attached_needs_parts)(const void *attached);
 	char failure[128]; /* what the model said: see ob_dev_failed() */
 
 	/* See hold.c. */

@@ -443,6 +443,11 @@ int migrate_set_state(struct migration *m, unsigned state, struct migrate_waiter
 	if (rc < 0)
 		return ob_error_set(&m->why, rc, "there is no way from %s to %s (%u)",
 		                    migrate_state_name(m->state), migrate_state_name(state), state);
+	/* A part that waits for the device to be quiet would go in the midst of it. */
+	if (state != MIGRATE_RUNNING && state != MIGRATE_STOP &&
+	    device_is_held(m->dev, DEVICE_HOLD_UNPLUG))
+		return ob_error_set(&m->why, -EBUSY,
+		                    "it, or a part of it, is being removed: try again");
 	m->target = (enum migrate_state)state;
 	m->drive = 0;
 	m->flush_error = 0;
@@ -590,6 +595,14 @@ static void migration_free(void *object)
 	free_unless_busy(m);
 }
 
+/* Drives are known by their order: in the stream, and to whoever flushes or hands them over. */
+static bool needs_parts(const void *object)
+{
+	const struct migration *m = object;
+
+	return m->saver || m->loader || m->waiter || m->flushing || m->handing;
+}
+
 static bool has_inactive_drive(struct ob_dev *dev)
 {
 	const struct ob_block *block;
@@ -615,7 +628,7 @@ struct migration *migrate_of(struct ob_dev *dev)
 	m->step.run = next_step;
 	m->state = m->target = MIGRATE_RUNNING;
 	log_init(&m->log, device_log(dev), LOG_LINES_PER_SECOND, "%s", ob_dev_id(dev));
-	device_attach(dev, m, migration_free);
+	device_attach(dev, m, migration_free, needs_parts);
 	if (has_inactive_drive(dev)) {
 		m->waits = true;
 		m->state = MIGRATE_STOP;

@@ -82,6 +82,16 @@ static int check_opts(struct machine *machine, const struct ob_part *type, struc
 	                                "outboard nvme --help shows all", err);
 }
 
+static int refuse_moving(const struct machine_device *device, struct ob_error *err)
+{
+	if (!device_needs_parts(device->dev))
+		return 0;
+	return ob_error_set(err, -EBUSY,
+	                    "device '%s' is being migrated: nothing of it can be added or removed "
+	                    "until that has ended",
+	                    device->id);
+}
+
 int part_add(struct machine *machine, const struct ob_model *model, const char *id,
              struct opts *opts, struct ob_error *err)
 {
@@ -92,6 +102,9 @@ int part_add(struct machine *machine, const struct ob_model *model, const char *
 
 	if (!device)
 		return rc ? rc : -ENOENT;
+	rc = refuse_moving(device, err);
+	if (rc)
+		return rc;
 	part = calloc(1, sizeof(*part));
 	if (!part)
 		return ob_error_set(err, -ENOMEM, "out of memory");
@@ -143,8 +156,12 @@ static void on_quiet(struct device_hold *hold)
 
 int part_remove(struct machine_part *part, struct ob_error *err)
 {
+	int rc = refuse_moving(part->device, err);
+
 	if (part->removing)
 		return ob_error_set(err, -EBUSY, "device '%s' is being removed already", part->id);
+	if (rc)
+		return rc;
 	part->removing = true;
 	part->free.run = run_free;
 	part->hold.done = on_quiet;

@@ -200,6 +200,30 @@ def test_a_disk_in_memory_moves_while_it_is_used(side: Sides, folder: Path) -> N
     assert source.qmp.execute("query-migrate")["ram"]["transferred"] > 4 << 20
 
 
+def test_namespaces_stay_meanwhile(side: Sides, folder: Path) -> None:
+    """Drives are known by their order while they move, so none comes or goes."""
+    source = side("here", "nvme", "size=16M", "id=d0")
+    target = side("there", "nvme", "size=16M", "id=d0", incoming="unix:move.sock")
+    for one in source, target:
+        one.qmp.execute("blockdev-add", driver="mem", node__name="m", size=1 << 20)
+        one.qmp.execute("device_add", driver="nvme-ns", id="ns2", bus="d0", drive="m")
+    source.qmp.execute("blockdev-add", driver="mem", node__name="more", size=1 << 20)
+    io(folder, "here.sock", "--destroy", "--write", "--seed", "5")
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=1 << 20)
+    source.qmp.execute("migrate", uri="unix:move.sock")
+    wait_until(lambda: source.qmp.execute("query-migrate")["ram"]["transferred"] > 0)
+    with pytest.raises(QmpError, match="'d0' is being migrated"):
+        source.qmp.execute("device_del", id="ns2")
+    with pytest.raises(QmpError, match="'d0' is being migrated"):
+        source.qmp.execute("device_add", driver="nvme-ns", bus="d0", drive="more")
+    source.qmp.execute("migrate-set-parameters", max__bandwidth=0)
+    assert source.statuses()[-1] == "completed"
+    assert target.statuses()[-1] == "completed"
+    io(folder, "there.sock", "--read", "--seed", "5")
+    target.qmp.execute("device_del", id="ns2")
+    assert target.qmp.wait_event("DEVICE_DELETED")["device"] == "ns2"
+
+
 def test_cancelled_in_the_middle(side: Sides, folder: Path) -> None:
     source = side("here", "nvme", "size=16M")
     target = side("there", "nvme", "size=16M", incoming="unix:move.sock")
