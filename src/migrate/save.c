@@ -72,16 +72,17 @@ static int put_header(struct saver *saver)
 
 static int put_drives(struct saver *saver)
 {
-	struct migrate_drive drives[OB_MAX_BLOCKS];
-	struct fields_array array = {migrate_drive_fields, drives, sizeof(*drives), 0};
-	struct ob_block *block;
+	cleanup_free struct migrate_drive *drives = NULL;
+	struct fields_array array = {migrate_drive_fields, NULL, sizeof(*drives), 0};
 
-	for (; array.count < OB_MAX_BLOCKS; array.count++) {
-		block = device_drive(saver->dev, array.count);
-		if (!block)
-			break;
-		migrate_describe_drive(block, &drives[array.count]);
-	}
+	while (device_drive(saver->dev, array.count))
+		array.count++;
+	drives = calloc(array.count + 1, sizeof(*drives));
+	if (!drives)
+		return -ENOMEM;
+	for (unsigned i = 0; i < array.count; i++)
+		migrate_describe_drive(device_drive(saver->dev, i), &drives[i]);
+	array.structs = drives;
 	return fields_put(&saver->writer, &saver->sum, MSTREAM_TABLE, 1, "drives", &array);
 }
 
