@@ -83,6 +83,11 @@ static ssize_t look(struct engine_job *job)
 	hole = data < 0 ? data : lseek(job->fd, data, SEEK_HOLE);
 	if (hole < 0)
 		return -1;
+	/* Somebody made a hole of it between the two: that says nothing of what lies behind. */
+	if (hole == data) {
+		errno = EAGAIN;
+		return -1;
+	}
 	job->offset = (uint64_t)data;
 	job->length = (uint64_t)((hole < end ? hole : end) - data);
 	return 0;
