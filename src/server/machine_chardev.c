@@ -146,8 +146,10 @@ int machine_open_chardev(struct machine *machine, struct opts *opts, struct mach
 {
 	cleanup_free char *id = NULL;
 	struct machine_chardev *chardev;
-	int rc = check_opts(machine, opts, err);
+	int rc = machine_refuse_ending(machine, err);
 
+	if (!rc)
+		rc = check_opts(machine, opts, err);
 	if (rc)
 		return rc;
 	id = opts_take(opts, "id");

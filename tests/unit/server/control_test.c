@@ -509,6 +509,7 @@ static void nothing_is_made_at_the_end(void **state)
 	assert_said(world, "about to end");
 	assert_int_equal(add_device(world, "edu,id=d1"), -ESHUTDOWN);
 	assert_int_equal(add_server(world, "s0", "d0"), -ESHUTDOWN);
+	assert_int_equal(make(world, machine_add_chardev, "backend=null,id=c0"), -ESHUTDOWN);
 	turn(world);
 	assert_int_equal(reason, MACHINE_SHUTDOWN_QUIT);
 }
