@@ -13,11 +13,7 @@
 #include "block.h"
 #include "drivers.h"
 
-enum {
-	OPENINGS_OF_A_FOLDER = 16,
-	/* What can't be refused (closing, resizing, handing over) has the lane's rest. */
-	CALLS_TO_STORAGE = LOOP_STORAGE_CALLS / 4 * 3,
-};
+enum { OPENINGS_OF_A_FOLDER = 16 };
 
 static const char openings_kind;
 
@@ -69,7 +65,7 @@ static int refuse_stalled(const struct openings *openings, const struct ob_block
 		                    "answer: its storage seems to have stalled",
 		                    place, same);
 	same = loop_offload_count(block->loop, LOOP_LANE_STORAGE);
-	if (same >= CALLS_TO_STORAGE)
+	if (same >= LOOP_STORAGE_OPENINGS)
 		return ob_error_set(err, -EBUSY,
 		                    "'%s': %u calls to storage do not answer, and no more are made "
 		                    "before some do",

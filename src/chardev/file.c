@@ -89,6 +89,14 @@ static int file_open(struct ob_chardev *chardev, struct ob_error *err)
 
 	if (!props->path || !*props->path)
 		return ob_error_set(err, -EINVAL, "backend=file needs path=");
+	/* One that does not answer keeps its thread, also when nobody wants the chardev any more.
+	 */
+	if (loop_offload_count(chardev->loop, LOOP_LANE_STORAGE) >= LOOP_STORAGE_OPENINGS)
+		return ob_error_set(
+			err, -EBUSY,
+			"'%s': too many calls to storage do not answer, and no more are "
+			"made before some do",
+			props->path);
 	opening = calloc(1, sizeof(*opening));
 	if (opening)
 		opening->path = strdup(props->path);

@@ -17,6 +17,12 @@
 
 enum { LOOP_STORAGE_CALLS = 256, LOOP_CLIENT_CALLS = 1024, LOOP_CHARDEV_CALLS = 256 };
 
+/*
+ * With so many in the lane, what can be refused is: an opening. What can't (closing, resizing,
+ * handing over) has the rest.
+ */
+enum { LOOP_STORAGE_OPENINGS = LOOP_STORAGE_CALLS / 4 * 3 };
+
 enum loop_lane {
 	LOOP_LANE_STORAGE, /* files that an operator named: at most LOOP_STORAGE_CALLS at a time */
 	/*
