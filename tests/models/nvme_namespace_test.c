@@ -219,6 +219,30 @@ static void the_guest_hears(void **state)
 	is_active(nk, (const uint32_t[]){2}, 1);
 }
 
+/* The guest would take a new disk for the one that it knows by that number. */
+static void a_number_is_not_used_again_at_once(void **state)
+{
+	struct nk *nk = *state;
+	struct device_part *part;
+	uint8_t list[PAGE];
+	uint32_t result;
+
+	begin(nk, "serial=kit");
+	part = add(nk, "drive=d1");
+	assert_int_equal(nk_set_feature(nk, ASYNC_CONFIG, NAMESPACE_NOTICES, &result), 0);
+	drop(nk, part);
+	part = add(nk, "drive=d1");
+	is_active(nk, (const uint32_t[]){2}, 1);
+	assert_int_equal(nk_log(nk, CHANGED_LIST, false, 0, list, sizeof(list)), 0);
+	drop(nk, part);
+	part = add(nk, "drive=d2");
+	is_active(nk, (const uint32_t[]){1}, 1);
+	/* Whoever names it gets it. */
+	drop(nk, part);
+	add(nk, "drive=d1,nsid=1");
+	is_active(nk, (const uint32_t[]){1}, 1);
+}
+
 /* What its drive works on ends before; what waits finds no such namespace. */
 static void goes_while_in_use(void **state)
 {
@@ -296,6 +320,7 @@ int main(void)
 		KIT_TEST(refused),
 		KIT_TEST(without_serial_there_has_to_be_a_drive),
 		KIT_TEST(the_guest_hears),
+		KIT_TEST(a_number_is_not_used_again_at_once),
 		KIT_TEST(goes_while_in_use),
 		KIT_TEST(a_shutdown_flushes_all),
 		KIT_TEST(drives_are_known_by_number),

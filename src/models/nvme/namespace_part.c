@@ -22,7 +22,9 @@ struct ns_props {
 static const struct ob_prop ns_prop_table[] = {
 	{"drive", OB_PROP_BLOCKS, offsetof(struct ns_props, drive), .help = "block node behind it"},
 	{"nsid", OB_PROP_UINT32, offsetof(struct ns_props, nsid), .max = NVME_MAX_NAMESPACES,
-         .preset = "0", .help = "its number; 0: the first that is free"},
+         .preset = "0",
+         .help = "its number; 0: the first that is free, and by which no guest still knows a disk "
+                 "that went"},
 	{"uuid", OB_PROP_STRING, offsetof(struct ns_props, uuid), .preset = "auto",
          .help = "its UUID; auto: made of the controller's serial number and nsid"},
 	{"nguid", OB_PROP_STRING, offsetof(struct ns_props, nguid),
@@ -84,12 +86,28 @@ static int parse_names(const struct ns_props *props, struct nvme_names *names, s
 	return 0;
 }
 
+/* The first number that nothing has; NVME_MAX_NAMESPACES + 1: there is none. */
+static uint32_t first_free(const struct nvme *n, bool known)
+{
+	const uint8_t *changed = n->state->changed;
+	uint32_t i = 0;
+
+	while (i < NVME_MAX_NAMESPACES &&
+	       (n->ns[i].block || (known && changed[i / 8] & 1u << i % 8)))
+		i++;
+	return i + 1;
+}
+
+/*
+ * A guest that has not looked since another disk had the number would take the new one for that,
+ * with all that it remembers of it: the name is made of the number. So such numbers come last.
+ */
 static int choose_number(const struct nvme *n, uint32_t wanted, uint32_t *nsid,
                          struct ob_error *err)
 {
-	*nsid = wanted ? wanted : 1;
-	while (!wanted && *nsid <= NVME_MAX_NAMESPACES && n->ns[*nsid - 1].block)
-		++*nsid;
+	*nsid = wanted ? wanted : first_free(n, true);
+	if (*nsid > NVME_MAX_NAMESPACES)
+		*nsid = first_free(n, false);
 	if (*nsid > NVME_MAX_NAMESPACES)
 		return ob_error_set(err, -ENOSPC, "device '%s' has %u namespaces already",
 		                    ob_dev_id(n->dev), NVME_MAX_NAMESPACES);
