@@ -8,6 +8,7 @@
 enum {
 	FLUSH = 0x00,
 	ASYNC_EVENT = 0x0c,
+	FORMAT = 0x80,
 	INVALID_FIELD = 0x002,
 	INVALID_NAMESPACE = 0x00b,
 	ASYNC_CONFIG = 0x0b,
@@ -271,6 +272,27 @@ static void goes_while_in_use(void **state)
 	assert_int_equal(nk_run(nk, &nk->io, sqe), 0);
 }
 
+/* One that is added while all are formatted has data that nobody asked to erase. */
+static void a_format_leaves_what_came_since(void **state)
+{
+	struct nk *nk = *state;
+	struct kit_drive *first = &nk->kit->drives[1], *later = &nk->kit->drives[2];
+
+	begin(nk, "serial=kit");
+	add(nk, "drive=d1");
+	first->hold = true;
+	nk_submit(nk, &nk->admin, nk_sqe(FORMAT, UINT32_MAX));
+	kit_settle(nk->kit);
+	assert_true(kit_drive_held(first) > 0);
+	add(nk, "drive=d2");
+	kit_drive_release(nk->kit, first);
+	assert_int_equal(nk_wait(nk, &nk->admin).status, 0);
+	assert_int_equal(later->call_count, 0);
+	/* The next one is of both. */
+	assert_int_equal(nk_run(nk, &nk->admin, nk_sqe(FORMAT, UINT32_MAX)), 0);
+	assert_true(later->call_count > 0);
+}
+
 static void a_shutdown_flushes_all(void **state)
 {
 	struct nk *nk = *state;
@@ -322,6 +344,7 @@ int main(void)
 		KIT_TEST(the_guest_hears),
 		KIT_TEST(a_number_is_not_used_again_at_once),
 		KIT_TEST(goes_while_in_use),
+		KIT_TEST(a_format_leaves_what_came_since),
 		KIT_TEST(a_shutdown_flushes_all),
 		KIT_TEST(drives_are_known_by_number),
 		KIT_TEST(resizes),

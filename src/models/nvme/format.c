@@ -59,13 +59,14 @@ static uint32_t namespace_erased(struct nvme_cmd *cmd)
 	return cmd->ns->nsid;
 }
 
-/* Begins with the next namespace; false: there are no more. */
+/* Begins with the next namespace of those that were claimed: one that came since then is not meant.
+ * False: there are no more. */
 static bool next_namespace(struct nvme_cmd *cmd)
 {
 	struct nvme *n = cmd->nvme;
 	const struct ob_block_info *info;
 
-	while (cmd->step < n->ns_count && !is_meant(cmd, &n->ns[cmd->step]))
+	while (cmd->step < n->ns_count && n->ns[cmd->step].formatting != cmd)
 		cmd->step++;
 	if (cmd->step == n->ns_count)
 		return false;
