@@ -4,16 +4,15 @@
  * virtio). It decides when queues are fetched from, and when the guest is notified; what entries
  * look like, where they are and what they mean is the model's.
  *
- * - A queue with new entries is *kicked*: by a register, an eventfd, or because a poll of the
- * memory that the guest publishes to found something. Kicked queues are fetched from in turns, one
- * after the other, a batch from each, until the turn's share of the loop's time is used up. So no
- * queue starves another, nor another device.
+ * - A queue with new entries is *kicked*: by a register, by an eventfd, or because a poll of the
+ *   memory that the guest publishes to found something. Kicked queues are fetched from in turns,
+ *   one after the other, a batch from each, until the turn's share of the loop's time is used up.
+ *   So no queue starves another, nor another device.
  * - A queue that can't be fetched from for lack of something of the device's (memory) is *parked*,
  *   and kicked again when somebody gives that back.
  * - While kicks come often, the engine *polls* instead: kicks are suppressed meanwhile. Whether
- * that pays is learnt (adaptive polling: src/queue/poll.c). Before it stops, kicks are asked for
- * again
- *   (*re-armed*) and the queues polled once more, so that no entry is missed.
+ *   that pays is learnt (adaptive polling: src/queue/poll.c). Before it stops, kicks are asked for
+ *   again (*re-armed*) and the queues polled once more, so that no entry is missed.
  * - Completions are posted in batches at the end of a turn or earlier, and the guest is *notified*
  *   once for all that a queue got in a turn. Notifications are held while polling, so that several
  *   completions share one, and coalesced by count and time where the guest asked for that.
@@ -51,7 +50,10 @@ enum ob_queue_polling { OB_QUEUE_POLL_OFF, OB_QUEUE_POLL_ON, OB_QUEUE_POLL_ADAPT
 struct ob_queue_ops {
 	/* Whether queues are fetched from and completions posted: not while reset or quiesced. */
 	bool (*running)(const struct ob_queues *queues);
-	/* Takes at most max entries from a queue and begins them. Returns how many. */
+	/*
+	 * Takes at most max entries from a queue and begins them. Returns how many; after 0 the
+	 * queue was not kicked from within. The device may fail: it calls ob_queues_stop().
+	 */
 	unsigned (*fetch)(struct ob_queues *queues, unsigned id, unsigned max);
 	/* Writes completions of a queue that had ob_queue_complete(); says so by ob_queue_posted().
 	 */
@@ -73,7 +75,7 @@ struct ob_queue_ops {
 };
 
 struct ob_queue_options {
-	unsigned count;        /* queues: their ids are less */
+	unsigned count;        /* queues: their ids are less. At most OB_QUEUE_MAX */
 	uint32_t polling;      /* enum ob_queue_polling */
 	uint32_t poll_max_us;  /* how long to poll for more before sleeping */
 	uint32_t idle_poll_us; /* how often to poll meanwhile, where nobody kicks; 0: not */

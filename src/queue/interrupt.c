@@ -3,6 +3,8 @@
  * When the guest is interrupted for completions: held while the device polls (poll.c says for how
  * long), coalesced by count and time where the guest asked for that, else at once.
  */
+#include <string.h>
+
 #include "queue/queue.h"
 
 /* Sends what was held. */
@@ -68,12 +70,17 @@ void ob_queue_interrupt(struct ob_queues *queues, unsigned vector, unsigned coun
 
 void ob_queue_interrupts_drop(struct ob_queues *queues)
 {
-	for (unsigned i = 0; i < OB_QUEUE_MAX; i++)
+	queues->poll.held = 0;
+	memset(queues->poll.vectors, 0, sizeof(queues->poll.vectors));
+	for (unsigned i = 0; i < OB_QUEUE_MAX; i++) {
+		queues->coalescing[i].count = 0;
 		ob_timer_cancel(queues->loop, &queues->coalescing[i].timer);
+	}
 }
 
 void ob_queue_interrupts_flush(struct ob_queues *queues)
 {
+	queue_interrupt_held(queues);
 	for (unsigned i = 0; i < OB_QUEUE_MAX; i++) {
 		if (!queues->coalescing[i].timer.slot)
 			continue;

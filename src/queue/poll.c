@@ -203,6 +203,8 @@ static bool on_poll(struct ob_poller *poller)
 	unsigned owed = queues->poll.owed;
 	bool found = turn_of_poller(queues);
 
+	if (!queues->poll.active) /* the device has failed meanwhile */
+		return false;
 	if (found || queues->poll.owed > owed)
 		go_on(queues, what, found);
 	else

@@ -189,11 +189,16 @@ void ob_queues_arm(struct ob_queues *queues)
 static void turn(struct ob_task *task)
 {
 	struct ob_queues *queues = ob_container_of(task, struct ob_queues, task);
+	bool found;
 
 	if (!queues->ops->running(queues))
 		return;
 	queue_poll_turn_begins(queues, any(queues, queues->posting));
-	queue_poll_turn_ended(queues, queue_work(queues));
+	found = queue_work(queues);
+	/* What the guest has in its queues may make the device fail, which stops the engine. */
+	if (!queues->ops->running(queues))
+		return;
+	queue_poll_turn_ended(queues, found);
 	queue_schedule_rest(queues);
 }
 
