@@ -136,8 +136,11 @@ static void step_ended(struct ob_dma_op *op, int error)
 	struct ob_queue_index *index = ob_container_of(op, struct ob_queue_index, op);
 
 	if (error) {
+		uint64_t address = index->state == OB_QUEUE_INDEX_ARMING ? index->event_address
+		                                                         : index->address;
+
 		index->state = OB_QUEUE_INDEX_IDLE;
-		index->ops->failed(index, error, index->address);
+		index->ops->failed(index, error, address);
 		return;
 	}
 	run_steps(index);
