@@ -96,12 +96,12 @@ uint8_t *device_own_memory(struct ob_dev *dev, unsigned bar, uint64_t *size);
 
 /*
  * One object of a folder above, for as long as the device lives; free is called before it goes.
- * needs_parts says whether it goes by the device's drives one after the other right now.
+ * needs_parts says whether it relies on the device's drives to stay as they are right now.
  */
 void device_attach(struct ob_dev *dev, void *object, void (*free)(void *object),
                    bool (*needs_parts)(const void *object));
 void *device_attached(const struct ob_dev *dev);
-/* Whether no part may come or go now. */
+/* Whether no part may come or go now, and no drive change its size. */
 bool device_needs_parts(const struct ob_dev *dev);
 
 /*

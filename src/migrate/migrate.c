@@ -265,6 +265,10 @@ static int run(struct migration *m)
 
 static int begin_pre_copy(struct migration *m)
 {
+	int rc = refuse_resizing(m);
+
+	if (rc)
+		return rc;
 	m->saver = saver_new(m->dev);
 	return m->saver ? 0 : out_of_memory(m);
 }
@@ -595,7 +599,7 @@ static void migration_free(void *object)
 	free_unless_busy(m);
 }
 
-/* Drives are known by their order: in the stream, and to whoever flushes or hands them over. */
+/* Drives are known by their order, in the stream as here, and by the size that they had. */
 static bool needs_parts(const void *object)
 {
 	const struct migration *m = object;

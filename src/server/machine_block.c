@@ -568,12 +568,27 @@ static void on_resized(struct block_wait *wait, int status, const struct ob_erro
 		ob_task_schedule(block->machine->loop, &block->close);
 }
 
+/* The other process was told of a size. */
+static int refuse_moving(const struct machine_block *block, struct ob_error *err)
+{
+	const struct machine_device *device = device_find(block->machine, block->user);
+
+	if (!device || !device->dev || !device_needs_parts(device->dev))
+		return 0;
+	return ob_error_set(err, -EBUSY,
+	                    "device '%s' is being migrated: its disks keep their sizes until that "
+	                    "has ended",
+	                    device->id);
+}
+
 /* A device that sees its disk shrink hears of it before what is behind it goes. */
 static int resize(struct machine_block *block, uint64_t size, struct ob_error *err)
 {
 	uint64_t before = ob_block_info(block->block)->size;
-	int rc;
+	int rc = refuse_moving(block, err);
 
+	if (rc)
+		return rc;
 	/* The filter, and the device that uses it, would go on with the size that was. */
 	if (block->above)
 		return ob_error_set(err, -EBUSY,

@@ -201,12 +201,14 @@ def test_a_disk_in_memory_moves_while_it_is_used(side: Sides, folder: Path) -> N
 
 
 def test_namespaces_stay_meanwhile(side: Sides, folder: Path) -> None:
-    """Drives are known by their order while they move, so none comes or goes."""
+    """Drives are known by their order while they move, and their sizes were told."""
     source = side("here", "nvme", "size=16M", "id=d0")
     target = side("there", "nvme", "size=16M", "id=d0", incoming="unix:move.sock")
     for one in source, target:
         one.qmp.execute("blockdev-add", driver="mem", node__name="m", size=1 << 20)
         one.qmp.execute("device_add", driver="nvme-ns", id="ns2", bus="d0", drive="m")
+        one.qmp.execute("blockdev-add", driver="null", node__name="n", size=1 << 20)
+        one.qmp.execute("device_add", driver="nvme-ns", bus="d0", drive="n")
     source.qmp.execute("blockdev-add", driver="mem", node__name="more", size=1 << 20)
     io(folder, "here.sock", "--destroy", "--write", "--seed", "5")
     source.qmp.execute("migrate-set-parameters", max__bandwidth=1 << 20)
@@ -216,12 +218,15 @@ def test_namespaces_stay_meanwhile(side: Sides, folder: Path) -> None:
         source.qmp.execute("device_del", id="ns2")
     with pytest.raises(QmpError, match="'d0' is being migrated"):
         source.qmp.execute("device_add", driver="nvme-ns", bus="d0", drive="more")
+    with pytest.raises(QmpError, match="'d0' is being migrated"):
+        source.qmp.execute("block_resize", node__name="n", size=2 << 20)
     source.qmp.execute("migrate-set-parameters", max__bandwidth=0)
     assert source.statuses()[-1] == "completed"
     assert target.statuses()[-1] == "completed"
     io(folder, "there.sock", "--read", "--seed", "5")
     target.qmp.execute("device_del", id="ns2")
     assert target.qmp.wait_event("DEVICE_DELETED")["device"] == "ns2"
+    target.qmp.execute("block_resize", node__name="n", size=2 << 20)
 
 
 def test_cancelled_in_the_middle(side: Sides, folder: Path) -> None:
