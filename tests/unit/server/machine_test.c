@@ -189,10 +189,11 @@ static void many_rounds_leave_nothing_behind(void **state)
 			close(client);
 		}
 	}
-	/* Helper threads close what clients may have filled. */
-	for (unsigned i = 0; i < 10000 && open_descriptors() != before; i++)
+	/* Helper threads close what clients may have filled; they may have had some of other tests.
+	 */
+	for (unsigned i = 0; i < 10000 && open_descriptors() > before; i++)
 		usleep(1000);
-	assert_int_equal(open_descriptors(), before);
+	assert_true(open_descriptors() <= before);
 }
 
 static void everything_stops_at_once(void **state)
