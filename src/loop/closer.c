@@ -2,6 +2,7 @@
 /* Descriptors that helper threads close; see closer.h. */
 #include "closer.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -130,16 +131,63 @@ void loop_closer_close(struct loop_closer *closer, int fd)
 		start(closer);
 }
 
-void loop_closer_close_socket(struct loop_closer *closer, int fd)
+void loop_keep_urgent(int fd)
+{
+	const int on = 1;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
+}
+
+static int socket_option(int fd, int option)
+{
+	socklen_t length = sizeof(int);
+	int value = -1;
+
+	return getsockopt(fd, SOL_SOCKET, option, &value, &length) ? -1 : value;
+}
+
+ssize_t loop_receive(int fd, void *bytes, size_t size)
+{
+	_Alignas(struct cmsghdr) char credentials[CMSG_LEN(sizeof(struct ucred))];
+	struct iovec iov = {.iov_base = bytes, .iov_len = size};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (socket_option(fd, SO_DOMAIN) != AF_UNIX)
+		return recv(fd, bytes, size, MSG_DONTWAIT);
+	loop_keep_urgent(fd);
+	/* Who is told of credentials needs room for them, and has none for more. */
+	if (socket_option(fd, SO_PASSCRED) > 0) {
+		message.msg_control = credentials;
+		message.msg_controllen = sizeof(credentials);
+	}
+	n = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+	if (n <= 0)
+		return n;
+	if (message.msg_flags & MSG_CTRUNC) {
+		errno = EBADMSG;
+		return -1;
+	}
+	/* And no more: what has come meanwhile may come with some. */
+	return recv(fd, bytes, (size_t)n, MSG_DONTWAIT);
+}
+
+/* From here on nothing can be added to what it holds. Whether it holds anything. */
+static bool shut_down(int fd)
 {
 	char byte;
 
-	/* From here on nothing can be added to what it holds. */
+	loop_keep_urgent(fd);
 	shutdown(fd, SHUT_RDWR);
-	if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
-		close(fd);
-	else
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
+}
+
+void loop_closer_close_socket(struct loop_closer *closer, int fd)
+{
+	if (shut_down(fd))
 		loop_closer_close(closer, fd);
+	else
+		close(fd);
 }
 
 struct close_job {
@@ -165,4 +213,12 @@ void loop_close_elsewhere(struct ob_loop *loop, int fd)
 	}
 	*one = (struct close_job){.job = {.work = close_one, .lane = LOOP_LANE_CLIENT}, .fd = fd};
 	loop_offload(loop, &one->job);
+}
+
+void loop_close_socket_elsewhere(struct ob_loop *loop, int fd)
+{
+	if (shut_down(fd))
+		loop_close_elsewhere(loop, fd);
+	else
+		close(fd);
 }

@@ -11,6 +11,8 @@
 #ifndef LOOP_CLOSER_H
 #define LOOP_CLOSER_H
 
+#include <sys/types.h>
+
 #include "base/budget.h"
 #include "outboard/loop.h"
 
@@ -26,6 +28,20 @@ void loop_closer_free(struct loop_closer *closer);
 void loop_closer_close(struct loop_closer *closer, int fd);
 
 /*
+ * For a connected socket before it is first read from: urgent bytes (MSG_OOB) become bytes like
+ * others. Otherwise whoever reads passes them by, and the kernel closes what descriptors came with
+ * them in that very call.
+ */
+void loop_keep_urgent(int fd);
+
+/*
+ * Reads from a connected socket without waiting, as recv() does, where no descriptors are expected:
+ * the kernel would close them in that very call. If some have come, nothing is taken, not even what
+ * is before them: -1 with EBADMSG, and the socket is for loop_close_elsewhere().
+ */
+ssize_t loop_receive(int fd, void *bytes, size_t size);
+
+/*
  * For a connected UNIX socket, which may hold messages with descriptors that nobody has read. The
  * peer hears of the end now. If there are none of those, it is closed at once.
  */
@@ -33,5 +49,7 @@ void loop_closer_close_socket(struct loop_closer *closer, int fd);
 
 /* For what few are made of, a listening socket: clients that wait there may have sent something. */
 void loop_close_elsewhere(struct ob_loop *loop, int fd);
+/* The same for a connected UNIX socket, as loop_closer_close_socket() does it. */
+void loop_close_socket_elsewhere(struct ob_loop *loop, int fd);
 
 #endif

@@ -3,7 +3,9 @@
 #ifndef TESTS_LINGERING_H
 #define TESTS_LINGERING_H
 
+#include <errno.h>
 #include <netinet/in.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,6 +29,30 @@ static inline int lingering(int *other)
 		;
 	close(listening);
 	return fd;
+}
+
+/* Sends text with a descriptor, which is the receiver's alone then. */
+static inline void send_with(int to, const char *text, int fd, int flags)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+	                        .cmsg_level = SOL_SOCKET,
+	                        .cmsg_type = SCM_RIGHTS}};
+	struct iovec iov = {.iov_base = (char *)text, .iov_len = strlen(text)};
+	struct msghdr message = {.msg_iov = &iov,
+	                         .msg_iovlen = 1,
+	                         .msg_control = &control,
+	                         .msg_controllen = sizeof(control)};
+	ssize_t n;
+
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	n = sendmsg(to, &message, flags);
+	if (n < 0 && errno == EOPNOTSUPP)
+		skip(); /* this kernel has no urgent bytes here */
+	close(fd);
+	assert_int_equal(n, iov.iov_len);
 }
 
 #endif
