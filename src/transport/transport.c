@@ -465,6 +465,7 @@ struct transport *transport_new(struct ob_loop *loop, int fd, const struct trans
 	};
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
 		goto fail;
+	loop_keep_urgent(fd);
 	if (loop_fd_add(loop, &transport->watch))
 		goto fail;
 	return transport;

@@ -873,6 +873,21 @@ static void looks_until_it_must_not(void **state)
 	assert_int_equal(f->closed, 1);
 }
 
+/* Otherwise it is passed by, and the kernel closes on the loop what came with it. */
+static void urgent_bytes_are_like_others(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t bytes[64];
+
+	put_message(bytes, 1, 20);
+	if (send(f->peer, bytes, 1, MSG_OOB) < 0)
+		skip(); /* this kernel has none here */
+	assert_int_equal(send(f->peer, bytes + 1, 19, 0), 19);
+	turns(f, 3);
+	assert_int_equal(f->count, 1);
+	assert_int_equal(f->got[0].sum, sum_of(bytes, 20));
+}
+
 int main(void)
 {
 #define test(name)                                                                                 \
@@ -885,6 +900,7 @@ int main(void)
 		test(many_in_one),
 		test(slow_messages_take_turns),
 		test(fds_come_with_their_message),
+		test(urgent_bytes_are_like_others),
 		test(fds_of_a_message_in_pieces),
 		test(too_many_fds_end_it),
 		test(too_many_fds_in_pieces_end_it),
