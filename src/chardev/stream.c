@@ -194,7 +194,7 @@ static void fill(struct ob_chardev *chardev)
 	ssize_t n;
 
 	if (in->way == CHARDEV_SOCKET)
-		n = recv(in->watch.fd, in->buffer, sizeof(in->buffer), MSG_DONTWAIT);
+		n = loop_receive(in->watch.fd, in->buffer, sizeof(in->buffer));
 	else
 		n = read(in->watch.fd, in->buffer, sizeof(in->buffer));
 	if (n > 0) {
@@ -203,6 +203,8 @@ static void fill(struct ob_chardev *chardev)
 		chardev->readable = true;
 		chardev_schedule(chardev);
 	} else if (!n || (errno != EAGAIN && errno != EINTR)) {
+		if (n && errno == EBADMSG)
+			log_warn(&chardev->log, "who sends descriptors is cut off: bytes expected");
 		end_input(chardev);
 	}
 }

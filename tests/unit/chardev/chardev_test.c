@@ -27,6 +27,7 @@
 #include "base/list.h"
 #include "chardev/chardev.h"
 #include "chardev/internal.h"
+#include "lingering.h"
 #include "loop/loop.h"
 
 enum { PLENTY = 64 * 1024 };
@@ -371,6 +372,25 @@ static void who_leaves_is_read_to_the_end(void **state)
 	assert_int_equal(ob_chardev_read(port->chardev, many, 1000), 0);
 }
 
+/* The kernel closes what is not received, and that may sleep. */
+static void who_sends_descriptors_is_cut_off(void **state)
+{
+	struct port *port = *state;
+	int fd, other, next;
+
+	begin(port, "socket,path=%s/s,server=on", port->folder);
+	fd = connect_to(port, "s");
+	until(port, &port->opened, 1);
+	send_with(fd, "a", lingering(&other), 0);
+	until(port, &port->closed, 1);
+	next = connect_to(port, "s");
+	assert_int_equal(write(next, "b", 1), 1);
+	read_exactly(port, "b");
+	close(other);
+	close(next);
+	close(fd);
+}
+
 static int listen_at(const struct port *port)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -476,9 +496,9 @@ static void ports_have_16_bits(void **state)
 	struct port *port = *state;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++)
-		assert_non_null(strstr(
-			try_begin(port, "socket,host=127.0.0.1,server=on,port=%s", wrong[i]),
-			"(0..65535)"));
+		assert_non_null(
+			strstr(try_begin(port, "socket,host=127.0.0.1,server=on,port=%s", wrong[i]),
+		               "(0..65535)"));
 }
 
 static int open_pty(struct port *port)
@@ -704,6 +724,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_leaves_bytes_behind_makes_place, setup,
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(who_leaves_is_read_to_the_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_sends_descriptors_is_cut_off, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_socket_connects_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(tcp_both_ways, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_leaves_tcp_makes_place_too, setup, teardown),
