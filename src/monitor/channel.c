@@ -19,6 +19,7 @@
 
 #include "base/fd.h"
 #include "base/list.h"
+#include "loop/closer.h"
 #include "text.h"
 
 enum { IN_SIZE = 4096, KEPT_CAPACITY = 64 * 1024 };
@@ -119,7 +120,7 @@ static void fill(struct channel *channel)
 	if (!wants_input(channel))
 		return;
 	if (in->is_socket)
-		n = recv(in->watch.fd, channel->buffer, IN_SIZE, MSG_DONTWAIT);
+		n = loop_receive(in->watch.fd, channel->buffer, IN_SIZE);
 	else
 		n = read(in->watch.fd, channel->buffer, IN_SIZE);
 	if (n > 0) {
@@ -256,7 +257,7 @@ void channel_free(struct channel *channel)
 	end_side(channel, &channel->in);
 	close(channel->out.watch.fd);
 	if (channel->owned)
-		close(channel->in.watch.fd);
+		loop_close_socket_elsewhere(channel->loop, channel->in.watch.fd);
 	text_free(&channel->unsent);
 	free(channel);
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "loop/closer.h"
 
 enum { LOG_LINES = 10, SHOWN_CLIENTS = 4 };
 
@@ -80,7 +81,7 @@ static void turn_away(struct port *port, int fd, unsigned count)
 	if (!text.failed)
 		(void)send(fd, text.bytes, text.length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	log_warn(&port->set->log, "%s: client refused, %s: %s", port->id, who, why);
-	close(fd);
+	loop_close_socket_elsewhere(port->set->env.loop, fd);
 }
 
 static void accept_failed(struct port *port, int rc)
@@ -113,7 +114,7 @@ static void on_acceptable(struct loop_fd *watch, uint32_t events)
 	} else {
 		rc = monitor_begin(port, fd, fd, true);
 		if (rc) {
-			close(fd);
+			loop_close_socket_elsewhere(port->set->env.loop, fd);
 			accept_failed(port, rc);
 		}
 	}

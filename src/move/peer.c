@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "internal.h"
+#include "loop/closer.h"
 #include "outboard/endian.h"
 
 enum {
@@ -90,8 +91,8 @@ static void receive(struct peer *peer)
 		/* Whole frames are there already, for the task that hands them over. */
 		if (peer->filled == sizeof(peer->buffer))
 			return;
-		n = recv(peer->watch.fd, peer->buffer + peer->filled,
-		         sizeof(peer->buffer) - peer->filled, MSG_DONTWAIT);
+		n = loop_receive(peer->watch.fd, peer->buffer + peer->filled,
+		                 sizeof(peer->buffer) - peer->filled);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
@@ -153,9 +154,10 @@ static void on_turn(struct ob_task *task)
 
 	if (!hand_over_all(peer) || peer->paused || !peer->error)
 		return;
-	if (peer->watch.fd >= 0)
+	if (peer->watch.fd >= 0) {
 		loop_fd_remove(peer->loop, &peer->watch);
-	fd_close(&peer->watch.fd);
+		loop_close_elsewhere(peer->loop, take_fd(&peer->watch.fd));
+	}
 	peer->inside++;
 	peer->ops->lost(peer->context, peer->error);
 	leave(peer);
@@ -186,7 +188,7 @@ void peer_free(struct peer *peer)
 	if (peer->watch.fd >= 0) {
 		flush(peer);
 		loop_fd_remove(peer->loop, &peer->watch);
-		fd_close(&peer->watch.fd);
+		loop_close_elsewhere(peer->loop, take_fd(&peer->watch.fd));
 	}
 	ob_task_cancel(&peer->turn);
 	free(peer->unsent);
