@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -16,6 +17,10 @@ from faulty_disk import FaultyDisk
 from nvme_driver import Nvme
 from outboard import BIN, LIMIT, SANITIZER_REPORTS, Outboard, sockets_in
 from vfio_user import Client
+
+# What is ignored stays so in every process that is started: SIGINT under a shell's "&", SIGHUP under nohup.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 OpenDisk = Callable[[Path], Nvme]
 
