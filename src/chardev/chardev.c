@@ -97,6 +97,7 @@ static void free_chardev(struct ob_chardev *chardev)
 	chardev_detach(chardev);
 	ob_task_cancel(&chardev->turn);
 	chardev->driver->close(chardev);
+	loop_closer_free(chardev->closer);
 	props_free(chardev->driver->props, chardev->props);
 	log_end(&chardev->log);
 	free(chardev->props);
@@ -265,8 +266,12 @@ struct ob_chardev *chardev_new(struct ob_loop *loop, const struct log *log, cons
 
 int chardev_open(struct ob_chardev *chardev, struct chardev_wait *wait, struct ob_error *err)
 {
-	int rc = chardev->driver->open(chardev, err);
+	int rc;
 
+	chardev->closer = loop_closer_new(chardev->loop, &chardev->unclosed);
+	if (!chardev->closer)
+		return ob_error_set(err, -ENOMEM, "out of memory");
+	rc = chardev->driver->open(chardev, err);
 	if (rc == -EINPROGRESS)
 		chardev->opening = wait;
 	return rc;

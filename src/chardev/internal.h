@@ -5,7 +5,9 @@
 
 #include <sys/types.h>
 
+#include "base/budget.h"
 #include "chardev.h"
+#include "loop/closer.h"
 #include "loop/loop.h"
 
 /* How a descriptor is read or written. */
@@ -51,6 +53,9 @@ struct ob_chardev {
 	struct ob_task turn;
 	struct chardev_side in, out;
 	struct chardev_wait *opening, *closed;
+	/* Descriptors of the stream that are being closed, which may take as long as it likes. */
+	struct loop_closer *closer;
+	struct budget_share unclosed;
 };
 
 /*

@@ -38,6 +38,9 @@ struct socket_runtime {
 	bool told; /* that it cannot connect */
 };
 
+/* Of former clients, that are being closed: with more, the next one waits. */
+enum { MAX_UNCLOSED = 7 };
+
 static const uint64_t ACCEPT_RETRY_NS = 100000000;
 
 static const struct socket_props *props_of(const struct socket_runtime *socket)
@@ -85,6 +88,11 @@ static void on_acceptable(struct loop_fd *watch, uint32_t events)
 		loop_fd_remove(chardev->loop, watch);
 		ob_timer_cancel(chardev->loop, &socket->again);
 		socket->listening = false;
+		return;
+	}
+	if (chardev->unclosed.own >= MAX_UNCLOSED) {
+		ob_timer_arm(chardev->loop, &socket->again, ACCEPT_RETRY_NS);
+		update_acceptable(socket);
 		return;
 	}
 	fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);

@@ -423,7 +423,7 @@ static void end_side(struct chardev_side *side)
 	if (job && !loop_offload_cancel(job->loop, &job->job))
 		job->side = NULL; /* and the descriptor is closed when it is done with it */
 	else if (side->watch.fd >= 0)
-		loop_close_elsewhere(side->chardev->loop, side->watch.fd);
+		loop_closer_close(side->chardev->closer, side->watch.fd);
 	if (job && job->side)
 		free(job);
 	side->watch.fd = -1;

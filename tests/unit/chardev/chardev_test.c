@@ -29,6 +29,7 @@
 #include "chardev/internal.h"
 #include "lingering.h"
 #include "loop/loop.h"
+#include "loop/offload.h"
 
 enum { PLENTY = 64 * 1024 };
 
@@ -391,6 +392,36 @@ static void who_sends_descriptors_is_cut_off(void **state)
 	close(fd);
 }
 
+/* However often: what is stuck in their ends is one helper thread, and holds up this port alone. */
+static void who_leaves_a_lot_to_close_waits(void **state)
+{
+	struct port *port = *state;
+	int fds[4], others[4], next;
+
+	begin(port, "socket,path=%s/s,server=on", port->folder);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = connect_to(port, "s");
+		until(port, &port->opened, i + 1);
+		send_with(fds[i], "a", lingering(&others[i]), 0);
+		until(port, &port->closed, i + 1);
+	}
+	/* The first of two descriptors of a socket is closed at once, the second is stuck. */
+	while (port->chardev->unclosed.own != 2 * ARRAY_SIZE(fds) - 1)
+		assert_int_equal(loop_turn(port->loop, -1), 0);
+	next = connect_to(port, "s");
+	assert_int_equal(write(next, "b", 1), 1);
+	for (unsigned i = 0; i < 10; i++)
+		loop_turn(port->loop, 0);
+	assert_false(ob_chardev_is_open(port->chardev));
+	assert_int_equal(loop_offload_count(port->loop, LOOP_LANE_CLIENT), 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) {
+		close(others[i]);
+		close(fds[i]);
+	}
+	read_exactly(port, "b");
+	close(next);
+}
+
 static int listen_at(const struct port *port)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -725,6 +756,7 @@ int main(void)
 	                                        teardown),
 		cmocka_unit_test_setup_teardown(who_leaves_is_read_to_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_sends_descriptors_is_cut_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_leaves_a_lot_to_close_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_socket_connects_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(tcp_both_ways, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_leaves_tcp_makes_place_too, setup, teardown),
