@@ -278,8 +278,8 @@ def test_a_stopped_fua_write_keeps_the_error(storage: Storage) -> None:
     disk = storage.open()
     operation = "write" if storage.words[1].startswith("/dev/") else "fsync"
     storage.disk.fail(operation, times=1)
-    disk.start_write(1, 0, NEW, fua=True)
     with Qmp(storage.folder / "q") as qmp:
+        disk.start_write(1, 0, NEW, fua=True)
         qmp.wait_event("STOP")
         qmp.execute("cont")
         disk.finish(disk.io)
