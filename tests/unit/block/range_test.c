@@ -188,6 +188,7 @@ static void a_filter_leaves_holes(void **state)
 	assert_true(reads_zero(fd, 0, SIZE));
 	assert_int_equal(allocated(fd), before);
 	block_close(raw);
+	block_close(file);
 	close(fd);
 	loop_free(loop);
 }
