@@ -33,9 +33,12 @@ struct threads {
 	struct engine engine;
 	struct ob_loop *loop;
 	struct loop_fd watch; /* the eventfd */
+	struct ob_task reap;
 	bool reaping, freed;
 	pthread_t workers[THREADS_MAX];
 	unsigned worker_count;
+
+	struct jobs reaped; /* from done: the loop's, which ends them in its turns */
 
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t wanted;
@@ -198,26 +201,39 @@ static void destroy(struct threads *threads)
 	free(threads);
 }
 
-static void reap(struct loop_fd *watch, uint32_t events)
+/* Whoever hears of an end begins more, which is work: when it has taken its time, others come
+ * first. */
+static void end_jobs(struct ob_task *task)
+{
+	struct threads *threads = container_of(task, struct threads, reap);
+	struct engine_job *job;
+
+	threads->reaping = true;
+	while ((job = jobs_take(&threads->reaped))) {
+		job->done(job, job->result);
+		if (threads->reaped.first && ob_loop_spent(threads->loop)) {
+			ob_task_schedule(threads->loop, &threads->reap);
+			break;
+		}
+	}
+	threads->reaping = false;
+	if (threads->freed)
+		destroy(threads);
+}
+
+static void ready(struct loop_fd *watch, uint32_t events)
 {
 	struct threads *threads = container_of(watch, struct threads, watch);
-	struct engine_job *job, *next;
+	struct engine_job *job;
 	uint64_t count;
 
 	if (read(watch->fd, &count, sizeof(count)) < 0)
 		return;
 	pthread_mutex_lock(&threads->lock);
-	job = threads->done.first;
-	jobs_init(&threads->done);
+	while ((job = jobs_take(&threads->done)))
+		jobs_append(&threads->reaped, job);
 	pthread_mutex_unlock(&threads->lock);
-	threads->reaping = true;
-	for (; job; job = next) {
-		next = job->next;
-		job->done(job, job->result);
-	}
-	threads->reaping = false;
-	if (threads->freed)
-		destroy(threads);
+	end_jobs(&threads->reap);
 }
 
 static int threads_add_file(struct engine *engine, int fd)
@@ -234,6 +250,7 @@ static void threads_free(struct engine *engine)
 	struct threads *threads = container_of(engine, struct threads, engine);
 
 	loop_fd_remove(threads->loop, &threads->watch);
+	ob_task_cancel(&threads->reap);
 	if (threads->reaping)
 		threads->freed = true;
 	else
@@ -256,12 +273,14 @@ int threads_new(struct ob_loop *loop, struct engine **engine)
 	threads->loop = loop;
 	jobs_init(&threads->todo);
 	jobs_init(&threads->done);
+	jobs_init(&threads->reaped);
+	threads->reap.run = end_jobs;
 	pthread_mutex_init(&threads->lock, NULL);
 	pthread_cond_init(&threads->wanted, NULL);
 	threads->watch = (struct loop_fd){
 		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 		.events = EPOLLIN,
-		.ready = reap,
+		.ready = ready,
 	};
 	rc = threads->watch.fd < 0 ? -errno : loop_fd_add(loop, &threads->watch);
 	if (rc) {

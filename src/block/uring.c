@@ -204,7 +204,8 @@ static unsigned reap_some(struct uring *uring)
 
 /*
  * Finishes what has ended, and says whether anything has: then the ring may be gone. Bounded by the
- * completion queue, so that fast files don't keep the loop from everything else.
+ * completion queue and by time, so that fast files don't keep the loop from everything else: the
+ * poller, which stays while jobs are under way, comes back in the next turn.
  */
 static bool reap(struct uring *uring)
 {
@@ -214,7 +215,7 @@ static bool reap(struct uring *uring)
 	do {
 		n = reap_some(uring);
 		found += n;
-	} while (n == BATCH && found < budget);
+	} while (n == BATCH && found < budget && !ob_loop_spent(uring->loop));
 	uring->reaping = false;
 	if (uring->freed) {
 		uring_destroy(uring);

@@ -303,6 +303,64 @@ static void chain_done(struct ob_block_request *request, int status)
 	assert_int_equal(ob_block_submit(chain->block, request), -EINPROGRESS);
 }
 
+enum { AT_ONCE = 32 };
+
+struct slow_call {
+	struct ob_block_request request;
+	struct ob_loop *loop;
+	struct iovec iov;
+	uint8_t bytes[4096];
+	unsigned *ended;
+};
+
+/* As a device that has much to do with each end. */
+static void slow_done(struct ob_block_request *request, int status)
+{
+	struct slow_call *call = container_of(request, struct slow_call, request);
+
+	assert_int_equal(status, 0);
+	while (!ob_loop_spent(call->loop))
+		;
+	++*call->ended;
+}
+
+/* Whatever has ended, a turn has its time, and then it is somebody else's. */
+static void many_that_end_at_once_take_turns(void **state)
+{
+	struct ob_loop *loop = new_loop();
+	int fd = new_file(SIZE);
+	struct ob_block *block = open_block(
+		loop, "file,node-name=b0,filename=/proc/self/fd/%d,aio=threads,direct=off", fd);
+	struct slow_call *calls = calloc(AT_ONCE, sizeof(*calls));
+	unsigned ended = 0, before;
+
+	for (unsigned i = 0; i < AT_ONCE; i++) {
+		calls[i].loop = loop;
+		calls[i].ended = &ended;
+		calls[i].iov = (struct iovec){calls[i].bytes, sizeof(calls[i].bytes)};
+		calls[i].request = (struct ob_block_request){
+			.op = OB_BLOCK_WRITE,
+			.offset = i * sizeof(calls[i].bytes),
+			.length = sizeof(calls[i].bytes),
+			.iov = &calls[i].iov,
+			.iovcnt = 1,
+			.done = slow_done,
+		};
+		assert_int_equal(ob_block_submit(block, &calls[i].request), -EINPROGRESS);
+	}
+	usleep(100000); /* so that most have ended; the bound holds for any number */
+	while (ended < AT_ONCE) {
+		before = ended;
+		assert_int_equal(loop_turn(loop, 1000), 0);
+		/* By the eventfd, and by the task for what that left. */
+		assert_true(ended - before <= 2);
+	}
+	free(calls);
+	block_close(block);
+	close(fd);
+	loop_free(loop);
+}
+
 static void closed_from_done(void **state)
 {
 	static const char *const engines[] = {"auto", "threads"};
@@ -447,6 +505,7 @@ int main(void)
 		cmocka_unit_test(reads_only),
 		cmocka_unit_test(many_at_once),
 		cmocka_unit_test(neighbours),
+		cmocka_unit_test(many_that_end_at_once_take_turns),
 		cmocka_unit_test(closed_from_done),
 		cmocka_unit_test(nodes_share),
 		cmocka_unit_test(truncated_behind_us),
