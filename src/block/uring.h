@@ -45,8 +45,8 @@ struct uring {
 	struct ob_timer retry;
 	unsigned retry_ms;      /* 0: nothing was refused lately */
 	uint64_t refused_since; /* in ns */
-	bool failed;
-	struct loop_fd canary; /* the reading end; -1: there is none */
+	bool failed, all_ended; /* all_ended: the kernel works on none of its jobs any more */
+	struct loop_fd canary;  /* the reading end; -1: there is none */
 	bool canary_watched;
 	bool file_taken[FILES], buffer_taken[BUFFERS];
 };

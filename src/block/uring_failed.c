@@ -50,28 +50,28 @@ static void mark_untouched(struct uring *uring)
 	}
 }
 
-/* certain: the kernel works on none of them any more. */
-static void give_back_all(struct uring *uring, bool certain)
+/*
+ * In turns, as each wakes a thread, or makes one. The last one may have its owner free the engine.
+ */
+static void give_back_jobs(struct uring *uring)
 {
-	struct list jobs;
+	struct ob_loop *loop = uring->loop;
+	bool more = !list_empty(&uring->jobs);
 
-	list_init(&jobs);
-	while (!list_empty(&uring->jobs)) {
-		struct list *first = uring->jobs.next;
-
-		list_remove(first);
-		list_append(&jobs, first);
-	}
 	uring->under_way = 0;
-	/* The last one may have its owner free the engine. */
-	while (!list_empty(&jobs)) {
-		struct engine_job *job = container_of(jobs.next, struct engine_job, link);
+	while (more) {
+		struct engine_job *job = container_of(uring->jobs.next, struct engine_job, link);
 
 		list_remove(&job->link);
-		if (job->untouched || certain)
+		more = !list_empty(&uring->jobs);
+		if (job->untouched || uring->all_ended)
 			uring->engine.give_back(&uring->engine, job);
 		else
 			job->done(job, -EIO);
+		if (more && ob_loop_spent(loop)) {
+			ob_task_schedule(loop, &uring->submit);
+			return;
+		}
 	}
 }
 
@@ -98,12 +98,13 @@ void uring_canary_closed(struct loop_fd *watch, uint32_t events)
 	struct uring *uring = container_of(watch, struct uring, canary);
 
 	forget_canary(uring);
-	give_back_all(uring, true);
+	uring->all_ended = true;
+	give_back_jobs(uring);
 }
 
 static void run_give_back(struct ob_task *task)
 {
-	give_back_all(container_of(task, struct uring, submit), false);
+	give_back_jobs(container_of(task, struct uring, submit));
 }
 
 /*
@@ -124,10 +125,9 @@ static void fail(struct uring *uring, int code)
 	io_uring_queue_exit(&uring->ring);
 	close(uring->watch.fd);
 	uring->canary_watched = uring->canary.fd >= 0 && !loop_fd_add(uring->loop, &uring->canary);
-	if (!uring->canary_watched) {
-		uring->submit.run = run_give_back;
+	uring->submit.run = run_give_back;
+	if (!uring->canary_watched)
 		ob_task_schedule(uring->loop, &uring->submit);
-	}
 	uring->engine.failed(&uring->engine, code);
 }
 

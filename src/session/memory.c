@@ -256,16 +256,11 @@ static void unmap_reply(struct session *session, int status)
 	session_reply(session, &session->wait.request, unmap, sizeof(*unmap));
 }
 
-static bool cannot_cancel(struct session *session)
-{
-	return false;
-}
-
 const struct session_wait_ops session_wait_unmap = {
 	.name = "DMA_UNMAP",
 	.step = unmap_step,
 	.reply = unmap_reply,
-	.cancel = cannot_cancel,
+	.cancel = session_wait_stays,
 };
 
 /* Perhaps from within whatever gave the last pin back: what comes next waits for the loop. */

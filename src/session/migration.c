@@ -82,16 +82,11 @@ static void state_reply(struct session *session, int status)
 	session_reply_error(session, &session->wait.request, status);
 }
 
-static bool state_cancel(struct session *session)
-{
-	return false;
-}
-
 const struct session_wait_ops session_wait_device_state = {
 	.name = "the migration",
 	.step = state_step,
 	.reply = state_reply,
-	.cancel = state_cancel,
+	.cancel = session_wait_stays,
 };
 
 /* The rest of a SET has replied, or will. */

@@ -92,6 +92,11 @@ int session_wait_begin_later(struct session *session, enum session_wait_kind kin
 	return session_wait_begin_asked(session, kind, request);
 }
 
+bool session_wait_stays(struct session *session)
+{
+	return false;
+}
+
 /* From here on nobody is answered. */
 static void leave(struct session *session)
 {

@@ -69,6 +69,9 @@ int session_wait_begin_asked(struct session *session, enum session_wait_kind kin
 int session_wait_begin_later(struct session *session, enum session_wait_kind kind,
                              const struct wire_header *request);
 
+/* A cancel() for what cannot be taken back. */
+bool session_wait_stays(struct session *session);
+
 /* What the wait asked for has come. */
 void session_wait_step(struct session *session);
 /* The same from a place where nothing may be begun: it is done in the next turn. */
